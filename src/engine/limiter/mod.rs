@@ -149,6 +149,7 @@ impl Limiter {
     }
 
     /// The end of the pause; in the past if there is none.
+    #[must_use]
     pub fn paused_until(&self) -> Time {
         self.locked(|states| states.iter().map(|state| state.gate.paused_until()).max())
             .unwrap_or_default()
@@ -160,7 +161,7 @@ impl Limiter {
     pub fn slow_down(&self, clock: impl Clock) -> bool {
         self.locked(|states| {
             let now = clock.now();
-            states.iter_mut().fold(false, |cut, state| state.gate.slow_down(now) || cut)
+            states.iter_mut().filter_map(|state| state.gate.slow_down(now).then_some(())).count() > 0
         })
     }
 
@@ -198,6 +199,12 @@ fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<T
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
     for state in states {
         state.gate.charge(weight, now, arrival);
+    }
+}
+
+fn wake(heads: &[Arc<Signal>]) {
+    for head in heads {
+        head.notify();
     }
 }
 
@@ -242,7 +249,7 @@ impl Ticket {
         });
         if turn == Turn::Ready {
             self.waiting = false;
-            heads.iter().for_each(|head| head.notify());
+            wake(&heads);
         }
         turn
     }
@@ -264,6 +271,6 @@ impl Drop for Ticket {
         let heads: Vec<_> = self.limiter.locked(|states| {
             states.iter_mut().filter_map(|state| state.queue.leave(self.number)).collect()
         });
-        heads.iter().for_each(|head| head.notify());
+        wake(&heads);
     }
 }
