@@ -33,6 +33,17 @@ impl<T> PerProcess<T> {
         Self { slot: ArcSwap::from_pointee((generation(), Arc::new(value))) }
     }
 
+    /// Calls `act` with this process's value, without touching its reference count.
+    pub fn with<R>(&self, make: impl Fn() -> T, act: impl FnOnce(&T) -> R) -> R {
+        let current = self.slot.load();
+        if current.0 == generation() {
+            act(&current.1)
+        } else {
+            drop(current);
+            act(&self.get(make))
+        }
+    }
+
     /// This process's value; made by `make` when the process is a child that has none yet.
     pub fn get(&self, make: impl Fn() -> T) -> Arc<T> {
         let current = self.slot.load();

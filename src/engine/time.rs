@@ -41,6 +41,30 @@ impl Time {
     }
 }
 
+/// Where a decision takes its time from, so that it can be read at the instant it counts: inside
+/// the lock that the decision is made under.
+pub trait Clock {
+    /// The time now.
+    fn now(&self) -> Time;
+}
+
+/// The real clock.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Monotonic;
+
+impl Clock for Monotonic {
+    fn now(&self) -> Time {
+        Time::now()
+    }
+}
+
+/// A clock that stands still, for callers who have read theirs.
+impl Clock for Time {
+    fn now(&self) -> Time {
+        *self
+    }
+}
+
 impl Add<Duration> for Time {
     type Output = Self;
 

@@ -1,0 +1,232 @@
+//! The decision of one rate: when may so many permits be given, and what does giving them change.
+
+use std::collections::{VecDeque, vec_deque};
+use std::iter::Peekable;
+
+use super::adaptive::Adaptive;
+use super::pacing::{Arrival, Pacing};
+use super::rate::Rate;
+use super::window::{Stamp, Window};
+use crate::engine::time::Time;
+
+/// How fast permits may follow each other now: what of the rate changes as time goes by.
+#[derive(Debug, Clone, Copy)]
+struct Speed {
+    rate: Rate,
+    adaptive: Option<Adaptive>,
+    pacing: Option<Pacing>,
+}
+
+impl Speed {
+    fn new(rate: Rate) -> Self {
+        Self {
+            rate,
+            adaptive: rate.is_adaptive().then(|| Adaptive::new(rate.limit(), rate.span())),
+            pacing: rate.pace().map(|burst| Pacing::new(burst, rate.interval(rate.limit()))),
+        }
+    }
+
+    fn effective_limit(&self) -> u64 {
+        self.adaptive.map_or(self.rate.limit(), |adaptive| adaptive.effective())
+    }
+
+    /// What the window may hold once `weight` is in it. A weight beyond a limit that was cut has
+    /// the window for itself: waiting for the limit to grow back would keep everybody waiting.
+    fn capacity_for(&self, weight: u64) -> u64 {
+        self.effective_limit().max(weight)
+    }
+
+    fn next_step(&self) -> Time {
+        self.adaptive.map_or(Time::NEVER, |adaptive| adaptive.next_step())
+    }
+
+    fn advance(&mut self, now: Time) {
+        if self.adaptive.as_mut().is_some_and(|adaptive| adaptive.advance(now)) {
+            self.follow_limit(now);
+        }
+    }
+
+    fn cut(&mut self, now: Time) -> bool {
+        let cut = self.adaptive.as_mut().is_some_and(|adaptive| adaptive.cut(now));
+        if cut {
+            self.follow_limit(now);
+        }
+        cut
+    }
+
+    fn follow_limit(&mut self, now: Time) {
+        let interval = self.rate.interval(self.effective_limit());
+        if let Some(pacing) = &mut self.pacing {
+            pacing.change_interval(interval, now);
+        }
+    }
+
+    fn due(&self, weight: u64, now: Time) -> Time {
+        self.pacing.map_or(now, |pacing| pacing.due(weight, now))
+    }
+
+    fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
+        if let Some(pacing) = &mut self.pacing {
+            pacing.charge(weight, now, arrival);
+        }
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.started();
+        }
+    }
+}
+
+/// One rate and what was taken of it.
+#[derive(Debug)]
+pub(super) struct Gate {
+    speed: Speed,
+    window: Window,
+    paused_until: Time,
+    /// The latest time it was asked at.
+    latest: Time,
+}
+
+impl Gate {
+    pub(super) fn new(rate: Rate) -> Self {
+        Self {
+            speed: Speed::new(rate),
+            window: Window::new(rate.span()),
+            paused_until: Time::default(),
+            latest: Time::default(),
+        }
+    }
+
+    /// When `weight` permits may be given, if nobody else takes any; `None` is now.
+    pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
+        let now = self.settle(now);
+        // The usual case, without a forecast.
+        if self.has_room(weight)
+            && self.paused_until <= now
+            && self.speed.due(weight, now) <= now
+        {
+            return None;
+        }
+        let due = self.forecast(now).due(weight);
+        (due > now).then_some(due)
+    }
+
+    /// Gives `weight` permits, which are due, at `now`.
+    pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
+        let now = self.settle(now);
+        self.window.stamp(now, weight);
+        self.speed.charge(weight, now, arrival);
+    }
+
+    /// What comes next if everybody takes permits as early as they may, from `now` on.
+    pub(super) fn forecast(&mut self, now: Time) -> Forecast<'_> {
+        let now = self.settle(now);
+        Forecast {
+            now: now.max(self.paused_until),
+            speed: self.speed,
+            used: self.window.used(),
+            given: self.window.iter().peekable(),
+            foreseen: VecDeque::new(),
+            window: &self.window,
+        }
+    }
+
+    pub(super) fn pause_until(&mut self, until: Time) {
+        self.paused_until = self.paused_until.max(until);
+        if let Some(adaptive) = &mut self.speed.adaptive {
+            adaptive.hold_until(until);
+        }
+    }
+
+    pub(super) const fn paused_until(&self) -> Time {
+        self.paused_until
+    }
+
+    pub(super) fn slow_down(&mut self, now: Time) -> bool {
+        let now = self.settle(now);
+        self.speed.cut(now)
+    }
+
+    pub(super) fn effective_limit(&mut self, now: Time) -> u64 {
+        self.settle(now);
+        self.speed.effective_limit()
+    }
+
+    /// Brings everything to `now`, and never back: a clock that was read before somebody else
+    /// read theirs is behind.
+    fn settle(&mut self, now: Time) -> Time {
+        self.latest = self.latest.max(now);
+        self.window.expire(self.latest);
+        self.speed.advance(self.latest);
+        self.latest
+    }
+
+    fn has_room(&self, weight: u64) -> bool {
+        weight <= self.speed.rate.largest_weight()
+            && self.window.used() <= self.speed.capacity_for(weight) - weight
+    }
+}
+
+/// A future in which permits are given one after the other, each as early as it may be.
+pub(super) struct Forecast<'a> {
+    now: Time,
+    speed: Speed,
+    used: u64,
+    given: Peekable<vec_deque::Iter<'a, Stamp>>,
+    foreseen: VecDeque<Stamp>,
+    window: &'a Window,
+}
+
+impl Forecast<'_> {
+    /// When `weight` permits may be given; [`Time::NEVER`] if the rate never allows so many.
+    pub(super) fn due(&mut self, weight: u64) -> Time {
+        if weight > self.speed.rate.largest_weight() {
+            return Time::NEVER;
+        }
+        self.speed.advance(self.now);
+        while self.used > self.speed.capacity_for(weight) - weight {
+            let Some(oldest) = self.oldest() else { return Time::NEVER };
+            let leaves = oldest.time + self.window.span();
+            let grows = self.speed.next_step();
+            if grows < leaves {
+                self.advance_to(grows);
+            } else {
+                self.advance_to(leaves);
+                self.used -= oldest.weight;
+                self.drop_oldest();
+            }
+        }
+        loop {
+            let due = self.speed.due(weight, self.now);
+            if due <= self.now || due == Time::NEVER {
+                return due;
+            }
+            self.advance_to(due.min(self.speed.next_step()));
+        }
+    }
+
+    /// Gives `weight` permits at [`Forecast::due`], so that the next are forecast after them.
+    pub(super) fn give(&mut self, weight: u64) {
+        let due = self.due(weight);
+        if due == Time::NEVER {
+            self.now = due;
+            return;
+        }
+        self.speed.charge(weight, due, Arrival::Queued);
+        self.used += weight;
+        self.foreseen.push_back(Stamp { time: due, weight });
+    }
+
+    fn advance_to(&mut self, time: Time) {
+        self.now = self.now.max(time);
+        self.speed.advance(self.now);
+    }
+
+    fn oldest(&mut self) -> Option<Stamp> {
+        self.given.peek().map(|stamp| **stamp).or_else(|| self.foreseen.front().copied())
+    }
+
+    fn drop_oldest(&mut self) {
+        if self.given.next().is_none() {
+            self.foreseen.pop_front();
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! Permits to start, never more than the rate allows in any window, first come first served.
+//!
+//! Waiters stand in one queue per rate and the head holds the turn: nobody overtakes it. A permit
+//! is charged at the instant of the start and not before, so the head waits until it is due and
+//! takes it with [`Ticket::try_start`] immediately before what it starts. A limiter of several
+//! rates stands in all their queues at once and charges all of them or none.
+//!
+//! Everything here only computes; waiting is the caller's, on its [`Signal`]. Locks are held for
+//! a computation, never while waiting, and those of several rates in the order of their numbers.
+
+mod adaptive;
+mod gate;
+mod pacing;
+mod queue;
+mod rate;
+mod window;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use self::gate::Gate;
+use self::pacing::Arrival;
+use self::queue::Queue;
+pub use self::rate::{Rate, RateError};
+use super::process::{self, PerProcess};
+use super::signal::Signal;
+use super::time::{Clock, Time};
+
+/// Numbers rates in the order of their locks, and waiters in the order of their coming.
+static NUMBERS: AtomicU64 = AtomicU64::new(1);
+
+fn next_number() -> u64 {
+    NUMBERS.fetch_add(1, Ordering::Relaxed)
+}
+
+/// One rate, shared by every limiter that it is a part of.
+#[derive(Debug)]
+struct Part {
+    number: u64,
+    rate: Rate,
+    state: PerProcess<Mutex<State>>,
+}
+
+#[derive(Debug)]
+struct State {
+    gate: Gate,
+    queue: Queue,
+}
+
+impl State {
+    fn new(rate: Rate) -> Mutex<Self> {
+        Mutex::new(Self { gate: Gate::new(rate), queue: Queue::default() })
+    }
+}
+
+/// Gives permits at a rate, or at several rates at once. Clones are the same limiter.
+#[derive(Debug, Clone)]
+pub struct Limiter {
+    /// In the order of their numbers, each once.
+    parts: Arc<[Arc<Part>]>,
+}
+
+impl Limiter {
+    /// A limiter of one rate.
+    #[must_use]
+    pub fn new(rate: Rate) -> Self {
+        let part = Part {
+            number: next_number(),
+            rate,
+            state: PerProcess::new(State::new(rate)),
+        };
+        Self { parts: Arc::new([Arc::new(part)]) }
+    }
+
+    /// A limiter that permits what all of `limiters` permit, and charges all of them or none.
+    #[must_use]
+    pub fn all_of<'a>(limiters: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut parts: Vec<_> =
+            limiters.into_iter().flat_map(|limiter| limiter.parts.iter().cloned()).collect();
+        parts.sort_by_key(|part| part.number);
+        parts.dedup_by_key(|part| part.number);
+        Self { parts: parts.into() }
+    }
+
+    /// The largest weight that can ever be granted.
+    #[must_use]
+    pub fn largest_weight(&self) -> u64 {
+        self.parts.iter().map(|part| part.rate.largest_weight()).min().unwrap_or(u64::MAX)
+    }
+
+    /// Takes `weight` permits if they may be taken now; never blocks.
+    ///
+    /// Refuses while anybody waits.
+    pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
+        self.locked(|states| {
+            if states.iter().any(|state| !state.queue.is_empty()) {
+                return false;
+            }
+            let now = clock.now();
+            let free = due(states, weight, now).is_none();
+            if free {
+                charge(states, weight, now, Arrival::Direct);
+            }
+            free
+        })
+    }
+
+    /// A place at the end of the queue. `signal` is given when the turn may have come.
+    pub fn enqueue(&self, weight: u64, signal: Arc<Signal>) -> Ticket {
+        let number = self.locked(|states| {
+            // Numbered under the locks, so that numbers ascend in every queue and two limiters
+            // that share rates stand in the same order in all of them.
+            let number = next_number();
+            for state in states {
+                state.queue.push(number, weight, Arc::clone(&signal));
+            }
+            number
+        });
+        Ticket {
+            limiter: self.clone(),
+            number,
+            weight,
+            generation: process::generation(),
+            waiting: true,
+        }
+    }
+
+    /// How long until `weight` permits would be granted at the earliest, if everybody who waits
+    /// takes theirs first and as early as they may.
+    pub fn wait_time(&self, weight: u64, clock: impl Clock) -> Duration {
+        self.locked(|states| {
+            let now = clock.now();
+            let granted = states.iter_mut().map(|state| {
+                let State { gate, queue } = &mut **state;
+                let mut forecast = gate.forecast(now);
+                queue.weights().for_each(|ahead| forecast.give(ahead));
+                forecast.due(weight)
+            });
+            granted.max().unwrap_or(now).since(now)
+        })
+    }
+
+    /// Gives no permit to anybody until then. A pause is only ever lengthened.
+    ///
+    /// Pauses every rate of a combination, so everybody who shares one of them.
+    pub fn pause_until(&self, until: Time) {
+        self.locked(|states| states.iter_mut().for_each(|state| state.gate.pause_until(until)));
+    }
+
+    /// The end of the pause; in the past if there is none.
+    #[must_use]
+    pub fn paused_until(&self) -> Time {
+        self.locked(|states| states.iter().map(|state| state.gate.paused_until()).max())
+            .unwrap_or_default()
+    }
+
+    /// Tells the adaptive rates that the server refused. Refusals of one episode cut once.
+    ///
+    /// Returns whether any rate was cut.
+    pub fn slow_down(&self, clock: impl Clock) -> bool {
+        self.locked(|states| {
+            let now = clock.now();
+            states.iter_mut().filter_map(|state| state.gate.slow_down(now).then_some(())).count() > 0
+        })
+    }
+
+    /// The permits per window now: the limit, or less after an adaptive rate was cut. The least
+    /// of them for a combination.
+    pub fn effective_limit(&self, clock: impl Clock) -> u64 {
+        self.locked(|states| {
+            let now = clock.now();
+            states.iter_mut().map(|state| state.gate.effective_limit(now)).min()
+        })
+        .unwrap_or(u64::MAX)
+    }
+
+    /// Calls `act` with the state of every part, all locked in the order of their numbers.
+    fn locked<R>(&self, act: impl FnOnce(&mut [MutexGuard<'_, State>]) -> R) -> R {
+        if let [part] = &*self.parts {
+            return part.state.with(|| State::new(part.rate), |state| act(&mut [lock(state)]));
+        }
+        let states: Vec<_> =
+            self.parts.iter().map(|part| part.state.get(|| State::new(part.rate))).collect();
+        let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
+        act(&mut guards)
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// When every part may give `weight` permits; `None` is now.
+fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<Time> {
+    states.iter_mut().filter_map(|state| state.gate.due(weight, now)).max()
+}
+
+fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
+    for state in states {
+        state.gate.charge(weight, now, arrival);
+    }
+}
+
+fn wake(heads: &[Arc<Signal>]) {
+    for head in heads {
+        head.notify();
+    }
+}
+
+/// What the one who waits has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Start.
+    Ready,
+    /// Wait until then, being first.
+    At(Time),
+    /// Wait for the signal.
+    Behind,
+}
+
+/// A place in the queue. Dropped, it is left and nothing is taken.
+#[derive(Debug)]
+pub struct Ticket {
+    limiter: Limiter,
+    number: u64,
+    weight: u64,
+    generation: u64,
+    waiting: bool,
+}
+
+impl Ticket {
+    /// Whether the turn has come; changes nothing.
+    pub fn turn(&self, clock: impl Clock) -> Turn {
+        self.limiter.locked(|states| self.turn_in(states, clock.now()))
+    }
+
+    /// Takes the permits if the turn has come, stamped with this instant, and leaves the queue.
+    pub fn try_start(&mut self, clock: impl Clock) -> Turn {
+        let (turn, heads) = self.limiter.locked(|states| {
+            let now = clock.now();
+            let turn = self.turn_in(states, now);
+            let mut heads = Vec::new();
+            if turn == Turn::Ready {
+                charge(states, self.weight, now, Arrival::Queued);
+                heads.extend(states.iter_mut().filter_map(|state| state.queue.leave(self.number)));
+            }
+            (turn, heads)
+        });
+        if turn == Turn::Ready {
+            self.waiting = false;
+            wake(&heads);
+        }
+        turn
+    }
+
+    fn turn_in(&self, states: &mut [MutexGuard<'_, State>], now: Time) -> Turn {
+        if !states.iter().all(|state| state.queue.is_head(self.number)) {
+            return Turn::Behind;
+        }
+        due(states, self.weight, now).map_or(Turn::Ready, Turn::At)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        // A forked child has queues of its own, and the ticket is in none of them.
+        if !self.waiting || self.generation != process::generation() {
+            return;
+        }
+        let heads: Vec<_> = self.limiter.locked(|states| {
+            states.iter_mut().filter_map(|state| state.queue.leave(self.number)).collect()
+        });
+        wake(&heads);
+    }
+}

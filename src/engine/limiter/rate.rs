@@ -1,0 +1,222 @@
+//! What a limiter allows, validated once.
+
+use std::fmt;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The longest window: sums of times on the engine's clock stay far from overflow.
+const LONGEST: Duration = Duration::from_nanos(1 << 62);
+/// A margin of one part in this many of the window.
+const DEFAULT_MARGIN_SHARE: u32 = 100;
+const LARGEST_DEFAULT_MARGIN: Duration = Duration::from_millis(250);
+
+/// At most `limit` permits in any window of `per`, wherever it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rate {
+    limit: u64,
+    per: Duration,
+    burst: Option<NonZeroU32>,
+    margin: Duration,
+    adaptive: bool,
+}
+
+impl Rate {
+    /// The largest limit.
+    pub const LARGEST_LIMIT: u64 = 1 << 63;
+
+    /// A rate of `limit` permits per `per`; with `burst`, at most that many back to back and the
+    /// rest evenly spaced. The window is kept for `margin` longer, by default 1 % of `per` but at
+    /// most 0.25 s.
+    pub fn new(
+        limit: u64,
+        per: Duration,
+        burst: Option<u64>,
+        margin: Option<Duration>,
+    ) -> Result<Self, RateError> {
+        if limit < 1 {
+            return Err(RateError::LimitTooSmall);
+        }
+        if limit > Self::LARGEST_LIMIT {
+            return Err(RateError::LimitTooLarge(limit));
+        }
+        if per.is_zero() {
+            return Err(RateError::PerTooShort);
+        }
+        if per > LONGEST {
+            return Err(RateError::TooLong("per", per));
+        }
+        let margin = margin.unwrap_or_else(|| Self::default_margin(per));
+        if margin > LONGEST {
+            return Err(RateError::TooLong("margin", margin));
+        }
+        let burst = burst.map(|burst| Self::pacing_burst(burst, limit, per)).transpose()?;
+        Self { limit, per, burst, margin, adaptive: false }.paced_in_range()
+    }
+
+    /// The same rate, cut when the server refuses and grown back afterwards.
+    pub fn adaptive(self) -> Result<Self, RateError> {
+        Self { adaptive: true, ..self }.paced_in_range()
+    }
+
+    /// The margin of a window of `per` when none is given.
+    #[must_use]
+    pub fn default_margin(per: Duration) -> Duration {
+        (per / DEFAULT_MARGIN_SHARE).min(LARGEST_DEFAULT_MARGIN)
+    }
+
+    fn pacing_burst(burst: u64, limit: u64, per: Duration) -> Result<NonZeroU32, RateError> {
+        if burst > limit {
+            return Err(RateError::BurstOutside { burst, limit });
+        }
+        if u128::from(limit) > per.as_nanos() {
+            return Err(RateError::TooFastToPace { limit, per });
+        }
+        let narrow = u32::try_from(burst).map_err(|_| RateError::BurstTooLarge(burst))?;
+        NonZeroU32::new(narrow).ok_or(RateError::BurstOutside { burst, limit })
+    }
+
+    /// Refuses a pace whose longest debt, at the slowest it may be cut to, the clock cannot hold.
+    fn paced_in_range(self) -> Result<Self, RateError> {
+        let slowest = if self.adaptive { 1 } else { self.limit };
+        match self.burst {
+            Some(burst)
+                if self
+                    .interval(slowest)
+                    .checked_mul(burst.get())
+                    .is_none_or(|debt| debt > LONGEST) =>
+            {
+                Err(RateError::PaceTooLong { burst: burst.get(), interval: self.interval(slowest) })
+            }
+            _ => Ok(self),
+        }
+    }
+
+    /// Permits in any window.
+    #[must_use]
+    pub const fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// The length of the window.
+    #[must_use]
+    pub const fn per(&self) -> Duration {
+        self.per
+    }
+
+    /// Permits that may follow each other at once, if the rest is paced.
+    #[must_use]
+    pub fn burst(&self) -> Option<u64> {
+        self.burst.map(|burst| u64::from(burst.get()))
+    }
+
+    /// How much longer than `per` the window is kept.
+    #[must_use]
+    pub const fn margin(&self) -> Duration {
+        self.margin
+    }
+
+    /// Whether it is cut when the server refuses.
+    #[must_use]
+    pub const fn is_adaptive(&self) -> bool {
+        self.adaptive
+    }
+
+    /// The largest weight that can ever be granted.
+    #[must_use]
+    pub fn largest_weight(&self) -> u64 {
+        self.burst().unwrap_or(self.limit)
+    }
+
+    /// How long a permit stays in the window.
+    pub(super) fn span(&self) -> Duration {
+        self.per + self.margin
+    }
+
+    pub(super) const fn pace(&self) -> Option<NonZeroU32> {
+        self.burst
+    }
+
+    /// The time between permits paced at `limit` in `per`, rounded up to a nanosecond.
+    pub(super) fn interval(&self, limit: u64) -> Duration {
+        let nanos = self.per.as_nanos().div_ceil(u128::from(limit.max(1)));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
+/// Why a rate was refused. Its text is the user's message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RateError {
+    /// The limit is 0.
+    LimitTooSmall,
+    /// The limit is beyond [`Rate::LARGEST_LIMIT`].
+    LimitTooLarge(u64),
+    /// The window is shorter than the clock's unit.
+    PerTooShort,
+    /// The named time is beyond what the clock holds.
+    TooLong(&'static str, Duration),
+    /// The burst is not between 1 and the limit.
+    BurstOutside {
+        /// The burst asked for.
+        burst: u64,
+        /// The limit it has to keep.
+        limit: u64,
+    },
+    /// The burst is beyond what can be paced.
+    BurstTooLarge(u64),
+    /// The pace would be more than a permit per nanosecond.
+    TooFastToPace {
+        /// The limit asked for.
+        limit: u64,
+        /// Its window.
+        per: Duration,
+    },
+    /// A burst at this interval takes longer to earn than the clock holds.
+    PaceTooLong {
+        /// The burst asked for.
+        burst: u32,
+        /// The interval at the slowest pace.
+        interval: Duration,
+    },
+}
+
+impl fmt::Display for RateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::LimitTooSmall => f.write_str("limit must be at least 1, not 0"),
+            Self::LimitTooLarge(limit) => {
+                write!(f, "limit must be at most 2**63, not {limit}")
+            }
+            Self::PerTooShort => f.write_str("per must be at least a nanosecond"),
+            Self::TooLong(name, time) => write!(
+                f,
+                "{name} must be at most {} seconds, not {}",
+                LONGEST.as_secs(),
+                time.as_secs_f64()
+            ),
+            Self::BurstOutside { burst, limit } => {
+                write!(f, "burst must be between 1 and the limit of {limit}, not {burst}")
+            }
+            Self::BurstTooLarge(burst) => write!(
+                f,
+                "burst must be at most {} to be paced, not {burst}; leave it out to keep the \
+                 window alone",
+                u32::MAX
+            ),
+            Self::TooFastToPace { limit, per } => write!(
+                f,
+                "{limit} permits in {} seconds are more than one per nanosecond, which cannot be \
+                 paced; leave burst out to keep the window alone",
+                per.as_secs_f64()
+            ),
+            Self::PaceTooLong { burst, interval } => write!(
+                f,
+                "burst={burst} at one permit in {} seconds takes longer to earn than {} seconds",
+                interval.as_secs_f64(),
+                LONGEST.as_secs()
+            ),
+        }
+    }
+}
+
+impl std::error::Error for RateError {}

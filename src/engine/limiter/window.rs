@@ -1,0 +1,74 @@
+//! The permits of the last stretch of time, each with its instant: the exact sliding window.
+
+use std::collections::{VecDeque, vec_deque};
+use std::time::Duration;
+
+use crate::engine::time::Time;
+
+/// Room kept for permits however few there are, so that a small window never reallocates.
+const SMALLEST_CAPACITY: usize = 1024;
+
+/// Permits given at one instant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) time: Time,
+    pub(super) weight: u64,
+}
+
+/// What was permitted in the last `span`, oldest first.
+#[derive(Debug)]
+pub(super) struct Window {
+    span: Duration,
+    stamps: VecDeque<Stamp>,
+    used: u64,
+    newest: Time,
+}
+
+impl Window {
+    pub(super) fn new(span: Duration) -> Self {
+        Self { span, stamps: VecDeque::new(), used: 0, newest: Time::default() }
+    }
+
+    pub(super) const fn span(&self) -> Duration {
+        self.span
+    }
+
+    /// The sum of the weights in the window.
+    pub(super) const fn used(&self) -> u64 {
+        self.used
+    }
+
+    pub(super) fn iter(&self) -> vec_deque::Iter<'_, Stamp> {
+        self.stamps.iter()
+    }
+
+    /// Lets go of the permits that have left the window by `now`.
+    pub(super) fn expire(&mut self, now: Time) {
+        if self.newest + self.span <= now {
+            self.stamps.clear();
+            self.used = 0;
+        } else {
+            while let Some(stamp) = self.stamps.front()
+                && stamp.time + self.span <= now
+            {
+                self.used -= stamp.weight;
+                self.stamps.pop_front();
+            }
+        }
+        if self.stamps.capacity() > SMALLEST_CAPACITY
+            && self.stamps.len() < self.stamps.capacity() / 8
+        {
+            self.stamps.shrink_to((self.stamps.len() * 2).max(SMALLEST_CAPACITY));
+        }
+    }
+
+    /// Records permits given at `time`, which is not before any other.
+    pub(super) fn stamp(&mut self, time: Time, weight: u64) {
+        self.used += weight;
+        self.newest = time;
+        match self.stamps.back_mut() {
+            Some(last) if last.time == time => last.weight += weight,
+            _ => self.stamps.push_back(Stamp { time, weight }),
+        }
+    }
+}
