@@ -45,8 +45,10 @@ def urllib_error(status: int, headers: dict[str, str] | None = None) -> Exceptio
     return error
 
 
-def look_alike(module: str, name: str, base: type[Exception] = Exception, **values: Any) -> Any:
-    error = type(name, (base,), {"__module__": module})("look-alike")
+def look_alike(
+    module: str, name: str, base: type[Exception] = Exception, **values: Any
+) -> Exception:
+    error: Exception = type(name, (base,), {"__module__": module})("look-alike")
     for key, value in values.items():
         setattr(error, key, value)
     return error
@@ -54,12 +56,11 @@ def look_alike(module: str, name: str, base: type[Exception] = Exception, **valu
 
 def openai_error(status: int, headers: dict[str, str] | None = None) -> Exception:
     response = httpx.Response(status, headers=headers)
-    error = look_alike("openai", "APIStatusError", response=response, status_code=status)
-    return error  # type: ignore[no-any-return]
+    return look_alike("openai", "APIStatusError", response=response, status_code=status)
 
 
 def stripe_error(status: int, headers: dict[str, str] | None = None) -> Exception:
-    return look_alike(  # type: ignore[no-any-return]
+    return look_alike(
         "stripe._error", "StripeError", http_status=status, headers=headers or {}, code="code"
     )
 
@@ -70,6 +71,4 @@ def aws_error(status: int, headers: dict[str, str] | None = None) -> Exception:
         "Error": {"Code": "SomethingElse"},
         "ResponseMetadata": {"HTTPStatusCode": status, "HTTPHeaders": lower},
     }
-    return look_alike(  # type: ignore[no-any-return]
-        "botocore.exceptions", "ClientError", response=response
-    )
+    return look_alike("botocore.exceptions", "ClientError", response=response)
