@@ -15,6 +15,10 @@ CARGO_ENV = PYO3_PYTHON="$(CURDIR)/$(PY)" \
 	LD_LIBRARY_PATH="$(PYTHON_LIBRARIES)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
 	DYLD_LIBRARY_PATH="$(PYTHON_LIBRARIES)$${DYLD_LIBRARY_PATH:+:$$DYLD_LIBRARY_PATH}"
 
+# The stand-in servers of the demo and the tests are on this machine.
+export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
+export no_proxy := 127.0.0.1,localhost,$(no_proxy)
+
 .DEFAULT_GOAL := help
 
 .PHONY: help

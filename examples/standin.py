@@ -97,8 +97,8 @@ class Window:
         self._all: deque[float] = deque()
         self._locked_until = -math.inf
 
-    def arrive(self, now: float) -> float:
-        """Count an arrival; return 0.0 if it is accepted, else the seconds of lock-out left."""
+    def arrive(self, now: float) -> float | None:
+        """Count an arrival; return None if it is accepted, else the seconds of lock-out left."""
         self.arrivals += 1
         self._all.append(now)
         for times in (self._all, self._accepted):
@@ -108,7 +108,7 @@ class Window:
         if now >= self._locked_until:
             if len(self._accepted) < self.limit:
                 self._accepted.append(now)
-                return 0.0
+                return None
             self._locked_until = now + self.lockout
             self.lockouts.append(0)
         self.refused += 1
@@ -168,7 +168,7 @@ class Api:
         lockout = self.window.arrive(now)
         if self.window.arrivals == self.behaviour.stall_after:
             self.stalled_until = now + self.behaviour.stall
-        if lockout:
+        if lockout is not None:
             return self.refusal(lockout)
         if self.random.random() < self.behaviour.unavailable:
             self.unavailable += 1
