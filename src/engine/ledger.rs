@@ -1,7 +1,6 @@
 //! What became of the operations of one batch: a record each, and the totals that explain the time.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::Duration;
 
 use super::source::Running;
 use super::time::Time;
@@ -26,10 +25,10 @@ pub struct Attempt<E> {
     pub error: E,
     /// When it started.
     pub started: Time,
-    /// How long it ran.
-    pub duration: Duration,
-    /// How long it had waited for its permit.
-    pub permit_wait: Duration,
+    /// Nanoseconds it ran.
+    pub duration: u64,
+    /// Nanoseconds it had waited for its permit.
+    pub permit_wait: u64,
 }
 
 /// What became of one operation.
@@ -47,16 +46,12 @@ pub struct Record<V, E> {
     pub attempts: u32,
 }
 
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
 impl<E> Attempt<E> {
     pub(super) fn of(error: E, running: &Running, ended: Time) -> Self {
         Self {
             error,
             started: running.started,
-            duration: ended.since(running.started),
+            duration: ended.nanos_since(running.started),
             permit_wait: running.permit_wait,
         }
     }
@@ -67,14 +62,14 @@ impl<V, E> Record<V, E> {
         Self {
             result,
             started: running.started,
-            duration: nanos(ended.since(running.started)),
-            permit_wait: nanos(running.waited_before + running.permit_wait),
+            duration: ended.nanos_since(running.started),
+            permit_wait: running.waited_before + running.permit_wait,
             attempts: running.attempt,
         }
     }
 }
 
-/// Sums over a batch.
+/// Sums over a batch; times in nanoseconds.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Totals {
     /// Operations that returned.
@@ -90,11 +85,11 @@ pub struct Totals {
     /// Pauses the server asked for.
     pub pauses: usize,
     /// How long those pauses lasted.
-    pub paused: Duration,
+    pub paused: u64,
     /// Time that operations waited for a permit while a worker was free.
-    pub permit_wait: Duration,
+    pub permit_wait: u64,
     /// Time that operations ran, over all workers.
-    pub working: Duration,
+    pub working: u64,
 }
 
 /// The records of a batch that were not handed over.
@@ -153,10 +148,12 @@ impl<V, E> Ledger<V, E> {
             Keep::Completed => self.completed.push_back((index, record)),
             Keep::All | Keep::Ordered => {
                 let slot = index - self.base;
-                while self.slots.len() <= slot {
-                    self.slots.push_back(None);
+                if slot < self.slots.len() {
+                    self.slots[slot] = Some(record);
+                } else {
+                    self.slots.resize_with(slot, || None);
+                    self.slots.push_back(Some(record));
                 }
-                self.slots[slot] = Some(record);
             }
         }
         None
@@ -171,9 +168,8 @@ impl<V, E> Ledger<V, E> {
     }
 
     /// Books the time of one call.
-    pub(super) fn book(&mut self, duration: Duration) {
-        self.totals.working += duration;
-        let nanos = nanos(duration);
+    pub(super) fn book(&mut self, nanos: u64) {
+        self.totals.working += nanos;
         self.typical = if self.typical == u64::MAX {
             nanos
         } else {
@@ -185,8 +181,8 @@ impl<V, E> Ledger<V, E> {
         self.history.entry(index).or_default().push(attempt);
     }
 
-    pub(super) fn typical(&self) -> Duration {
-        Duration::from_nanos(self.typical)
+    pub(super) fn typical(&self) -> u64 {
+        self.typical
     }
 
     /// Records that could be handed over now.

@@ -7,7 +7,6 @@
 //! back to the caller.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use super::ledger::{Attempt, Left, Record};
 use super::limiter::{Limiter, Ticket, Turn};
@@ -30,9 +29,15 @@ pub struct Seat {
     only: Option<(SourceId, Option<usize>)>,
     ticket: Option<Ticket>,
     waiting_since: Option<Time>,
+    serves: Option<SourceId>,
 }
 
 impl Seat {
+    /// Forgets which source it served last.
+    pub fn forget(&mut self) {
+        self.serves = None;
+    }
+
     /// Waits until there may be something to start, or until `until`. Only while detached.
     pub fn rest(&self, until: Time) {
         self.signal.wait_until(until);
@@ -57,8 +62,8 @@ pub enum Claim<W: Work> {
 pub struct Start<W: Work> {
     /// Whose operation it is.
     pub source: SourceId,
-    /// What it shares with the others of its source.
-    pub context: Arc<W::Context>,
+    /// What it shares with the others of its source; None if the seat's last start was of the same.
+    pub context: Option<Arc<W::Context>>,
     /// Its place and times.
     pub running: Running,
     /// The operation.
@@ -214,7 +219,7 @@ impl<W: Work> Scheduler<W> {
 
     fn make_seat(&self, signal: Arc<Signal>, only: Option<(SourceId, Option<usize>)>) -> Seat {
         let id = self.seats.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Seat { id, signal, only, ticket: None, waiting_since: None }
+        Seat { id, signal, only, ticket: None, waiting_since: None, serves: None }
     }
 
     /// Takes up a source; None after [`close`](Self::close).
@@ -415,7 +420,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Hands on a permit that the owner or the dispatcher was granted.
-    pub fn grant(&self, id: SourceId, waited: Duration, now: Time) {
+    pub fn grant(&self, id: SourceId, waited: u64, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             source.grant(waited);
@@ -446,7 +451,7 @@ impl<W: Work> Scheduler<W> {
         let source = state.source(id)?;
         source.asking = source.asking.saturating_sub(1);
         let (running, job) = source.refuse(now)?;
-        let context = Arc::clone(&source.context);
+        let context = Some(Arc::clone(&source.context));
         Some(Start { source: id, context, running, job })
     }
 
@@ -513,7 +518,7 @@ impl<W: Work> Scheduler<W> {
     /// that keeps it; otherwise its limiter does.
     pub fn pause(&self, now: Time, until: Time, new_episode: bool, here: bool) {
         let mut state = self.state();
-        let longer = until.since(state.pause_known.max(now));
+        let longer = until.nanos_since(state.pause_known.max(now));
         state.pause_known = state.pause_known.max(until);
         if here {
             state.paused_until = state.pause_known;
@@ -644,7 +649,7 @@ impl<W: Work> State<W> {
         };
         source.leave(running.index);
         if running.attempt > 0 {
-            source.ledger.book(ended.since(running.started));
+            source.ledger.book(ended.nanos_since(running.started));
         }
         let mut leftover = Leftover::Nothing;
         match ending {
@@ -707,7 +712,7 @@ impl<W: Work> State<W> {
         let gated = self.sources[slot]
             .as_ref()
             .is_some_and(|(_, source)| source.terms.gate != Gate::Worker);
-        let mut permit_wait = Duration::ZERO;
+        let mut permit_wait = 0;
         if let Some(limiter) = limiter.filter(|_| !gated) {
             let turn = if let Some(ticket) = &mut seat.ticket {
                 if attached { ticket.try_start(now) } else { ticket.turn(now) }
@@ -731,7 +736,7 @@ impl<W: Work> State<W> {
             return Claim::Ready;
         }
         if let Some(since) = seat.waiting_since {
-            permit_wait = now.since(since);
+            permit_wait = now.nanos_since(since);
         }
         self.leave_front(seat);
         self.turn = slot + 1;
@@ -747,11 +752,11 @@ impl<W: Work> State<W> {
 
     fn start(
         &mut self,
-        seat: &Seat,
+        seat: &mut Seat,
         slot: usize,
         gated: bool,
         now: Time,
-        mut permit_wait: Duration,
+        mut permit_wait: u64,
     ) -> Option<Start<W>> {
         let (serial, source) = self.sources[slot].as_mut()?;
         if gated {
@@ -764,8 +769,10 @@ impl<W: Work> State<W> {
         if source.owner_waits && source.room(0) > 0 {
             source.tell_owner();
         }
-        let context = Arc::clone(&source.context);
-        Some(Start { source: SourceId { slot, serial: *serial }, context, running, job })
+        let id = SourceId { slot, serial: *serial };
+        let known = seat.serves.replace(id) == Some(id);
+        let context = if known { None } else { Some(Arc::clone(&source.context)) };
+        Some(Start { source: id, context, running, job })
     }
 
     fn pick(&self, seat: &Seat, now: Time) -> Option<usize> {

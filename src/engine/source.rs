@@ -4,7 +4,6 @@ use std::cmp::Reverse;
 use std::fmt::Debug;
 use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::ledger::{Keep, Ledger};
 use super::signal::Signal;
@@ -86,8 +85,8 @@ pub struct Terms {
     pub failure_limit: Option<FailureLimit>,
 }
 
-/// Operations shorter than this are handed over many at a time.
-const QUICK: Duration = Duration::from_micros(100);
+/// Operations that take fewer nanoseconds are handed over many at a time.
+const QUICK: u64 = 100_000;
 
 /// An operation that has started and not ended.
 #[derive(Debug, Clone, Copy)]
@@ -98,10 +97,10 @@ pub struct Running {
     pub attempt: u32,
     /// When it started.
     pub started: Time,
-    /// How long it waited for this permit.
-    pub permit_wait: Duration,
-    /// How long it waited for the permits of earlier attempts.
-    pub waited_before: Duration,
+    /// Nanoseconds it waited for this permit.
+    pub permit_wait: u64,
+    /// Nanoseconds it waited for the permits of earlier attempts.
+    pub waited_before: u64,
 }
 
 /// An operation that is to be tried again.
@@ -110,7 +109,7 @@ struct Retry<J> {
     due: Time,
     index: usize,
     attempts: u32,
-    waited: Duration,
+    waited: u64,
     job: J,
 }
 
@@ -151,7 +150,7 @@ pub struct Source<W: Work> {
     /// Permits being asked for, and permits granted that nothing has used yet.
     pub(super) asking: usize,
     pub(super) granted: usize,
-    granted_wait: Duration,
+    granted_wait: u64,
     /// Index of the head of `queue`; where calls were cancelled, its entry is empty.
     head: usize,
     queue: VecDeque<Option<W::Job>>,
@@ -180,7 +179,7 @@ impl<W: Work> Source<W> {
             began: now,
             asking: 0,
             granted: 0,
-            granted_wait: Duration::ZERO,
+            granted_wait: 0,
             head: 0,
             queue: VecDeque::new(),
             live: 0,
@@ -253,7 +252,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Takes the next operation: first attempts and due retries in turn.
-    pub(super) fn start(&mut self, now: Time, permit_wait: Duration) -> Option<(Running, W::Job)> {
+    pub(super) fn start(&mut self, now: Time, permit_wait: u64) -> Option<(Running, W::Job)> {
         let retry = self.retry_due(now) && (self.retry_is_next || self.live == 0);
         self.retry_is_next = !retry;
         let (index, attempts, waited_before, job) = if retry {
@@ -262,7 +261,7 @@ impl<W: Work> Source<W> {
             (retry.index, retry.attempts, retry.waited, retry.job)
         } else {
             let (index, job) = self.pop()?;
-            (index, 0, Duration::ZERO, job)
+            (index, 0, 0, job)
         };
         Some((self.enter(index, attempts, waited_before, now, permit_wait), job))
     }
@@ -272,19 +271,19 @@ impl<W: Work> Source<W> {
         &mut self,
         index: usize,
         now: Time,
-        permit_wait: Duration,
+        permit_wait: u64,
     ) -> Option<(Running, W::Job)> {
         let job = self.withdraw(index)?;
-        Some((self.enter(index, 0, Duration::ZERO, now, permit_wait), job))
+        Some((self.enter(index, 0, 0, now, permit_wait), job))
     }
 
     fn enter(
         &mut self,
         index: usize,
         attempts: u32,
-        waited_before: Duration,
+        waited_before: u64,
         started: Time,
-        permit_wait: Duration,
+        permit_wait: u64,
     ) -> Running {
         let running =
             Running { index, attempt: attempts + 1, started, permit_wait, waited_before };
@@ -297,7 +296,7 @@ impl<W: Work> Source<W> {
 
     /// Takes the next operation as one that was refused its permit.
     pub(super) fn refuse(&mut self, now: Time) -> Option<(Running, W::Job)> {
-        let (mut running, job) = self.start(now, Duration::ZERO)?;
+        let (mut running, job) = self.start(now, 0)?;
         self.ledger.totals.permits -= 1;
         self.ledger.totals.attempts -= 1;
         running.attempt -= 1;
@@ -427,14 +426,14 @@ impl<W: Work> Source<W> {
         self.asking == 0 && self.startable(now) > self.granted
     }
 
-    pub(super) fn grant(&mut self, waited: Duration) {
+    pub(super) fn grant(&mut self, waited: u64) {
         self.asking = self.asking.saturating_sub(1);
         self.granted += 1;
         self.granted_wait += waited;
     }
 
-    /// Takes a granted permit; returns how long it was waited for.
-    pub(super) fn use_grant(&mut self) -> Duration {
+    /// Takes a granted permit; returns how many nanoseconds it was waited for.
+    pub(super) fn use_grant(&mut self) -> u64 {
         self.granted = self.granted.saturating_sub(1);
         std::mem::take(&mut self.granted_wait)
     }

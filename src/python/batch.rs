@@ -12,7 +12,7 @@ use super::dispatcher::refuse;
 use super::interpreter;
 use super::logging;
 use super::operations;
-use super::outcome::{Outcome, PySource, Status};
+use super::outcome::{Outcome, PySource, Status, seconds};
 use super::runtime::Runtime;
 use super::worker::run_ready;
 use crate::engine::ledger::Keep;
@@ -220,7 +220,7 @@ impl Batch {
     fn grant(&self) {
         let now = Time::now();
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        self.runtime.scheduler.grant(self.id, now.since(asked), now);
+        self.runtime.scheduler.grant(self.id, now.nanos_since(asked), now);
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
@@ -355,7 +355,7 @@ impl Batch {
     /// Sums over the batch; times in seconds.
     fn totals(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
         self.closed(|closed| {
-            let elapsed = closed.at.since(closed.source.began());
+            let elapsed = closed.at.nanos_since(closed.source.began());
             let totals = closed.source.ledger().totals;
             let dict = PyDict::new(py);
             dict.set_item("done", totals.done)?;
@@ -364,10 +364,10 @@ impl Batch {
             dict.set_item("attempts", totals.attempts)?;
             dict.set_item("retries", totals.retries)?;
             dict.set_item("pauses", totals.pauses)?;
-            dict.set_item("paused", totals.paused.min(elapsed).as_secs_f64())?;
-            dict.set_item("permit_wait", totals.permit_wait.as_secs_f64())?;
-            dict.set_item("working", totals.working.as_secs_f64())?;
-            dict.set_item("elapsed", elapsed.as_secs_f64())?;
+            dict.set_item("paused", seconds(totals.paused.min(elapsed)))?;
+            dict.set_item("permit_wait", seconds(totals.permit_wait))?;
+            dict.set_item("working", seconds(totals.working))?;
+            dict.set_item("elapsed", seconds(elapsed))?;
             Ok(dict.unbind())
         })
     }

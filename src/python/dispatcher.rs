@@ -53,7 +53,7 @@ impl Dispatcher {
     fn grant(&self) {
         if let Some((source, since)) = self.asked() {
             let now = Time::now();
-            self.runtime.scheduler.grant(source, now.since(since), now);
+            self.runtime.scheduler.grant(source, now.nanos_since(since), now);
         }
     }
 
@@ -81,14 +81,16 @@ impl Dispatcher {
 /// Books the next operation of a source as failed without having run.
 pub(crate) fn refuse(py: Python<'_>, runtime: &Runtime, source: SourceId, error: Py<PyBaseException>) {
     let now = Time::now();
-    if let Some(start) = runtime.scheduler.refuse(source, now) {
-        if let Context::Batch { logged: true, .. } = &*start.context {
+    if let Some(start) = runtime.scheduler.refuse(source, now)
+        && let Some(context) = start.context
+    {
+        if let Context::Batch { logged: true, .. } = &*context {
             super::logging::operation_failed(py, start.running.index, error.bind(py));
         }
-        if let Context::Calls = &*start.context {
+        if let Context::Calls = &*context {
             set_running(py, start.job.bind(py));
         }
-        let ending = conclude(py, &start.context, start.job, Err(error));
+        let ending = conclude(py, &context, start.job, Err(error));
         let finished = Finished { source, running: start.running, ended: now, ending };
         drop(runtime.scheduler.book(finished, now));
     }

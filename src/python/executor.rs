@@ -197,8 +197,8 @@ impl Handle {
             }
             match scheduler.claim(&mut seat, None, Time::now()).1 {
                 Claim::Start(start) => {
-                    let finished = call(py, runtime, start);
-                    drop(scheduler.book(finished, Time::now()));
+                    let (finished, now) = call(py, runtime, &Context::Calls, start);
+                    drop(scheduler.book(finished, now));
                     break Ok(true);
                 }
                 Claim::Rest(Time::NEVER) if permit => break Ok(false),

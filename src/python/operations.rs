@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyFunction, PyList};
+use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
 
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
@@ -67,11 +67,12 @@ fn is_async<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> PyResul
         if flags & ASYNC == 0 {
             seen.code = Some(code);
             // inspect.markcoroutinefunction marks functions that are not async by themselves.
-            return Ok(operation.hasattr(pyo3::intern!(py, "_is_coroutine_mark"))?);
+            return operation.hasattr(pyo3::intern!(py, "_is_coroutine_mark"));
         }
         return Ok(true);
     }
-    if operation.is_exact_instance_of::<PyCFunction>() {
+    if operation.is_exact_instance_of::<PyCFunction>() || operation.is_exact_instance_of::<PyType>()
+    {
         return Ok(false);
     }
     if operation.get_type().is(partial(py)?) {

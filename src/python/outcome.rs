@@ -96,10 +96,10 @@ impl Outcome {
     ) -> PyResult<Self> {
         let mut outcome = Self::unfinished(index, Status::Failed);
         outcome.attempts = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
-        outcome.permit_wait = attempts.iter().map(|each| each.permit_wait.as_secs_f64()).sum();
+        outcome.permit_wait = seconds(attempts.iter().map(|each| each.permit_wait).sum());
         if let Some(last) = attempts.pop() {
             outcome.started_at = Some(monotonic(py, last.started)?);
-            outcome.duration = last.duration.as_secs_f64();
+            outcome.duration = seconds(last.duration);
             outcome.exception = Some(last.error);
         }
         outcome.earlier =
@@ -110,7 +110,7 @@ impl Outcome {
     pub(crate) fn running(py: Python<'_>, running: &Running, now: Time) -> PyResult<Self> {
         let mut outcome = Self::unfinished(running.index, Status::Running);
         outcome.attempts = running.attempt;
-        outcome.permit_wait = (running.waited_before + running.permit_wait).as_secs_f64();
+        outcome.permit_wait = seconds(running.waited_before + running.permit_wait);
         outcome.started_at = Some(monotonic(py, running.started)?);
         outcome.duration = now.since(running.started).as_secs_f64();
         Ok(outcome)
@@ -136,8 +136,8 @@ impl EarlierAttempt {
         Ok(Self {
             exception: attempt.error,
             started_at: monotonic(py, attempt.started)?,
-            duration: attempt.duration.as_secs_f64(),
-            permit_wait: attempt.permit_wait.as_secs_f64(),
+            duration: seconds(attempt.duration),
+            permit_wait: seconds(attempt.permit_wait),
         })
     }
 }
@@ -199,7 +199,7 @@ impl Outcome {
 }
 
 #[allow(clippy::cast_precision_loss)] // 2^52 ns are 52 days; beyond, microseconds are lost
-fn seconds(nanos: u64) -> f64 {
+pub(crate) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
 

@@ -131,34 +131,58 @@ fn work(runtime: &Arc<Runtime>) {
 
 /// Runs what can start at once, one operation after another, without letting go of Python.
 pub(crate) fn run_ready(py: Python<'_>, runtime: &Arc<Runtime>, seat: &mut Seat) -> Claim<Operations> {
+    // Whatever comes first brings its context with it.
+    seat.forget();
+    let mut context = Arc::new(Context::Calls);
     let (_, mut claim) = runtime.scheduler.claim(seat, None, Time::now());
-    while let Claim::Start(start) = claim {
-        let finished = call(py, runtime, start);
-        let leftover;
-        (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), Time::now());
-        drop(leftover);
+    loop {
+        match claim {
+            Claim::Start(mut start) => {
+                if let Some(new) = start.context.take() {
+                    context = new;
+                }
+                let (finished, now) = call(py, runtime, &context, start);
+                let leftover;
+                (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
+                drop(leftover);
+            }
+            rest => return rest,
+        }
     }
-    claim
 }
 
-/// Calls one operation, which has its permit.
-pub(crate) fn call(py: Python<'_>, runtime: &Arc<Runtime>, start: Start<Operations>) -> Finished<Operations> {
-    let Start { source, context, running, job } = start;
-    let first = running.attempt == 1;
-    let result = match &*context {
+/// Calls one operation, which has its permit. Also returns the time now.
+pub(crate) fn call(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    start: Start<Operations>,
+) -> (Finished<Operations>, Time) {
+    let Start { source, running, job, .. } = start;
+    let result = match context {
         Context::Batch { copy, .. } => {
             copy.call0(py).and_then(|copied| run_in(py)?.call1(py, (copied, &job)))
         }
-        Context::Calls => call_submitted(py, job.bind(py), first),
+        Context::Calls => call_submitted(py, job.bind(py), running.attempt == 1),
     };
-    let ended = Time::now();
     if !runtime.is_of_this_process() {
         // The operation has forked, and this is the child coming back from it: its executor is
         // gone, and nobody waits for what it would do next.
         leave_process(py);
     }
+    let result = match (result, context) {
+        (Ok(value), Context::Batch { .. }) => {
+            // The common case asks for the time once: when this one ends the next one starts.
+            drop(job);
+            let ended = Time::now();
+            let ending = Ending::Result(Ok(value), false);
+            return (Finished { source, running, ended, ending }, ended);
+        }
+        (result, _) => result,
+    };
+    let ended = Time::now();
     let ending = match result {
-        Ok(value) => conclude(py, &context, job, Ok(value)),
+        Ok(value) => conclude(py, context, job, Ok(value)),
         Err(error) => {
             let exception = error.into_value(py);
             let decision = match &runtime.retrying {
@@ -168,15 +192,15 @@ pub(crate) fn call(py: Python<'_>, runtime: &Arc<Runtime>, start: Start<Operatio
             match decision {
                 Decision::Again(due) => Ending::Again(exception, due, job),
                 Decision::GiveUp => {
-                    if let Context::Batch { logged: true, .. } = &*context {
+                    if let Context::Batch { logged: true, .. } = context {
                         logging::operation_failed(py, running.index, exception.bind(py));
                     }
-                    conclude(py, &context, job, Err(exception))
+                    conclude(py, context, job, Err(exception))
                 }
             }
         }
     };
-    Finished { source, running, ended, ending }
+    (Finished { source, running, ended, ending }, Time::now())
 }
 
 /// Hands a result on: a batch's to its records, a submitted call's to its future.
