@@ -38,8 +38,8 @@ def admitted(window: Window, *times: float) -> list[bool]:
 def test_the_window_slides() -> None:
     window = Window(limit=2, per=1.0, lockout=0.0)
     # The third is early wherever the window begins; exactly one `per` after the first is not.
-    assert admitted(window, 0.0, 0.9, 0.95) == [True, True, False]
-    assert admitted(window, 1.0, 1.8, 1.9) == [True, False, True]
+    assert admitted(window, 0.0, 0.875, 0.9375) == [True, True, False]
+    assert admitted(window, 1.0, 1.75, 1.875) == [True, False, True]
     assert window.worst == 4
     assert window.arrivals == 6
     assert window.refused == 2
