@@ -3,6 +3,7 @@
 pub mod ledger;
 pub mod limiter;
 pub mod process;
+pub mod retry;
 pub mod schedule;
 pub mod signal;
 pub mod source;

@@ -103,6 +103,8 @@ pub enum Leftover<W: Work> {
     Source(Box<Source<W>>),
     /// A result that nobody waits for any more.
     Record(Record<W::Value, W::Error>),
+    /// Earlier attempts of an operation that has ended.
+    Attempts(Vec<Attempt<W::Error>>),
     /// An operation that will not be called again.
     Job(W::Job),
 }
@@ -674,6 +676,7 @@ impl<W: Work> State<W> {
             }
             Ending::Delivered(failed) => {
                 source.ledger.count(failed);
+                leftover = Leftover::Attempts(source.ledger.history_of(running.index));
             }
         }
         if source.owner_waits && source.owner_has_something(now) {

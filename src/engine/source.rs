@@ -6,6 +6,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use super::ledger::{Keep, Ledger};
+use super::retry::Budget;
 use super::signal::Signal;
 use super::time::Time;
 
@@ -157,6 +158,7 @@ pub struct Source<W: Work> {
     live: usize,
     retries: BinaryHeap<Reverse<Retry<W::Job>>>,
     retry_is_next: bool,
+    retries_spent: usize,
     running: Vec<Running>,
     complete: bool,
     taken: usize,
@@ -185,6 +187,7 @@ impl<W: Work> Source<W> {
             live: 0,
             retries: BinaryHeap::new(),
             retry_is_next: false,
+            retries_spent: 0,
             running: Vec::new(),
             complete: false,
             taken: 0,
@@ -362,6 +365,14 @@ impl<W: Work> Source<W> {
             waited: running.waited_before + running.permit_wait,
             job,
         }));
+    }
+
+    /// Spends one repetition of the budget, if it allows one and the source goes on.
+    pub fn spend_retry(&mut self, budget: Option<Budget>) -> bool {
+        let allowed = self.ended.is_none()
+            && budget.is_none_or(|budget| budget.allows(self.retries_spent, self.read()));
+        self.retries_spent += usize::from(allowed);
+        allowed
     }
 
     pub(super) fn leave(&mut self, index: usize) {

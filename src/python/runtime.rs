@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
-use super::retrying::Retrying;
+use super::retrying::{Met, Retrying};
 use super::worker::{Context, Operations, Pool};
 use crate::engine::ledger::Keep;
 use crate::engine::limiter::Limiter;
@@ -32,6 +32,7 @@ pub(crate) struct Runtime {
     pub(crate) scheduler: Scheduler<Operations>,
     pub(crate) limiter: Option<Limiter>,
     pub(crate) retrying: Option<Arc<Retrying>>,
+    pub(crate) episodes: Met,
     pub(crate) max_workers: usize,
     pub(crate) pool: Mutex<Pool>,
 }
@@ -60,6 +61,7 @@ impl Runtime {
             scheduler,
             limiter: config.limiter.clone(),
             retrying: config.retrying.clone(),
+            episodes: Met::default(),
             max_workers: config.max_workers,
             pool: Mutex::new(Pool::default()),
         }

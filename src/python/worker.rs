@@ -186,7 +186,7 @@ pub(crate) fn call(
         Err(error) => {
             let exception = error.into_value(py);
             let decision = match &runtime.retrying {
-                Some(retrying) => retrying.decide(py, runtime, source, &running, ended, exception.bind(py)),
+                Some(retrying) => retrying.decide(py, runtime, source, &running, exception.bind(py)),
                 None => Decision::GiveUp,
             };
             match decision {
