@@ -342,12 +342,17 @@ class StandIn:
 
     def stats(self) -> Stats:
         """Return what the server has seen so far."""
-        connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
-        try:
-            connection.request("GET", "/stats")
-            return Stats(**json.load(connection.getresponse()))
-        finally:
-            connection.close()
+        while True:
+            connection = http.client.HTTPConnection(urlsplit(self.url).netloc, timeout=30)
+            try:
+                connection.request("GET", "/stats")
+                return Stats(**json.load(connection.getresponse()))
+            except ConnectionError:
+                # Dropped, as others are. A server that is gone is an error.
+                if self._process.poll() is not None:
+                    raise
+            finally:
+                connection.close()
 
     def _end(self) -> None:
         self._stream(self._process.stdin).close()
