@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from functools import partial
 
 from descope import DescopeClient
-from standin import StandIn
 
 from paceline import BatchExecutor, Outcome, RateLimiter
+from standin import StandIn
 
 try:
     from tqdm import tqdm as progress
