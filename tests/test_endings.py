@@ -161,8 +161,10 @@ def test_the_nth_failure_ends_the_batch(verb: str) -> None:
     operations = [int, refuse, int, refuse, int, refuse, int]
     with BatchExecutor(None, 1) as executor, pytest.raises(ExceptionGroup) as caught:
         list(getattr(executor, verb)(operations, max_failures=2))
-    assert [type(error) for error in caught.value.exceptions] == [Refused] * 2
+    assert {type(error) for error in caught.value.exceptions} == {Refused}
+    # What a stream has handed over is not in its report any more.
     if verb != "stream":
+        assert len(caught.value.exceptions) == 2
         report = report_of(caught.value)
         expected = ["done", "failed", "done", "failed", "not_started", "not_started", "not_started"]
         assert statuses(report) == expected

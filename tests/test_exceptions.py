@@ -468,8 +468,6 @@ def test_other_bad_settings_are_refused() -> None:
     with pytest.raises(TypeError, match="initializer"):
         BatchExecutor(initializer=3)  # type: ignore[arg-type]
     with pytest.raises(TypeError):
-        BatchExecutor(thread_name_prefix=3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError):
         BatchExecutor(max_worker=3)  # type: ignore[call-arg]
 
 

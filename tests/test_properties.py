@@ -166,7 +166,7 @@ def test_raising_raises_a_failure_that_began_and_accounts_for_all(
 
 
 @quickly
-@given(plans, workers, st.booleans(), st.none() | st.integers(0, 20), containers)
+@given(plans, workers, st.booleans(), st.none() | st.integers(1, 20), containers)
 def test_stream_hands_over_every_outcome_once(
     plan: list[tuple[str, Any]],
     max_workers: int,
