@@ -62,10 +62,14 @@ class Drive(Generic[T]):
         self._held: deque[_core.Outcome[T]] = deque()
         self._ended: BatchReport[Any] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
-        if isinstance(operations, (list, tuple)):
-            batch.feed(list(operations), complete=True)
-        else:
-            self._input = iter(operations)
+        try:
+            if isinstance(operations, list | tuple):
+                batch.feed(list(operations))
+            else:
+                self._input = iter(operations)
+        except BaseException:
+            batch.discard()
+            raise
 
     def start(self) -> None:
         """Have the workers begin with what was fed."""
@@ -89,6 +93,7 @@ class Drive(Generic[T]):
             self.start()
             while self._advance():
                 while held:
+                    self._doing = "consumer"
                     yield held.popleft()
                     # Few ahead means slow operations: each place is filled at once.
                     if len(held) < 64 and (room := self._batch.room(len(held))):
@@ -106,15 +111,12 @@ class Drive(Generic[T]):
 
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
+        taken = []
         for outcome in self.outcomes():
-            if outcome.exception is not None:
-                try:
-                    raise outcome.exception
-                finally:
-                    # The traceback holds this frame; it is not to hold the exception.
-                    del outcome
-            yield outcome.value
+            # What the caller has taken is not to be held here until it asks for the next.
+            taken.append(outcome)
             del outcome
+            yield _value_of(taken)
 
     def _advance(self) -> bool:
         self._doing = "interrupt"
@@ -130,25 +132,16 @@ class Drive(Generic[T]):
         return True
 
     def _feed(self, count: int) -> None:
+        # Each goes to the workers as it is read: the next one may be long in coming.
         self._doing = "input"
-        chunk: list[Callable[[], T]] = []
-        try:
-            chunk.extend(islice(self._input, count))
-            self._batch.feed(chunk, complete=len(chunk) < count)
-        except BaseException:
-            # What was read is in the report; it never starts.
-            self._batch.end()
-            self._feed_valid(chunk)
-            raise
-        self._pool.grow()
+        for operation in islice(self._input, count):
+            count -= 1
+            if self._batch.feed_one(operation):
+                self._pool.grow()
+        if count:
+            self._batch.finish_input()
+        self._pool.dispatch()
         self._doing = "interrupt"
-
-    def _feed_valid(self, chunk: list[Callable[[], T]]) -> None:
-        for operation in chunk:
-            try:
-                self._batch.feed([operation], complete=False)
-            except TypeError:
-                return
 
     def _ask(self) -> None:
         assert self._acquire is not None
@@ -191,16 +184,17 @@ class Drive(Generic[T]):
         """End the batch with whatever is raised inside, and let that carry the report."""
         try:
             yield
-        except GeneratorExit:
-            self._batch.end()
-            raise
         except BaseException as error:
+            if self._doing == "consumer":
+                self._batch.discard()
+                raise
             doing = "interrupt" if isinstance(error, KeyboardInterrupt) else self._doing
             self._batch.end()
             if doing not in _IMPATIENT:
                 self._join(error)
             if self.is_batch or doing != "operation":
                 attach_report(error, self._report(doing))
+            self._batch.discard()
             raise
 
     def _join(self, error: BaseException) -> None:
@@ -229,3 +223,14 @@ class Drive(Generic[T]):
         )
         _core.log_batch(list(report.counts.items()), report.elapsed, ended_by)
         return report
+
+
+def _value_of(taken: list[_core.Outcome[T]]) -> T:
+    outcome = taken.pop()
+    if outcome.exception is not None:
+        try:
+            raise outcome.exception
+        finally:
+            # The traceback holds this frame; it is not to hold the exception.
+            del outcome
+    return outcome.value  # type: ignore[return-value]

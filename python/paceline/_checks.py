@@ -25,7 +25,7 @@ def positive_int(name: str, value: Any, most: int) -> int:
         raise TypeError(f"{name} must be a whole number, not {value!r}")
     number = value.__index__()
     if not 1 <= number <= most:
-        raise ValueError(f"{name} must be from 1 to {most}, not {value!r}")
+        raise ValueError(f"{name} must be greater than 0 and at most {most}, not {value!r}")
     return int(number)
 
 

@@ -311,8 +311,13 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         attended: bool = True,
         ahead: tuple[int, int] | None = None,
     ) -> Drive[T]:
-        if not isinstance(operations, Iterable):
-            raise TypeError(f"operations must be an iterable of callables, not {operations!r}")
+        if not isinstance(operations, list | tuple):
+            try:
+                operations = iter(operations)
+            except TypeError as error:
+                raise TypeError(
+                    f"operations must be an iterable of callables, not {operations!r}"
+                ) from error
         foreign = GATE_OWNER if attended else GATE_DISPATCHER
         least = 2 * self._max_workers + 1
         limit = seconds("timeout", timeout)
@@ -326,7 +331,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             max_failures=failure_limit(max_failures),
         )
         pool = self._pool
-        batch = pool.runtime.begin(contextvars.copy_context().copy, logged, terms)
+        batch = pool.runtime.begin(contextvars.copy_context().copy, pool, logged, terms)
         return Drive(
             batch,
             pool,

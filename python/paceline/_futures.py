@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -80,17 +81,31 @@ class CallFuture(Future[T]):
             self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> T:
-        self._help(timeout)
-        return super().result(timeout)
+        """As of every future; a worker of the same executor may run the call itself."""
+        with self._helping(timeout):
+            return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        self._help(timeout)
-        return super().exception(timeout)
+        """As of every future; a worker of the same executor may run the call itself."""
+        with self._helping(timeout):
+            return super().exception(timeout)
 
-    def _help(self, timeout: float | None) -> None:
-        """On a worker of the same executor, run the call here if it has not started."""
-        if timeout is None and not self.done() and self._number is not None:
-            self._pool.run_here(self._number)
+    @contextmanager
+    def _helping(self, timeout: float | None) -> Iterator[None]:
+        """Keep a worker that waits for its own executor from standing in its way."""
+        pool, number = self._pool, self._number
+        if self.done() or number is None or not pool.runtime.works_here():
+            yield
+            return
+        if timeout is None:
+            pool.run_here(number)
+        # What runs elsewhere, or must not be waited for to the end, needs another worker.
+        pool.runtime.block()
+        try:
+            pool.grow()
+            yield
+        finally:
+            pool.runtime.unblock()
 
 
 def submit(

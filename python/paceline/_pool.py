@@ -12,7 +12,8 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from paceline import _core
 from paceline._permits import ask
@@ -20,17 +21,19 @@ from paceline._permits import ask
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from paceline._errors import PermitRefusedError
+
 __all__ = ["Pool"]
 
-_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
-_threads: dict[threading.Thread, Pool] = {}
+_runtimes: weakref.WeakSet[_core.Runtime] = weakref.WeakSet()
+_threads: dict[threading.Thread, _core.Runtime] = {}
 
 
 class Pool:
     """The threads that one process has for an executor.
 
-    It knows the executor's runtime but not the executor, so that its threads do not keep an
-    executor alive that everybody else has forgotten.
+    Its threads do not keep it alive, nor it the executor: one that everybody else has forgotten
+    ends when its work is done. Futures and batches that wait for their turn do keep it.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class Pool:
         self._started = 0
         self._dispatching = False
         self._lock = threading.Lock()
-        _pools.add(self)
+        _runtimes.add(runtime)
 
     def grow(self) -> None:
         """Start as many worker threads as there is work for, up to the executor's workers."""
@@ -70,8 +73,10 @@ class Pool:
             if self._acquire is None or self._dispatching:
                 return
             self._dispatching = True
+        dispatcher = self.runtime.dispatcher()
+        pool = weakref.ref(self)
         try:
-            self._start(self._dispatch, f"{self._name}_dispatcher")
+            self._start(lambda: _dispatch(dispatcher, pool), f"{self._name}_dispatcher")
         except RuntimeError:
             self._dispatching = False
             raise
@@ -83,7 +88,7 @@ class Pool:
         if self._acquire is None:
             self.runtime.run_here(number, permit=False)
             return
-        if (refusal := ask(self._acquire)) is None:
+        if (refusal := self.ask()) is None:
             self.runtime.run_here(number, permit=True)
         elif (taken := self.runtime.withdraw(number)) is not None:
             future = taken[0][0]
@@ -101,8 +106,8 @@ class Pool:
 
     def join(self) -> None:
         """Wait until every thread has ended, but for the calling one."""
-        for thread, pool in list(_threads.items()):
-            if pool is self and thread is not threading.current_thread():
+        for thread, runtime in list(_threads.items()):
+            if runtime is self.runtime and thread is not threading.current_thread():
                 thread.join()
 
     def _next_name(self) -> str:
@@ -111,61 +116,82 @@ class Pool:
         return f"{self._name}_{number}"
 
     def _start(self, run: Callable[[], object], name: str) -> None:
-        thread = threading.Thread(target=self._run, args=(run,), name=name, daemon=True)
-        _threads[thread] = self
+        initialize = None
+        if self._initializer is not None and isinstance(run, _core.Worker):
+            initialize = partial(self._initializer, *self._initargs)
+        args = (run, initialize, weakref.ref(self))
+        thread = threading.Thread(target=_run, args=args, name=name, daemon=True)
+        _threads[thread] = self.runtime
         try:
             thread.start()
         except BaseException:
             del _threads[thread]
             raise
 
-    def _run(self, run: Callable[[], object]) -> None:
-        try:
-            if self._initializer is not None and isinstance(run, _core.Worker):
-                try:
-                    self._initializer(*self._initargs)
-                except BaseException:
-                    logging.getLogger("concurrent.futures").critical(
-                        "Exception in initializer:", exc_info=True
-                    )
-                    self._break()
-                    run.abandon()
-                    return
-            run()
-        finally:
-            _threads.pop(threading.current_thread(), None)
+    def ask(self) -> PermitRefusedError | None:
+        """Ask the limiter, which is not ours, for one permit."""
+        assert self._acquire is not None
+        return ask(self._acquire)
 
-    def _break(self) -> None:
+    def break_down(self) -> None:
+        """Let everything that has not started end: the workers cannot be set up."""
         self.broken = "A thread initializer failed, the thread pool is not usable anymore"
         self.runtime.break_down()
         for (future, *_), _error in self.runtime.withdraw_all():
             if future.set_running_or_notify_cancel():
                 future.set_exception(BrokenThreadPool(self.broken))
 
-    def _dispatch(self) -> None:
-        assert self._acquire is not None
-        dispatcher = self.runtime.dispatcher()
-        # A limiter that is not ours is called from Python, with nothing of Rust beneath it.
-        while dispatcher.wait():
+
+def _run(
+    run: Callable[[], object],
+    initialize: Callable[[], object] | None,
+    pool: weakref.ref[Pool],
+) -> None:
+    try:
+        if initialize is not None:
             try:
-                refusal = ask(self._acquire)
-            except BaseException as error:
-                dispatcher.fail(error)
+                initialize()
+            except BaseException:
+                logging.getLogger("concurrent.futures").critical(
+                    "Exception in initializer:", exc_info=True
+                )
+                cast("_core.Worker", run).abandon()
+                if (owner := pool()) is not None:
+                    owner.break_down()
+                return
+            # What it was made of is not needed any more.
+            del initialize
+        run()
+    finally:
+        _threads.pop(threading.current_thread(), None)
+
+
+def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
+    # A limiter that is not ours is called from Python, with nothing of Rust beneath it.
+    while dispatcher.wait():
+        owner = pool()
+        if owner is None:
+            return
+        try:
+            refusal = owner.ask()
+        except BaseException as error:
+            dispatcher.fail(error)
+        else:
+            if refusal is None:
+                dispatcher.grant()
             else:
-                if refusal is None:
-                    dispatcher.grant()
-                else:
-                    dispatcher.refuse(refusal)
-            self.grow()
+                dispatcher.refuse(refusal)
+        owner.grow()
+        del owner
 
 
 def _at_exit() -> None:
     """Let submitted calls finish and every worker end; nothing else starts any more."""
     _core.exiting()
     try:
-        for pool in list(_pools):
-            if pool.runtime.is_current():
-                pool.runtime.close_at_exit()
+        for runtime in {*_runtimes, *_threads.values()}:
+            if runtime.is_current():
+                runtime.close_at_exit()
         for thread in list(_threads):
             thread.join()
     except KeyboardInterrupt:

@@ -145,7 +145,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         errors = [each.exception for each in self.failures if each.exception is not None]
         if not errors:
             return None
-        return BaseExceptionGroup(f"{len(errors)} of {self._total()} operations failed", errors)
+        message = f"{self.counts['failed']} of {self._total()} operations failed"
+        return BaseExceptionGroup(message, errors)
 
     def _total(self) -> int:
         return sum(self.counts.values())

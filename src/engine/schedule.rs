@@ -353,12 +353,12 @@ impl<W: Work> Scheduler<W> {
             state.stir(now);
             return Step::Settled;
         }
+        if source.ledger.ready() {
+            return Step::HandOver;
+        }
         let room = source.room(held);
         if room > 0 {
             return Step::Feed(room);
-        }
-        if source.ledger.ready() {
-            return Step::HandOver;
         }
         if source.settled() {
             return Step::Settled;
@@ -367,7 +367,7 @@ impl<W: Work> Scheduler<W> {
         if source.terms.gate == Gate::Owner {
             if source.wants_permit(now) {
                 // A nested owner uses its permit itself, so it asks for one at a time.
-                let free = if nested { source.granted == 0 } else { free > 0 };
+                let free = if nested { !source.has_permit() } else { free > 0 };
                 if now < paused_until {
                     until = until.min(paused_until);
                 } else if free {
@@ -425,16 +425,9 @@ impl<W: Work> Scheduler<W> {
     pub fn grant(&self, id: SourceId, waited: u64, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
-            source.grant(waited);
+            source.grant(waited, now);
         }
         state.stir(now);
-    }
-
-    /// Hands on a permit that a worker was granted for a call it wants to run itself.
-    pub fn grant_one(&self, id: SourceId) {
-        if let Some(source) = self.state().source(id) {
-            source.granted += 1;
-        }
     }
 
     /// Gives up asking for a permit.
@@ -534,19 +527,14 @@ impl<W: Work> Scheduler<W> {
     /// Whether a further worker thread would have something to do; counts it as started.
     pub fn take_on(&self, now: Time) -> bool {
         let mut state = self.state();
-        let startable: usize = state
-            .sources
-            .iter()
-            .flatten()
-            .map(|(_, source)| match source.terms.gate {
-                Gate::Worker => source.startable(now),
-                Gate::Owner | Gate::Dispatcher => source.granted,
-            })
-            .sum();
-        let wanted = state.threads < state.capacity
-            && startable > state.threads.saturating_sub(state.busy);
+        let wanted = state.wants_thread(now);
         state.threads += usize::from(wanted);
         wanted
+    }
+
+    /// Whether a further worker thread would have something to do.
+    pub fn wants_thread(&self, now: Time) -> bool {
+        self.state().wants_thread(now)
     }
 
     /// A worker thread could not be started, or has ended. Returns how many are left.
@@ -633,9 +621,18 @@ impl<W: Work> State<W> {
     }
 
     fn free_slots(&self) -> usize {
-        let reserved: usize =
-            self.sources.iter().flatten().map(|(_, source)| source.asking + source.granted).sum();
+        let sources = self.sources.iter().flatten();
+        let reserved: usize = sources.map(|(_, source)| source.reserved()).sum();
         self.capacity.saturating_sub(self.busy + reserved)
+    }
+
+    fn wants_thread(&self, now: Time) -> bool {
+        if self.threads >= self.capacity {
+            return false;
+        }
+        let sources = self.sources.iter().flatten();
+        let startable: usize = sources.map(|(_, source)| source.ready_for_workers(now)).sum();
+        startable > self.threads.saturating_sub(self.busy)
     }
 
     fn book(&mut self, finished: Finished<W>, now: Time) -> Leftover<W> {
@@ -743,7 +740,7 @@ impl<W: Work> State<W> {
         }
         self.leave_front(seat);
         self.turn = slot + 1;
-        let Some(start) = self.start(seat, slot, gated, now, permit_wait) else {
+        let Some(start) = self.start(seat, slot, now, permit_wait) else {
             return self.nothing_to_start(seat, now);
         };
         if seat.only.is_none() {
@@ -757,14 +754,10 @@ impl<W: Work> State<W> {
         &mut self,
         seat: &mut Seat,
         slot: usize,
-        gated: bool,
         now: Time,
-        mut permit_wait: u64,
+        permit_wait: u64,
     ) -> Option<Start<W>> {
         let (serial, source) = self.sources[slot].as_mut()?;
-        if gated {
-            permit_wait += source.use_grant();
-        }
         let (running, job) = match seat.only {
             Some((_, Some(index))) => source.start_exactly(index, now, permit_wait)?,
             _ => source.start(now, permit_wait)?,

@@ -134,6 +134,16 @@ impl<J> Ord for Retry<J> {
     }
 }
 
+/// An operation that has its permit and no worker yet.
+#[derive(Debug)]
+struct Granted<J> {
+    index: usize,
+    attempts: u32,
+    waited: u64,
+    permit_wait: u64,
+    job: J,
+}
+
 /// One batch, or the calls submitted one by one. All of it is guarded by the scheduler's lock.
 #[derive(Debug)]
 pub struct Source<W: Work> {
@@ -148,10 +158,12 @@ pub struct Source<W: Work> {
     /// What the limiter failed with.
     limiter_error: Option<W::Error>,
     pub(super) began: Time,
-    /// Permits being asked for, and permits granted that nothing has used yet.
+    /// Permits being asked for.
     pub(super) asking: usize,
-    pub(super) granted: usize,
-    granted_wait: u64,
+    /// The operations that permits were granted for, in that order.
+    granted: VecDeque<Granted<W::Job>>,
+    /// Permits whose operation was withdrawn; the next one uses them.
+    spare_permits: usize,
     /// Index of the head of `queue`; where calls were cancelled, its entry is empty.
     head: usize,
     queue: VecDeque<Option<W::Job>>,
@@ -180,8 +192,8 @@ impl<W: Work> Source<W> {
             limiter_error: None,
             began: now,
             asking: 0,
-            granted: 0,
-            granted_wait: 0,
+            granted: VecDeque::new(),
+            spare_permits: 0,
             head: 0,
             queue: VecDeque::new(),
             live: 0,
@@ -231,8 +243,24 @@ impl<W: Work> Source<W> {
     pub(super) fn available(&self, now: Time) -> bool {
         self.ended.is_none()
             && now < self.terms.deadline
-            && (self.terms.gate == Gate::Worker || self.granted > 0)
-            && (self.live > 0 || self.retry_due(now))
+            && (!self.granted.is_empty()
+                || (self.terms.gate == Gate::Worker || self.spare_permits > 0)
+                    && (self.live > 0 || self.retry_due(now)))
+    }
+
+    /// Permits that were granted or asked for, and are not used yet.
+    pub(super) fn reserved(&self) -> usize {
+        self.asking + self.granted.len() + self.spare_permits
+    }
+
+    /// Operations that a further worker could start.
+    pub(super) fn ready_for_workers(&self, now: Time) -> usize {
+        match self.terms.gate {
+            Gate::Worker => self.startable(now),
+            Gate::Owner | Gate::Dispatcher => {
+                self.granted.len() + self.spare_permits.min(self.startable(now))
+            }
+        }
     }
 
     fn retry_due(&self, now: Time) -> bool {
@@ -247,26 +275,39 @@ impl<W: Work> Source<W> {
     /// Whether the operation at `index` waits for its first attempt.
     #[must_use]
     pub fn holds(&self, index: usize) -> bool {
+        let queued = || {
+            let place = index.checked_sub(self.head)?;
+            self.queue.get(place)?.as_ref()
+        };
         self.ended.is_none()
-            && index
-                .checked_sub(self.head)
-                .and_then(|place| self.queue.get(place))
-                .is_some_and(Option::is_some)
+            && (queued().is_some() || self.granted.iter().any(|granted| granted.index == index))
+    }
+
+    /// Starts the next operation.
+    pub(super) fn start(&mut self, now: Time, permit_wait: u64) -> Option<(Running, W::Job)> {
+        let next = match self.granted.pop_front() {
+            Some(granted) => granted,
+            None => {
+                let next = self.next(now, permit_wait)?;
+                if self.terms.gate != Gate::Worker {
+                    self.spare_permits = self.spare_permits.saturating_sub(1);
+                }
+                next
+            }
+        };
+        Some(self.enter(next, now))
     }
 
     /// Takes the next operation: first attempts and due retries in turn.
-    pub(super) fn start(&mut self, now: Time, permit_wait: u64) -> Option<(Running, W::Job)> {
+    fn next(&mut self, now: Time, permit_wait: u64) -> Option<Granted<W::Job>> {
         let retry = self.retry_due(now) && (self.retry_is_next || self.live == 0);
         self.retry_is_next = !retry;
-        let (index, attempts, waited_before, job) = if retry {
-            let Reverse(retry) = self.retries.pop()?;
-            self.ledger.totals.retries += 1;
-            (retry.index, retry.attempts, retry.waited, retry.job)
-        } else {
-            let (index, job) = self.pop()?;
-            (index, 0, 0, job)
-        };
-        Some((self.enter(index, attempts, waited_before, now, permit_wait), job))
+        if retry {
+            let Reverse(Retry { index, attempts, waited, job, .. }) = self.retries.pop()?;
+            return Some(Granted { index, attempts, waited, permit_wait, job });
+        }
+        let (index, job) = self.pop()?;
+        Some(Granted { index, attempts: 0, waited: 0, permit_wait, job })
     }
 
     /// Takes the operation at `index`, if it still waits for its first attempt.
@@ -277,33 +318,38 @@ impl<W: Work> Source<W> {
         permit_wait: u64,
     ) -> Option<(Running, W::Job)> {
         let job = self.withdraw(index)?;
-        Some((self.enter(index, 0, 0, now, permit_wait), job))
+        if self.terms.gate != Gate::Worker {
+            self.spare_permits = self.spare_permits.saturating_sub(1);
+        }
+        let next = Granted { index, attempts: 0, waited: 0, permit_wait, job };
+        Some(self.enter(next, now))
     }
 
-    fn enter(
-        &mut self,
-        index: usize,
-        attempts: u32,
-        waited_before: u64,
-        started: Time,
-        permit_wait: u64,
-    ) -> Running {
+    fn enter(&mut self, next: Granted<W::Job>, started: Time) -> (Running, W::Job) {
+        let Granted { index, attempts, waited: waited_before, permit_wait, job } = next;
         let running =
             Running { index, attempt: attempts + 1, started, permit_wait, waited_before };
-        self.ledger.totals.permits += 1;
-        self.ledger.totals.attempts += 1;
-        self.ledger.totals.permit_wait += permit_wait;
+        let totals = &mut self.ledger.totals;
+        totals.permits += 1;
+        totals.attempts += 1;
+        totals.retries += usize::from(attempts > 0);
+        totals.permit_wait += permit_wait;
         self.running.push(running);
-        running
+        (running, job)
     }
 
     /// Takes the next operation as one that was refused its permit.
     pub(super) fn refuse(&mut self, now: Time) -> Option<(Running, W::Job)> {
-        let (mut running, job) = self.start(now, 0)?;
-        self.ledger.totals.permits -= 1;
-        self.ledger.totals.attempts -= 1;
-        running.attempt -= 1;
-        Some((running, job))
+        let next = self.next(now, 0)?;
+        let running = Running {
+            index: next.index,
+            attempt: next.attempts,
+            started: now,
+            permit_wait: 0,
+            waited_before: next.waited,
+        };
+        self.running.push(running);
+        Some((running, next.job))
     }
 
     fn pop(&mut self) -> Option<(usize, W::Job)> {
@@ -320,6 +366,10 @@ impl<W: Work> Source<W> {
 
     /// Takes an operation out of the queue; None if it has started or gone.
     pub(super) fn withdraw(&mut self, index: usize) -> Option<W::Job> {
+        if let Some(place) = self.granted.iter().position(|granted| granted.index == index) {
+            self.spare_permits += 1;
+            return self.granted.remove(place).map(|granted| granted.job);
+        }
         let job = self.queue.get_mut(index.checked_sub(self.head)?)?.take()?;
         self.live -= 1;
         while matches!(self.queue.front(), Some(None)) {
@@ -354,7 +404,10 @@ impl<W: Work> Source<W> {
         let retries = std::mem::take(&mut self.retries)
             .into_iter()
             .map(|Reverse(retry)| (retry.index, retry.job));
-        queued.chain(retries).collect()
+        self.spare_permits += self.granted.len();
+        let granted =
+            std::mem::take(&mut self.granted).into_iter().map(|granted| (granted.index, granted.job));
+        granted.chain(queued).chain(retries).collect()
     }
 
     pub(super) fn retry(&mut self, running: &Running, due: Time, job: W::Job) {
@@ -418,7 +471,7 @@ impl<W: Work> Source<W> {
         }
         let outstanding = match self.terms.keep {
             Keep::Ordered | Keep::Completed => self.read() - self.taken + held,
-            Keep::All | Keep::Nothing => self.live,
+            Keep::All | Keep::Nothing => self.live + self.granted.len(),
         };
         let room = self.ahead.saturating_sub(outstanding);
         let worthwhile = if self.ahead == least { 1 } else { self.ahead / 2 };
@@ -434,19 +487,26 @@ impl<W: Work> Source<W> {
 
     /// Whether its owner, or the dispatcher, is to ask for one more permit.
     pub(super) fn wants_permit(&self, now: Time) -> bool {
-        self.asking == 0 && self.startable(now) > self.granted
+        self.asking == 0 && self.startable(now) > self.spare_permits
     }
 
-    pub(super) fn grant(&mut self, waited: u64) {
+    /// A permit was granted: it is for the next operation, whichever worker will start it.
+    pub(super) fn grant(&mut self, waited: u64, now: Time) {
         self.asking = self.asking.saturating_sub(1);
-        self.granted += 1;
-        self.granted_wait += waited;
+        match self.next(now, waited) {
+            Some(granted) => self.granted.push_back(granted),
+            None => self.spare_permits += 1,
+        }
     }
 
-    /// Takes a granted permit; returns how many nanoseconds it was waited for.
-    pub(super) fn use_grant(&mut self) -> u64 {
-        self.granted = self.granted.saturating_sub(1);
-        std::mem::take(&mut self.granted_wait)
+    /// A permit was granted for an operation that its caller will start itself.
+    pub fn add_permit(&mut self) {
+        self.spare_permits += 1;
+    }
+
+    /// Whether its owner has been granted a permit that is not used yet.
+    pub(super) fn has_permit(&self) -> bool {
+        !self.granted.is_empty() || self.spare_permits > 0
     }
 
     pub(super) fn owner_has_something(&mut self, now: Time) -> bool {
@@ -470,7 +530,8 @@ impl<W: Work> Source<W> {
     /// Nothing of it waits or runs.
     pub(super) fn quiet(&self) -> bool {
         self.running.is_empty()
-            && (self.ended.is_some() || self.live == 0 && self.retries.is_empty())
+            && (self.ended.is_some()
+                || self.live == 0 && self.retries.is_empty() && self.granted.is_empty())
     }
 
     /// It has run to the end of its input.
@@ -497,7 +558,9 @@ impl<W: Work> Source<W> {
 
     /// The indexes of the operations that were read and never started.
     pub fn unstarted(&self) -> impl Iterator<Item = usize> {
-        (self.head..).zip(&self.queue).filter_map(|(index, job)| job.as_ref().map(|_| index))
+        let queued = (self.head..).zip(&self.queue);
+        let queued = queued.filter_map(|(index, job)| job.as_ref().map(|_| index));
+        self.granted.iter().map(|granted| granted.index).chain(queued)
     }
 
     /// Notes what the limiter failed with; the first failure counts.

@@ -97,6 +97,7 @@ pub(crate) struct Batch {
     owner: Arc<Signal>,
     asked: Mutex<Time>,
     closed: Mutex<Option<Closed>>,
+    seen: Mutex<operations::Seen>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
 }
@@ -109,6 +110,7 @@ impl Batch {
             owner,
             asked: Mutex::new(Time::default()),
             closed: Mutex::new(None),
+            seen: Mutex::default(),
             left_to_run: AtomicBool::new(false),
         }
     }
@@ -177,12 +179,28 @@ impl Drop for Batch {
 
 #[pymethods]
 impl Batch {
-    /// Adds operations, after checking each; with `complete`, the last ones.
-    fn feed(&self, operations: &Bound<'_, PyList>, complete: bool) -> PyResult<()> {
-        let offset = self.runtime.scheduler.with(self.id, |source| source.read()).unwrap_or(0);
-        let jobs = operations::take(operations, offset)?;
-        self.runtime.scheduler.feed(self.id, jobs.into_iter(), complete, Time::now());
+    /// Adds all operations that there will be, after checking each.
+    fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
+        let jobs = operations::take(operations)?;
+        self.runtime.scheduler.feed(self.id, jobs.into_iter(), true, Time::now());
         Ok(())
+    }
+
+    /// Adds one operation that was read; whether a further worker thread would have work.
+    fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let scheduler = &self.runtime.scheduler;
+        let known = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        let index = || scheduler.with(self.id, |source| source.read()).unwrap_or(0);
+        let checked = operations::check_one(operation, known, index)?;
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = checked;
+        let now = Time::now();
+        scheduler.feed(self.id, std::iter::once(operation.clone().unbind()), false, now);
+        Ok(scheduler.wants_thread(now))
+    }
+
+    /// Tells that the input has come to its end.
+    fn finish_input(&self) {
+        self.runtime.scheduler.finish_input(self.id);
     }
 
     /// Waits until there is something for the owner to do: what, and for how many operations.
@@ -262,6 +280,15 @@ impl Batch {
             interpreter::wait(py, &self.owner, Time::NEVER)?;
         }
         Ok(())
+    }
+
+    /// Takes it out of the executor, and drops whatever it still holds.
+    fn discard(&self) {
+        if self.runtime.is_of_this_process() {
+            let source = self.runtime.scheduler.remove(self.id, Time::now());
+            let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop((source, closed));
+        }
     }
 
     /// Takes it out of the executor. What still runs is lost to it.

@@ -21,7 +21,7 @@ use crate::engine::ledger::Keep;
 use crate::engine::process::PerProcess;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
 use crate::engine::signal::Signal;
-use crate::engine::source::{End, Terms as EngineTerms};
+use crate::engine::source::{End, Source, Terms as EngineTerms};
 use crate::engine::time::Time;
 
 /// The base of `BatchExecutor`. Its documentation is in the stub.
@@ -85,7 +85,7 @@ impl BatchExecutor {
 }
 
 /// What one process has of an executor, as Python sees it.
-#[pyclass(frozen, name = "Runtime", module = "paceline._core")]
+#[pyclass(frozen, weakref, name = "Runtime", module = "paceline._core")]
 pub(crate) struct Handle(Arc<Runtime>);
 
 #[pymethods]
@@ -103,11 +103,20 @@ impl Handle {
     }
 
     /// Opens a batch; refused after shutdown.
-    fn begin(&self, py: Python<'_>, copy: Py<PyAny>, logged: bool, terms: Terms) -> PyResult<Batch> {
+    ///
+    /// `pool` lives as long as the batch has operations, whoever else forgets it.
+    fn begin(
+        &self,
+        py: Python<'_>,
+        copy: Py<PyAny>,
+        pool: Py<PyAny>,
+        logged: bool,
+        terms: Terms,
+    ) -> PyResult<Batch> {
         let runtime = &self.0;
         logging::refresh_levels(py);
         let owner = Arc::<Signal>::default();
-        let context = Arc::new(Context::Batch { copy, logged });
+        let context = Arc::new(Context::Batch { copy, logged, _pool: pool });
         let id = runtime
             .scheduler
             .add(context, Arc::clone(&owner), EngineTerms::from(terms), Time::now())
@@ -186,7 +195,7 @@ impl Handle {
         let runtime = &self.0;
         let scheduler = &runtime.scheduler;
         if permit {
-            scheduler.grant_one(CALLS);
+            scheduler.with(CALLS, Source::add_permit);
         }
         let signal = Arc::<Signal>::default();
         let mut seat = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(number));

@@ -9,6 +9,7 @@ use log::kv::Value;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 use pyo3_log::{Caching, Logger, ResetHandle};
 
 const TARGET: &str = "paceline";
@@ -35,7 +36,7 @@ pub(crate) fn operation_failed(py: Python<'_>, index: usize, exception: &Bound<'
     if !log::log_enabled!(target: TARGET, Level::Error) {
         return;
     }
-    let error = describe(exception);
+    let error = describe(exception).to_string_lossy().into_owned();
     let error_type = exception.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
     let index = index as u64;
     event(
@@ -83,15 +84,16 @@ fn event(py: Python<'_>, level: Level, message: &str, fields: &[(&str, Value<'_>
 }
 
 /// The exception's text; of one that has none, its type and why.
-pub(crate) fn describe(exception: &Bound<'_, PyBaseException>) -> String {
+pub(crate) fn describe<'py>(exception: &Bound<'py, PyBaseException>) -> Bound<'py, PyString> {
+    let py = exception.py();
     match exception.str() {
-        Ok(text) => text.to_string_lossy().into_owned(),
+        Ok(text) => text,
         Err(error) => {
-            let py = exception.py();
             let name = |kind: &Bound<'_, pyo3::types::PyType>| {
                 kind.name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
             };
-            format!("<{}: its str() raised {}>", name(&exception.get_type()), name(&error.get_type(py)))
+            let (kind, raised) = (name(&exception.get_type()), name(&error.get_type(py)));
+            PyString::new(py, &format!("<{kind}: its str() raised {raised}>"))
         }
     }
 }

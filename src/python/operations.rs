@@ -9,25 +9,41 @@ use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
 const ASYNC: u32 = 0x80 | 0x200;
 
 /// Remembers what was found last: a batch is mostly one function, bound many times.
-#[derive(Default)]
-struct Seen<'py> {
-    operation: Option<Bound<'py, PyAny>>,
-    code: Option<Bound<'py, PyAny>>,
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    operation: Option<Py<PyAny>>,
+    code: Option<Py<PyAny>>,
 }
 
-/// Takes the operations of a list, whose first has the index `offset` in its batch.
-pub(crate) fn take(operations: &Bound<'_, PyList>, offset: usize) -> PyResult<Vec<Py<PyAny>>> {
+impl Seen {
+    fn is_known(&self, operation: &Bound<'_, PyAny>) -> bool {
+        self.operation.as_ref().is_some_and(|last| last.is(operation))
+    }
+}
+
+/// Takes the operations of a list that is a whole batch.
+pub(crate) fn take(operations: &Bound<'_, PyList>) -> PyResult<Vec<Py<PyAny>>> {
     let mut seen = Seen::default();
     let mut taken = Vec::with_capacity(operations.len());
     for (place, operation) in operations.iter().enumerate() {
-        if !seen.is_known(&operation) {
-            check_with(&operation, &mut seen).map_err(|problem| {
-                PyTypeError::new_err(format!("operation {} {problem}", offset + place))
-            })?;
-        }
+        seen = check_one(&operation, seen, || place)?;
         taken.push(operation.unbind());
     }
     Ok(taken)
+}
+
+/// Refuses an operation that is none; returns what is known now.
+pub(crate) fn check_one(
+    operation: &Bound<'_, PyAny>,
+    mut seen: Seen,
+    index: impl Fn() -> usize,
+) -> PyResult<Seen> {
+    if !seen.is_known(operation) {
+        check_with(operation, &mut seen).map_err(|problem| {
+            PyTypeError::new_err(format!("operation {} {problem}", index()))
+        })?;
+    }
+    Ok(seen)
 }
 
 /// Says what is wrong with an operation.
@@ -35,13 +51,7 @@ pub(crate) fn check(operation: &Bound<'_, PyAny>) -> Result<(), String> {
     check_with(operation, &mut Seen::default())
 }
 
-impl<'py> Seen<'py> {
-    fn is_known(&self, operation: &Bound<'py, PyAny>) -> bool {
-        self.operation.as_ref().is_some_and(|last| last.is(operation))
-    }
-}
-
-fn check_with<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> Result<(), String> {
+fn check_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> Result<(), String> {
     if !operation.is_callable() {
         return Err(format!("must be callable, not {}", show(operation)));
     }
@@ -52,11 +62,11 @@ fn check_with<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> Resul
             show(operation)
         ));
     }
-    seen.operation = Some(operation.clone());
+    seen.operation = Some(operation.clone().unbind());
     Ok(())
 }
 
-fn is_async<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> PyResult<bool> {
+fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     let py = operation.py();
     if operation.is_exact_instance_of::<PyFunction>() {
         let code = operation.getattr(pyo3::intern!(py, "__code__"))?;
@@ -65,7 +75,7 @@ fn is_async<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> PyResul
         }
         let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
         if flags & ASYNC == 0 {
-            seen.code = Some(code);
+            seen.code = Some(code.unbind());
             // inspect.markcoroutinefunction marks functions that are not async by themselves.
             return operation.hasattr(pyo3::intern!(py, "_is_coroutine_mark"));
         }

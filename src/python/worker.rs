@@ -37,6 +37,8 @@ pub(crate) enum Context {
         copy: Py<PyAny>,
         /// Failures are recorded, so they are logged.
         logged: bool,
+        /// Who asks the limiter for its permits, if that is not ours.
+        _pool: Py<PyAny>,
     },
     /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
     Calls,
