@@ -57,9 +57,7 @@ impl RateLimiter {
     fn parts_of(this: &Bound<'_, Self>) -> Vec<Py<Self>> {
         match &this.get().makeup {
             Makeup::Single(_) => vec![this.clone().unbind()],
-            Makeup::Combined(parts) => {
-                parts.iter().map(|part| part.clone_ref(this.py())).collect()
-            }
+            Makeup::Combined(parts) => parts.iter().map(|part| part.clone_ref(this.py())).collect(),
         }
     }
 
@@ -123,11 +121,18 @@ impl RateLimiter {
                 per.number
             )));
         }
-        let burst = burst.map(|burst| whole("burst", burst, u64::MAX)).transpose()?;
+        let burst = burst
+            .map(|burst| whole("burst", burst, u64::MAX))
+            .transpose()?;
         let margin = margin.map(|margin| seconds("margin", margin)).transpose()?;
-        let rate = Rate::new(limit, per.duration, burst, margin.map(|margin| margin.duration))
-            .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let rate = Rate::new(
+            limit,
+            per.duration,
+            burst,
+            margin.map(|margin| margin.duration),
+        )
+        .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(Self {
             limiter: Limiter::new(rate),
             makeup: Makeup::Single(Spec {
@@ -146,7 +151,9 @@ impl RateLimiter {
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let weight = self.checked(weight)?;
-        let timeout = timeout.map(|timeout| wait("timeout", timeout)).transpose()?;
+        let timeout = timeout
+            .map(|timeout| wait("timeout", timeout))
+            .transpose()?;
         if self.limiter.try_acquire(weight, Monotonic) {
             return Ok(true);
         }
@@ -166,7 +173,10 @@ impl RateLimiter {
 
     #[pyo3(signature = (weight=Weight(Ok(1))))]
     fn wait_time(&self, weight: Weight) -> PyResult<f64> {
-        Ok(self.limiter.wait_time(self.checked(weight)?, Monotonic).as_secs_f64())
+        Ok(self
+            .limiter
+            .wait_time(self.checked(weight)?, Monotonic)
+            .as_secs_f64())
     }
 
     fn pause(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -193,7 +203,9 @@ impl RateLimiter {
     #[getter]
     fn margin(&self) -> PyResult<f64> {
         let spec = self.spec("margin")?;
-        Ok(spec.margin.unwrap_or_else(|| spec.rate.margin().as_secs_f64()))
+        Ok(spec
+            .margin
+            .unwrap_or_else(|| spec.rate.margin().as_secs_f64()))
     }
 
     #[getter]
@@ -223,7 +235,13 @@ impl RateLimiter {
             return Ok(only.clone_ref(slf.py()));
         }
         let limiter = Limiter::all_of(parts.iter().map(|part| &part.get().limiter));
-        Py::new(slf.py(), Self { limiter, makeup: Makeup::Combined(parts) })
+        Py::new(
+            slf.py(),
+            Self {
+                limiter,
+                makeup: Makeup::Combined(parts),
+            },
+        )
     }
 
     fn __repr__(&self) -> String {
@@ -280,7 +298,10 @@ struct Seconds {
 }
 
 impl Seconds {
-    const ONE: Self = Self { number: 1.0, duration: Duration::from_secs(1) };
+    const ONE: Self = Self {
+        number: 1.0,
+        duration: Duration::from_secs(1),
+    };
 }
 
 /// A whole number from 1 to `largest`.
@@ -293,7 +314,10 @@ fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
         value.call_method0("__index__").ok()
     };
     let Some(index) = index else {
-        return Err(PyTypeError::new_err(format!("{name} must be an int, not {}", shown(value))));
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be an int, not {}",
+            shown(value)
+        )));
     };
     match index.extract::<u64>() {
         Ok(number) if (1..=largest).contains(&number) => Ok(number),
@@ -316,9 +340,8 @@ fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
             shown(value)
         ))
     };
-    let wrong_value = |rule: &str| {
-        PyValueError::new_err(format!("{name} must be {rule}, not {}", shown(value)))
-    };
+    let wrong_value =
+        |rule: &str| PyValueError::new_err(format!("{name} must be {rule}, not {}", shown(value)));
     let number = if value.is_instance_of::<PyDelta>() {
         value.call_method0("total_seconds")?.extract::<f64>()?
     } else if value.is_instance_of::<PyBool>() {

@@ -21,13 +21,18 @@ impl Speed {
     fn new(rate: Rate) -> Self {
         Self {
             rate,
-            adaptive: rate.is_adaptive().then(|| Adaptive::new(rate.limit(), rate.span())),
-            pacing: rate.pace().map(|burst| Pacing::new(burst, rate.interval(rate.limit()))),
+            adaptive: rate
+                .is_adaptive()
+                .then(|| Adaptive::new(rate.limit(), rate.span())),
+            pacing: rate
+                .pace()
+                .map(|burst| Pacing::new(burst, rate.interval(rate.limit()))),
         }
     }
 
     fn effective_limit(&self) -> u64 {
-        self.adaptive.map_or(self.rate.limit(), |adaptive| adaptive.effective())
+        self.adaptive
+            .map_or(self.rate.limit(), |adaptive| adaptive.effective())
     }
 
     /// What the window may hold once `weight` is in it. A weight beyond a limit that was cut has
@@ -37,17 +42,26 @@ impl Speed {
     }
 
     fn next_step(&self) -> Time {
-        self.adaptive.map_or(Time::NEVER, |adaptive| adaptive.next_step())
+        self.adaptive
+            .map_or(Time::NEVER, |adaptive| adaptive.next_step())
     }
 
     fn advance(&mut self, now: Time) {
-        if self.adaptive.as_mut().is_some_and(|adaptive| adaptive.advance(now)) {
-            self.follow_limit(now);
+        // Step by step, so that it makes no difference how often anybody looks.
+        while let Some(step) = self
+            .adaptive
+            .as_mut()
+            .and_then(|adaptive| adaptive.step(now))
+        {
+            self.follow_limit(step);
         }
     }
 
     fn cut(&mut self, now: Time) -> bool {
-        let cut = self.adaptive.as_mut().is_some_and(|adaptive| adaptive.cut(now));
+        let cut = self
+            .adaptive
+            .as_mut()
+            .is_some_and(|adaptive| adaptive.cut(now));
         if cut {
             self.follow_limit(now);
         }
@@ -99,10 +113,7 @@ impl Gate {
     pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
         let now = self.settle(now);
         // The usual case, without a forecast.
-        if self.has_room(weight)
-            && self.paused_until <= now
-            && self.speed.due(weight, now) <= now
-        {
+        if self.has_room(weight) && self.paused_until <= now && self.speed.due(weight, now) <= now {
             return None;
         }
         let due = self.forecast(now).due(weight);
@@ -183,7 +194,9 @@ impl Forecast<'_> {
         }
         self.speed.advance(self.now);
         while self.used > self.speed.capacity_for(weight) - weight {
-            let Some(oldest) = self.oldest() else { return Time::NEVER };
+            let Some(oldest) = self.oldest() else {
+                return Time::NEVER;
+            };
             let leaves = oldest.time + self.window.span();
             let grows = self.speed.next_step();
             if grows < leaves {
@@ -221,7 +234,10 @@ impl Forecast<'_> {
     }
 
     fn oldest(&mut self) -> Option<Stamp> {
-        self.given.peek().map(|stamp| **stamp).or_else(|| self.foreseen.front().copied())
+        self.given
+            .peek()
+            .map(|stamp| **stamp)
+            .or_else(|| self.foreseen.front().copied())
     }
 
     fn drop_oldest(&mut self) {
