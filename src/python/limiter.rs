@@ -61,7 +61,7 @@ impl RateLimiter {
         }
     }
 
-    fn checked(&self, weight: Weight) -> PyResult<u64> {
+    fn checked(&self, weight: Given<Weight>) -> PyResult<u64> {
         let weight = weight.0?;
         let largest = self.limiter.largest_weight();
         if weight > largest {
@@ -105,26 +105,27 @@ impl RateLimiter {
 #[pymethods]
 impl RateLimiter {
     #[new]
-    #[pyo3(signature = (limit, per=None, *, burst=None, margin=None, adaptive=false))]
+    #[pyo3(
+        signature = (limit, per=Given(Ok(Seconds::ONE)), *, burst=None, margin=None,
+            adaptive=Given(Ok(false))),
+        text_signature = "(limit, per=1.0, *, burst=None, margin=None, adaptive=False)"
+    )]
     fn new(
         limit: &Bound<'_, PyAny>,
-        per: Option<&Bound<'_, PyAny>>,
+        per: Given<Per>,
         burst: Option<&Bound<'_, PyAny>>,
         margin: Option<&Bound<'_, PyAny>>,
-        adaptive: bool,
+        adaptive: Given<Adaptive>,
     ) -> PyResult<Self> {
         let limit = whole("limit", limit, Rate::LARGEST_LIMIT)?;
-        let per = per.map_or(Ok(Seconds::ONE), |per| seconds("per", per))?;
-        if per.duration.is_zero() {
-            return Err(PyValueError::new_err(format!(
-                "per must be at least a nanosecond, not {} seconds",
-                per.number
-            )));
-        }
+        let per = per.0?;
+        let adaptive = adaptive.0?;
         let burst = burst
             .map(|burst| whole("burst", burst, u64::MAX))
             .transpose()?;
-        let margin = margin.map(|margin| seconds("margin", margin)).transpose()?;
+        let margin = margin
+            .map(|margin| seconds("margin", margin, Rate::LONGEST))
+            .transpose()?;
         let rate = Rate::new(
             limit,
             per.duration,
@@ -143,11 +144,14 @@ impl RateLimiter {
         })
     }
 
-    #[pyo3(signature = (weight=Weight(Ok(1)), *, timeout=None))]
+    #[pyo3(
+        signature = (weight=Given(Ok(1)), *, timeout=None),
+        text_signature = "($self, weight=1, *, timeout=None)"
+    )]
     fn acquire(
         &self,
         py: Python<'_>,
-        weight: Weight,
+        weight: Given<Weight>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let weight = self.checked(weight)?;
@@ -166,13 +170,13 @@ impl RateLimiter {
         self.wait_in_line(py, weight, Time::now() + timeout)
     }
 
-    #[pyo3(signature = (weight=Weight(Ok(1))))]
-    fn try_acquire(&self, weight: Weight) -> PyResult<bool> {
+    #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
+    fn try_acquire(&self, weight: Given<Weight>) -> PyResult<bool> {
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
-    #[pyo3(signature = (weight=Weight(Ok(1))))]
-    fn wait_time(&self, weight: Weight) -> PyResult<f64> {
+    #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
+    fn wait_time(&self, weight: Given<Weight>) -> PyResult<f64> {
         Ok(self
             .limiter
             .wait_time(self.checked(weight)?, Monotonic)
@@ -253,11 +257,6 @@ impl RateLimiter {
             }
         }
     }
-
-    #[staticmethod]
-    fn __reduce__() -> PyResult<()> {
-        Err(PyTypeError::new_err("cannot pickle 'RateLimiter' object"))
-    }
 }
 
 impl std::fmt::Display for Spec {
@@ -279,14 +278,64 @@ impl std::fmt::Display for Spec {
     }
 }
 
-/// The weight of a permit, or what is wrong with it: pyo3 would put words of its own in front.
-struct Weight(PyResult<u64>);
+/// An argument with a default that is not None, checked: or what is wrong with it, because an
+/// error here would get words of pyo3's in front.
+struct Given<A: Argument>(PyResult<A::Value>);
 
-impl<'py> FromPyObject<'_, 'py> for Weight {
+trait Argument {
+    type Value;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<Self::Value>;
+}
+
+impl<A: Argument> FromPyObject<'_, '_> for Given<A> {
     type Error = Infallible;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
-        Ok(Self(whole("weight", &object, u64::MAX)))
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(A::check(&given)))
+    }
+}
+
+struct Weight;
+
+impl Argument for Weight {
+    type Value = u64;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<u64> {
+        whole("weight", given, u64::MAX)
+    }
+}
+
+struct Per;
+
+impl Argument for Per {
+    type Value = Seconds;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+        let per = seconds("per", given, Rate::LONGEST)?;
+        if per.duration.is_zero() {
+            return Err(PyValueError::new_err(format!(
+                "per must be at least a nanosecond, not {}",
+                shown(given)
+            )));
+        }
+        Ok(per)
+    }
+}
+
+struct Adaptive;
+
+impl Argument for Adaptive {
+    type Value = bool;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+        match given.cast::<PyBool>() {
+            Ok(flag) => Ok(flag.is_true()),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "adaptive must be a bool, not {}",
+                shown(given)
+            ))),
+        }
     }
 }
 
@@ -332,8 +381,8 @@ fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
     }
 }
 
-/// A time from 0 on, as a number of seconds or a `timedelta`.
-fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+/// A time from 0 to `longest`, as a number of seconds or a `timedelta`.
+fn seconds(name: &str, value: &Bound<'_, PyAny>, longest: Duration) -> PyResult<Seconds> {
     let wrong_type = || {
         PyTypeError::new_err(format!(
             "{name} must be a number of seconds or a timedelta, not {}",
@@ -362,14 +411,17 @@ fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
         return Err(wrong_value("0 seconds or more"));
     }
     match Duration::try_from_secs_f64(number) {
-        Ok(duration) if duration <= LONGEST_WAIT => Ok(Seconds { number, duration }),
-        _ => Err(wrong_value("at most 292 years")),
+        Ok(duration) if duration <= longest => Ok(Seconds { number, duration }),
+        _ => Err(wrong_value(&format!(
+            "at most {} seconds",
+            longest.as_secs()
+        ))),
     }
 }
 
 /// How long to wait, from 0 on.
 fn wait(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    seconds(name, value).map(|wait| wait.duration)
+    seconds(name, value, LONGEST_WAIT).map(|wait| wait.duration)
 }
 
 /// A value as it appears in messages.
@@ -383,9 +435,9 @@ fn shown(value: &Bound<'_, PyAny>) -> String {
                 None => repr.into_owned(),
             }
         }
-        Err(_) => value
-            .get_type()
-            .name()
-            .map_or_else(|_| "that".to_owned(), |name| format!("that {name}")),
+        Err(_) => value.get_type().name().map_or_else(
+            |_| "that".to_owned(),
+            |name| format!("this {name}, too long to show"),
+        ),
     }
 }

@@ -4,8 +4,6 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The longest window: sums of times on the engine's clock stay far from overflow.
-const LONGEST: Duration = Duration::from_nanos(1 << 62);
 /// A margin of one part in this many of the window.
 const DEFAULT_MARGIN_SHARE: u32 = 100;
 const LARGEST_DEFAULT_MARGIN: Duration = Duration::from_millis(250);
@@ -23,6 +21,9 @@ pub struct Rate {
 impl Rate {
     /// The largest limit.
     pub const LARGEST_LIMIT: u64 = 1 << 63;
+    /// The longest window and the largest margin, 146 years: sums of times on the engine's clock
+    /// stay far from overflow.
+    pub const LONGEST: Duration = Duration::from_nanos(1 << 62);
 
     /// A rate of `limit` permits per `per`; with `burst`, at most that many back to back and the
     /// rest evenly spaced. The window is kept for `margin` longer, by default 1 % of `per` but at
@@ -42,11 +43,11 @@ impl Rate {
         if per.is_zero() {
             return Err(RateError::PerTooShort);
         }
-        if per > LONGEST {
+        if per > Self::LONGEST {
             return Err(RateError::TooLong("per", per));
         }
         let margin = margin.unwrap_or_else(|| Self::default_margin(per));
-        if margin > LONGEST {
+        if margin > Self::LONGEST {
             return Err(RateError::TooLong("margin", margin));
         }
         let burst = burst
@@ -96,7 +97,7 @@ impl Rate {
                 if self
                     .interval(slowest)
                     .checked_mul(burst.get())
-                    .is_none_or(|debt| debt > LONGEST) =>
+                    .is_none_or(|debt| debt > Self::LONGEST) =>
             {
                 Err(RateError::PaceTooLong {
                     burst: burst.get(),
@@ -207,7 +208,7 @@ impl fmt::Display for RateError {
             Self::TooLong(name, time) => write!(
                 f,
                 "{name} must be at most {} seconds, not {}",
-                LONGEST.as_secs(),
+                Rate::LONGEST.as_secs(),
                 time.as_secs_f64()
             ),
             Self::BurstOutside { burst, limit } => {
@@ -232,7 +233,7 @@ impl fmt::Display for RateError {
                 f,
                 "burst={burst} at one permit in {} seconds takes longer to earn than {} seconds",
                 interval.as_secs_f64(),
-                LONGEST.as_secs()
+                Rate::LONGEST.as_secs()
             ),
         }
     }
@@ -256,7 +257,7 @@ mod tests {
     #[test]
     fn refusals_name_the_value() {
         let nanosecond = Duration::from_nanos(1);
-        let too_long = LONGEST + nanosecond;
+        let too_long = Rate::LONGEST + nanosecond;
         let year = SECOND * 31_536_000;
         for (rate, words) in [
             (
@@ -317,11 +318,11 @@ mod tests {
         let nanosecond = Duration::from_nanos(1);
         for rate in [
             Rate::new(Rate::LARGEST_LIMIT, nanosecond, None, None),
-            Rate::new(1 << 62, LONGEST, Some(1), Some(LONGEST)),
+            Rate::new(1 << 62, Rate::LONGEST, Some(1), Some(Rate::LONGEST)),
             Rate::new(1, nanosecond, Some(1), Some(Duration::ZERO)),
             Rate::new(
                 u64::from(u32::MAX),
-                LONGEST,
+                Rate::LONGEST,
                 Some(u64::from(u32::MAX) / 2),
                 None,
             ),
