@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from paceline import RateLimiter
 
 Act = Callable[[RateLimiter], object]
@@ -29,7 +28,7 @@ unix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals a
 
 
 def run_python(code: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(  # noqa: S603
+    return subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
         capture_output=True,
         text=True,
@@ -218,7 +217,7 @@ def test_its_repr_can_be_pasted_back(
     paced = paced and limit <= per * 1e8
     burst = 1 if paced else None
     limiter = RateLimiter(limit, per, burst=burst, margin=margin, adaptive=adaptive)
-    same: RateLimiter = eval(repr(limiter))  # noqa: S307
+    same: RateLimiter = eval(repr(limiter))
     assert repr(same) == repr(limiter)
     assert (same.limit, same.per, same.burst, same.adaptive) == (limit, per, burst, adaptive)
     assert same.margin == pytest.approx(limiter.margin, abs=1e-9)
@@ -309,9 +308,12 @@ def test_a_waiter_that_gives_up_makes_way() -> None:
     head.start()
     time.sleep(0.1)
     began = time.monotonic()
-    behind = threading.Thread(
-        target=lambda: (limiter.acquire(), light.append(time.monotonic() - began))
-    )
+
+    def take() -> None:
+        limiter.acquire()
+        light.append(time.monotonic() - began)
+
+    behind = threading.Thread(target=take)
     behind.start()
     time.sleep(0.1)
     # Now the head cannot be served in time, finds out when its turn was due, and leaves.
