@@ -560,6 +560,27 @@ fn a_huge_limit_costs_nothing_until_it_is_used() {
 }
 
 #[test]
+fn more_than_the_rate_ever_allows_is_never_granted() {
+    let second = Duration::from_secs(1);
+    let whole = Limiter::new(Rate::new(5, second, None, None).unwrap());
+    let paced = Limiter::new(Rate::new(5, second, Some(2), None).unwrap());
+    for (limiter, weight) in [
+        (&whole, 6),
+        (&whole, u64::MAX),
+        (&paced, 3),
+        (&Limiter::all_of([&whole, &paced]), 3),
+    ] {
+        assert!(weight > limiter.largest_weight());
+        assert!(!limiter.try_acquire(weight, at(1)));
+        assert_eq!(limiter.wait_time(weight, at(1)), Time::NEVER.since(at(1)));
+        let mut ticket = limiter.enqueue(weight, Arc::default());
+        assert_eq!(ticket.try_start(at(1)), Turn::At(Time::NEVER));
+        assert_eq!(limiter.wait_time(1, at(1)), Time::NEVER.since(at(1)));
+    }
+    assert!(whole.try_acquire(5, at(1)) && paced.try_acquire(2, at(1)));
+}
+
+#[test]
 fn a_full_window_frees_itself_permit_by_permit() {
     let second = Duration::from_secs(1);
     let limiter = Limiter::new(Rate::new(3, second, None, Some(Duration::ZERO)).unwrap());

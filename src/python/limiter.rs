@@ -20,7 +20,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest wait or pause: 292 years, and a little more than `threading.TIMEOUT_MAX`.
 const LONGEST_WAIT: Duration = Duration::from_nanos(1 << 63);
 
-/// Its docstrings are in the stub.
+/// At most ``limit`` permits in any window of ``per`` seconds, first come first served.
 #[pyclass(frozen, module = "paceline", weakref)]
 pub(crate) struct RateLimiter {
     limiter: Limiter,
@@ -144,6 +144,7 @@ impl RateLimiter {
         })
     }
 
+    /// Waits for a permit and takes it. False if it was not to be had within ``timeout`` seconds.
     #[pyo3(
         signature = (weight=Given(Ok(1)), *, timeout=None),
         text_signature = "($self, weight=1, *, timeout=None)"
@@ -170,11 +171,13 @@ impl RateLimiter {
         self.wait_in_line(py, weight, Time::now() + timeout)
     }
 
+    /// Takes a permit if there is one now, without waiting. False while anyone waits.
     #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
     fn try_acquire(&self, weight: Given<Weight>) -> PyResult<bool> {
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
+    /// The least seconds until a permit would be granted, without taking it.
     #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
     fn wait_time(&self, weight: Given<Weight>) -> PyResult<f64> {
         Ok(self
@@ -183,27 +186,32 @@ impl RateLimiter {
             .as_secs_f64())
     }
 
+    /// Gives no permit to anybody for so many seconds. Only ever lengthens a pause.
     fn pause(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let pause = wait("seconds", seconds)?;
         self.limiter.pause_until(Time::now() + pause);
         Ok(())
     }
 
+    /// Permits in any window.
     #[getter]
     fn limit(&self) -> PyResult<u64> {
         Ok(self.spec("limit")?.rate.limit())
     }
 
+    /// Length of the window in seconds.
     #[getter]
     fn per(&self) -> PyResult<f64> {
         Ok(self.spec("per")?.per)
     }
 
+    /// Permits that may follow each other at once; None if they are not paced.
     #[getter]
     fn burst(&self) -> PyResult<Option<u64>> {
         Ok(self.spec("burst")?.rate.burst())
     }
 
+    /// How much longer than ``per`` the window is kept, in seconds.
     #[getter]
     fn margin(&self) -> PyResult<f64> {
         let spec = self.spec("margin")?;
@@ -212,17 +220,20 @@ impl RateLimiter {
             .unwrap_or_else(|| spec.rate.margin().as_secs_f64()))
     }
 
+    /// Whether refusals lower the limit in effect.
     #[getter]
     fn adaptive(&self) -> PyResult<bool> {
         Ok(self.spec("adaptive")?.rate.is_adaptive())
     }
 
+    /// Permits in any window as of now.
     #[getter]
     fn effective_limit(&self) -> PyResult<u64> {
         self.spec("effective_limit")?;
         Ok(self.limiter.effective_limit(Monotonic))
     }
 
+    /// The limiters it was combined from, or itself alone.
     #[getter]
     fn parts(slf: &Bound<'_, Self>) -> PyResult<Py<PyTuple>> {
         PyTuple::new(slf.py(), Self::parts_of(slf)).map(Bound::unbind)

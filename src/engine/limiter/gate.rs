@@ -246,3 +246,81 @@ impl Forecast<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::rate::RateError;
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    /// An adaptive gate without a margin.
+    fn gate(limit: u64, burst: Option<u64>) -> Result<Gate, RateError> {
+        let second = Duration::from_secs(1);
+        Rate::new(limit, second, burst, Some(Duration::ZERO))?
+            .adaptive()
+            .map(Gate::new)
+    }
+
+    #[test]
+    fn a_cut_limit_holds_the_window_back_until_it_has_grown() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        let start = at(10 * SECOND);
+        gate.charge(20, start, Arrival::Direct);
+        assert!(gate.slow_down(start));
+        assert_eq!(gate.effective_limit(start), 10);
+        let left = at(11 * SECOND);
+        // The limit grows by one in the instant that the twenty leave the window.
+        assert_eq!(gate.due(11, left), None);
+        gate.charge(11, left, Arrival::Direct);
+        assert_eq!(gate.effective_limit(left), 11);
+        // It is twelve a second later, but one permit is in the window until half a second after.
+        gate.charge(1, left + Duration::from_millis(500), Arrival::Direct);
+        assert_eq!(gate.forecast(left).due(12), at(12 * SECOND + SECOND / 2));
+        assert_eq!(gate.forecast(left).due(11), at(12 * SECOND));
+        Ok(())
+    }
+
+    #[test]
+    fn room_that_comes_of_growing_is_foreseen() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        assert!(gate.slow_down(at(10 * SECOND)));
+        let late = at(10 * SECOND + SECOND / 2);
+        gate.charge(10, late, Arrival::Direct);
+        // The limit of ten is eleven half a second before the ten have left the window.
+        assert_eq!(gate.due(1, late), Some(at(11 * SECOND)));
+        assert_eq!(gate.due(2, late), Some(late + Duration::from_secs(1)));
+        assert_eq!(gate.due(1, at(11 * SECOND)), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cut_limit_is_paced_accordingly() -> Result<(), RateError> {
+        let mut gate = gate(20, Some(1))?;
+        let start = at(10 * SECOND);
+        gate.charge(1, start, Arrival::Direct);
+        assert_eq!(gate.due(1, start), Some(start + Duration::from_millis(50)));
+        assert!(gate.slow_down(start));
+        assert_eq!(gate.due(1, start), Some(start + Duration::from_millis(100)));
+        let grown = at(20 * SECOND);
+        gate.charge(1, grown, Arrival::Direct);
+        assert_eq!(gate.due(1, grown), Some(grown + Duration::from_millis(50)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_weight_beyond_a_cut_limit_has_the_window_for_itself() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        assert!(gate.slow_down(at(10 * SECOND)));
+        let late = at(10 * SECOND + SECOND / 2);
+        gate.charge(1, late, Arrival::Direct);
+        assert_eq!(gate.due(20, late), Some(late + Duration::from_secs(1)));
+        Ok(())
+    }
+}

@@ -64,17 +64,11 @@ impl Pacing {
             Arrival::Queued => TOLERANCE.max(self.interval / 2),
             Arrival::Direct => TOLERANCE,
         };
-        // Only a start after `earned` would shift later ones. Asked for the past, governor tells
-        // when this one was due.
-        let booked = if now > self.earned && now.since(self.first_due(weight)) <= tolerance {
-            self.earned
-        } else {
-            now
-        };
-        if let Ok(earned) = self
-            .decide(weight, booked)
-            .or_else(|_| self.decide(weight, now))
-        {
+        // Booked at `earned`, the next is due as if this one had started when it was due. Asked
+        // for the beginning of time, governor tells when that was.
+        let due = self.due(weight, Time::default());
+        let on_time = now.since(due) <= tolerance;
+        if let Ok(earned) = self.decide(weight, if on_time { self.earned } else { now }) {
             self.earned = earned;
         }
     }
@@ -87,10 +81,6 @@ impl Pacing {
             self.earned = now + Duration::from_nanos(u64::try_from(owed).unwrap_or(u64::MAX));
         }
         self.interval = interval;
-    }
-
-    fn first_due(&self, weight: u64) -> Time {
-        self.due(weight, Time::default())
     }
 
     /// When everything would be earned if `weight` permits started at `at`, or, if they may not,
