@@ -444,6 +444,20 @@ def test_a_huge_limit_allocates_nothing() -> None:
     assert not limiter.try_acquire()
 
 
+def test_waits_beyond_the_end_of_time_are_told_and_harm_nobody() -> None:
+    limiter = RateLimiter(1, per=4.6e9, burst=1, margin=4.6e9)
+    limiter.pause(threading.TIMEOUT_MAX)
+    both = limiter & RateLimiter(3, per=4.6e9, adaptive=True)
+    for waits in (limiter, both, limiter, both):
+        threading.Thread(target=waits.acquire, daemon=True).start()
+    deadline = time.monotonic() + 10
+    while limiter.wait_time() < 1.8e10 and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert limiter.wait_time() > 1.8e10
+    assert limiter.acquire(timeout=threading.TIMEOUT_MAX) is False
+    assert not both.try_acquire()
+
+
 @unix_only
 def test_ctrl_c_ends_the_wait_of_the_main_thread() -> None:
     done = run_python(

@@ -92,6 +92,11 @@ impl Pacing {
         let Some(quota) = Quota::with_period(self.interval) else {
             return Err(Time::NEVER);
         };
+        // governor's sums are not checked: whoever waits until the end of time waits for ever.
+        let whole_burst = self.interval.saturating_mul(self.burst.get());
+        if self.earned.max(at) + whole_burst == Time::NEVER {
+            return Err(Time::NEVER);
+        }
         let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(
             quota.allow_burst(self.burst),
             Earned(Cell::new(self.earned)),
@@ -200,6 +205,18 @@ mod tests {
         assert_eq!(pacing.due(1, now), now + Duration::from_millis(10));
         assert_eq!(pacing.due(4, now), now + Duration::from_millis(40));
         assert_eq!(pacing.due(5, now), Time::NEVER);
+    }
+
+    #[test]
+    fn the_end_of_time_is_never_reached() {
+        let mut pacing = Pacing::new(NonZeroU32::MIN, Duration::from_nanos(1 << 62));
+        for start in 0..3 {
+            let due = pacing.due(1, at(0));
+            assert_eq!(due, at(0) + Duration::from_nanos(1 << 62) * start);
+            pacing.charge(1, due, Arrival::Queued);
+        }
+        assert_eq!(pacing.due(1, at(0)), Time::NEVER);
+        assert_eq!(pacing.due(1, Time::NEVER), Time::NEVER);
     }
 
     #[test]
