@@ -19,7 +19,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from paceline import RateLimiter
 
@@ -204,6 +204,7 @@ def test_its_repr_is_what_one_would_write(limiter: RateLimiter, text: str) -> No
     assert repr(limiter) == text
 
 
+@settings(deadline=None)
 @given(
     limit=st.integers(1, 2**63),
     per=st.floats(1e-9, 4e9),

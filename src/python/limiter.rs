@@ -29,6 +29,7 @@ pub(crate) struct RateLimiter {
 
 enum Makeup {
     Single(Spec),
+    /// Single ones, all older than the combination: there is no cycle for the collector to find.
     Combined(Vec<Py<RateLimiter>>),
 }
 

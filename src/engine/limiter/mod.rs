@@ -119,7 +119,8 @@ impl Limiter {
         })
     }
 
-    /// A place at the end of the queue. `signal` is given when the turn may have come.
+    /// A place at the end of the queue. The turn may have come at once; `signal` is given when it
+    /// may have come later.
     pub fn enqueue(&self, weight: u64, signal: Arc<Signal>) -> Ticket {
         let number = self.locked(|states| {
             // Numbered under the locks, so that numbers ascend in every queue and two limiters
