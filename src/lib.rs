@@ -7,12 +7,24 @@ mod python;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
+    use crate::python::batch::{Batch, Step, log_batch};
+    #[pymodule_export]
+    use crate::python::dispatcher::Dispatcher;
+    #[pymodule_export]
+    use crate::python::executor::{BatchExecutor, Handle};
+    #[pymodule_export]
+    use crate::python::interpreter::{exiting, forked};
+    #[pymodule_export]
     use crate::python::limiter::RateLimiter;
+    #[pymodule_export]
+    use crate::python::outcome::Outcome;
+    #[pymodule_export]
+    use crate::python::runtime::Worker;
 
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        crate::python::interpreter::watch_forks(module.py())
+        crate::python::logging::install(module.py())
     }
 }

@@ -1,5 +1,23 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
-from paceline._core import RateLimiter
+from importlib.metadata import version
 
-__all__ = ["RateLimiter"]
+from paceline import _logging as _logging
+from paceline._core import Outcome, RateLimiter
+from paceline._errors import BatchTimeoutError, PermitRefusedError
+from paceline._executor import BatchExecutor
+from paceline._report import BatchReport, ErrorRecord
+from paceline._retry import Retry
+
+__all__ = [
+    "BatchExecutor",
+    "BatchReport",
+    "BatchTimeoutError",
+    "ErrorRecord",
+    "Outcome",
+    "PermitRefusedError",
+    "RateLimiter",
+    "Retry",
+]
+
+__version__ = version("paceline")

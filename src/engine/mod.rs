@@ -1,6 +1,10 @@
 //! The pure core: who may start what, and when. It knows no Python; Python enters as closures.
 
+pub mod ledger;
 pub mod limiter;
 pub mod process;
+pub mod retry;
+pub mod schedule;
 pub mod signal;
+pub mod source;
 pub mod time;

@@ -44,6 +44,12 @@ impl<T> PerProcess<T> {
         }
     }
 
+    /// This process's value, if it has one.
+    pub fn current(&self) -> Option<Arc<T>> {
+        let current = self.slot.load();
+        (current.0 == generation()).then(|| Arc::clone(&current.1))
+    }
+
     /// This process's value; made by `make` when the process is a child that has none yet.
     pub fn get(&self, make: impl Fn() -> T) -> Arc<T> {
         let current = self.slot.load();

@@ -34,6 +34,12 @@ impl Time {
         self.0
     }
 
+    /// How many nanoseconds ago `earlier` was; zero if it is still to come.
+    #[must_use]
+    pub const fn nanos_since(self, earlier: Self) -> u64 {
+        self.0.saturating_sub(earlier.0)
+    }
+
     /// How long ago `earlier` was; zero if it is still to come.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

@@ -75,7 +75,7 @@ impl RateLimiter {
 
     /// Waits in the queue until `deadline`.
     fn wait_in_line(&self, py: Python<'_>, weight: u64, deadline: Time) -> PyResult<bool> {
-        let handles_signals = interpreter::is_main_thread(py)?;
+        let handles_signals = interpreter::is_main_thread(py);
         loop {
             let generation = process::generation();
             let signal = Arc::new(Signal::default());

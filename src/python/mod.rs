@@ -1,4 +1,13 @@
 //! The binding: Python's arguments in, Python's objects out.
 
+pub(crate) mod batch;
+pub(crate) mod dispatcher;
+pub(crate) mod executor;
 pub(crate) mod interpreter;
 pub(crate) mod limiter;
+pub(crate) mod logging;
+pub(crate) mod operations;
+pub(crate) mod outcome;
+pub(crate) mod retrying;
+pub(crate) mod runtime;
+pub(crate) mod worker;

@@ -1,0 +1,94 @@
+# Every target sets up what it needs: a virtual environment, the package, the tools.
+PYTHON ?= python3
+ARGS ?=
+
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMPS := $(VENV)/stamps
+RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
+PYTHON_SOURCES := pyproject.toml README.md $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
+
+# The Rust tests embed an interpreter: they are built against the environment's, and find its
+# library where that was installed.
+PYTHON_LIBRARIES = $$($(PY) -c 'import sysconfig; print(sysconfig.get_config_var("LIBDIR") or "")')
+CARGO_ENV = PYO3_PYTHON="$(CURDIR)/$(PY)" \
+	LD_LIBRARY_PATH="$(PYTHON_LIBRARIES)$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}" \
+	DYLD_LIBRARY_PATH="$(PYTHON_LIBRARIES)$${DYLD_LIBRARY_PATH:+:$$DYLD_LIBRARY_PATH}"
+
+# The stand-in servers of the demo and the tests are on this machine.
+export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
+export no_proxy := 127.0.0.1,localhost,$(no_proxy)
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo "PYTHON=... chooses the interpreter, ARGS=... goes to pytest"
+
+.PHONY: demo
+demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for the Descope API
+	$(PY) examples/descope_tenants.py
+
+.PHONY: test
+test: $(STAMPS)/package $(STAMPS)/dev ## Run the Rust tests and the Python tests
+	$(CARGO_ENV) cargo test --locked
+	$(PY) -m pytest -m "not slow" $(ARGS)
+
+.PHONY: stress
+stress: $(STAMPS)/package $(STAMPS)/dev ## Run the tests that take minutes
+	$(PY) -m pytest -m slow --timeout 1800 $(ARGS)
+
+.PHONY: bench
+bench: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/bench ## Measure the engine, and the executor beside its rivals
+	$(CARGO_ENV) cargo bench --locked
+	$(PY) benches/compare.py
+
+.PHONY: lint
+lint: $(STAMPS)/package $(STAMPS)/dev ## Check formatting, lints, types, stubs and texts
+	cargo fmt --check
+	$(CARGO_ENV) cargo clippy --locked --all-targets -- -D warnings
+	@# The engine knows no Python.
+	! grep -rn pyo3 src/engine
+	$(PY) -m ruff check
+	$(PY) -m ruff format --check
+	$(PY) -m mypy python/paceline examples/standin.py tests/typing
+	$(PY) -m mypy.stubtest paceline --mypy-config-file pyproject.toml
+	@# No long dashes, no paths of one machine, no hosts of registries. Of git grep's exit codes,
+	@# 1 is "not found" and more than 1 an error.
+	git grep -nI "$$(printf '\342\200\224')" -- ':!Cargo.lock'; test $$? -eq 1
+	git grep -nIE '(^|[^[:alnum:]_.])/(work|root|home/[a-z]+|Users/[a-z]+)/' -- ':!Cargo.lock'; test $$? -eq 1
+	git grep -nIE 'pypi\.org|python[h]osted|crates\.io' -- ':!Cargo.lock'; test $$? -eq 1
+
+.PHONY: format
+format: $(STAMPS)/dev ## Format the sources, and repair what the linter can
+	cargo fmt
+	$(PY) -m ruff check --fix
+	$(PY) -m ruff format
+
+.PHONY: clean
+clean: ## Remove everything that was made here
+	rm -rf target $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find python tests examples benches -name __pycache__ -prune -exec rm -rf {} +
+
+$(STAMPS)/venv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": choose one with make PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade "pip>=25.1"
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/package: $(STAMPS)/venv $(RUST_SOURCES) $(PYTHON_SOURCES)
+	$(PY) -m pip install --quiet .
+	@touch $@
+
+$(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
+	$(PY) -m pip install --quiet --group demo
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
+	$(PY) -m pip install --quiet --group test --group lint
+	@touch $@
+
+$(STAMPS)/bench: $(STAMPS)/venv pyproject.toml
+	$(PY) -m pip install --quiet --group bench
+	@touch $@

@@ -1,0 +1,231 @@
+"""Driving one batch: reading its input, asking for its permits, ending it with its report."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import CancelledError
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from paceline import _core
+from paceline._core import Step
+from paceline._errors import BatchTimeoutError, attach_report
+from paceline._permits import ask
+from paceline._report import BatchReport
+
+if TYPE_CHECKING:
+    from paceline._pool import Pool
+
+__all__ = ["Drive", "Terms"]
+
+T = TypeVar("T")
+
+class Terms(NamedTuple):
+    """How a batch is to be treated; the numbers are read in ``src/python/batch.rs``."""
+
+    keep: int
+    gate: int
+    attended: bool
+    ahead: tuple[int, int]
+    timeout: float | None
+    stop_on_failure: bool
+    max_failures: tuple[float, int] | None
+
+
+# While one of these goes on, its exception does not wait for running operations.
+_IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
+
+
+class Drive(Generic[T]):
+    """One batch, from its first operation to its report. It belongs to its owner's thread."""
+
+    def __init__(
+        self,
+        batch: _core.Batch,
+        pool: Pool,
+        operations: Iterable[Callable[[], T]],
+        *,
+        acquire: Callable[[], object] | None,
+        timeout: float | None,
+        max_workers: int,
+    ) -> None:
+        self._batch = batch
+        self._pool = pool
+        self._acquire = acquire
+        self._timeout = timeout
+        self._max_workers = max_workers
+        # A single operation's exception carries no report.
+        self.is_batch = True
+        self._doing = "interrupt"
+        self._held: deque[_core.Outcome[T]] = deque()
+        self._ended: BatchReport[Any] | None = None
+        self._input: Iterator[Callable[[], T]] = iter(())
+        if isinstance(operations, (list, tuple)):
+            batch.feed(list(operations), complete=True)
+        else:
+            self._input = iter(operations)
+
+    def start(self) -> None:
+        """Have the workers begin with what was fed."""
+        self._pool.dispatch()
+        self._pool.grow()
+
+    def to_end(self) -> _core.Batch:
+        """Run the batch to its end, and take it out of its executor."""
+        with self.guard():
+            self.start()
+            while self._advance():
+                pass
+            self.settle()
+            self._batch.close()
+        return self._batch
+
+    def outcomes(self) -> Iterator[_core.Outcome[T]]:
+        """Hand the outcomes on as they are ready."""
+        held = self._held
+        with self.guard():
+            self.start()
+            while self._advance():
+                while held:
+                    yield held.popleft()
+                    # Few ahead means slow operations: each place is filled at once.
+                    if len(held) < 64 and (room := self._batch.room(len(held))):
+                        self._feed(room)
+            self.settle()
+            self._batch.close()
+
+    def begin_values(self) -> Iterator[T]:
+        """Begin at once, whether or not anybody takes the values that are returned."""
+        if room := self._batch.room(0):
+            self._feed(room)
+        self.start()
+        self._batch.leave_to_run(True)
+        return self._values()
+
+    def _values(self) -> Iterator[T]:
+        self._batch.leave_to_run(False)
+        for outcome in self.outcomes():
+            if outcome.exception is not None:
+                try:
+                    raise outcome.exception
+                finally:
+                    # The traceback holds this frame; it is not to hold the exception.
+                    del outcome
+            yield outcome.value
+            del outcome
+
+    def _advance(self) -> bool:
+        self._doing = "interrupt"
+        step, count = self._batch.step(len(self._held))
+        if step == Step.FEED:
+            self._feed(count)
+        elif step == Step.ACQUIRE:
+            self._ask()
+        elif step == Step.HAND_OVER:
+            self._held.extend(self._batch.hand_over())
+        else:
+            return False
+        return True
+
+    def _feed(self, count: int) -> None:
+        self._doing = "input"
+        chunk: list[Callable[[], T]] = []
+        try:
+            chunk.extend(islice(self._input, count))
+            self._batch.feed(chunk, complete=len(chunk) < count)
+        except BaseException:
+            # What was read is in the report; it never starts.
+            self._batch.end()
+            self._feed_valid(chunk)
+            raise
+        self._pool.grow()
+        self._doing = "interrupt"
+
+    def _feed_valid(self, chunk: list[Callable[[], T]]) -> None:
+        for operation in chunk:
+            try:
+                self._batch.feed([operation], complete=False)
+            except TypeError:
+                return
+
+    def _ask(self) -> None:
+        assert self._acquire is not None
+        self._doing = "limiter"
+        refusal = ask(self._acquire)
+        if refusal is None:
+            self._batch.grant()
+            self._pool.grow()
+        else:
+            self._batch.refuse(refusal)
+        self._doing = "interrupt"
+
+    def settle(self) -> None:
+        """Raise what ended the batch early, if something did."""
+        ended_by = self._batch.ended_by()
+        if ended_by == "completed":
+            return
+        self._doing = "interrupt"
+        if ended_by not in _IMPATIENT:
+            self._batch.join()
+        self._doing = ended_by
+        raise self._error(ended_by)
+
+    def _error(self, ended_by: str) -> BaseException:
+        if ended_by == "timeout":
+            return BatchTimeoutError(f"the batch did not end within {self._timeout} seconds")
+        if ended_by == "limiter" and (error := self._batch.limiter_error()) is not None:
+            return error
+        if ended_by == "operation" and (error := self._batch.first_failure()) is not None:
+            return error
+        if ended_by == "max_failures":
+            if (group := self._report(ended_by).failure_group()) is not None:
+                return group
+        if ended_by == "broken":
+            self._pool.check()
+        return CancelledError("the executor was shut down, and what had not started cancelled")
+
+    @contextmanager
+    def guard(self) -> Iterator[None]:
+        """End the batch with whatever is raised inside, and let that carry the report."""
+        try:
+            yield
+        except GeneratorExit:
+            self._batch.end()
+            raise
+        except BaseException as error:
+            doing = "interrupt" if isinstance(error, KeyboardInterrupt) else self._doing
+            self._batch.end()
+            if doing not in _IMPATIENT:
+                self._join(error)
+            if self.is_batch or doing != "operation":
+                attach_report(error, self._report(doing))
+            raise
+
+    def _join(self, error: BaseException) -> None:
+        try:
+            self._batch.join()
+        except BaseException as interruption:
+            attach_report(interruption, self._report("interrupt"))
+            raise interruption from error
+
+    def _report(self, ended_by: str) -> BatchReport[Any]:
+        if self._ended is None:
+            self._batch.close()
+            self._ended = self.report([*self._held, *self._batch.outcomes()], ended_by)
+        return self._ended
+
+    def log_end(self) -> None:
+        """Write the line that each batch leaves in the log, without making a report."""
+        totals = self._batch.totals()
+        counts = [("done", totals["done"]), ("failed", totals["failed"])]
+        _core.log_batch(counts, totals["elapsed"], "completed")
+
+    def report(self, outcomes: list[_core.Outcome[T]], ended_by: str) -> BatchReport[T]:
+        """Make the report, and write the line that each batch leaves in the log."""
+        report = BatchReport(
+            outcomes, self._batch.totals(), ended_by=ended_by, max_workers=self._max_workers
+        )
+        _core.log_batch(list(report.counts.items()), report.elapsed, ended_by)
+        return report

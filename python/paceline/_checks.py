@@ -1,0 +1,58 @@
+"""Refusing bad arguments, before anything has started."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from datetime import timedelta
+from typing import Any
+
+__all__ = ["is_async", "positive_int", "seconds", "failure_limit"]
+
+
+def is_async(operation: object) -> bool:
+    """Whether calling ``operation`` gives a coroutine or an asynchronous generator."""
+    call = getattr(type(operation), "__call__", None)
+    return any(
+        inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
+        for each in (operation, call)
+    )
+
+
+def positive_int(name: str, value: Any, most: int) -> int:
+    """Return ``value`` if it is a whole number from 1 to ``most``."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{name} must be a whole number, not {value!r}")
+    number = value.__index__()
+    if not 1 <= number <= most:
+        raise ValueError(f"{name} must be from 1 to {most}, not {value!r}")
+    return int(number)
+
+
+def seconds(name: str, value: Any) -> float | None:
+    """Return a duration in seconds; None stays None."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
+    if math.isnan(value) or value < 0:
+        raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
+    return float(min(value, 1e9))
+
+
+def failure_limit(value: Any) -> tuple[float, int] | None:
+    """Return a limit as share and number of operations: share 0 for a plain count."""
+    if value is None:
+        return None
+    if isinstance(value, tuple):
+        if len(value) != 2:
+            raise ValueError(f"max_failures must be a count or (share, of), not {value!r}")
+        share, of = value
+        if isinstance(share, bool) or not isinstance(share, (int, float)):
+            raise TypeError(f"the share in max_failures must be a number, not {share!r}")
+        if not 0 < share <= 1:
+            raise ValueError(f"the share in max_failures must be above 0 and up to 1, not {share!r}")
+        return float(share), positive_int("the number of operations in max_failures", of, 2**31)
+    return 0.0, positive_int("max_failures", value, 2**62)

@@ -1,0 +1,34 @@
+"""The exceptions that are ours, and what every exception that ends a batch carries."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paceline._report import BatchReport
+
+__all__ = ["BatchTimeoutError", "PermitRefusedError", "attach_report"]
+
+
+class BatchTimeoutError(TimeoutError):
+    """The time given to a batch has passed; ``batch_report`` tells what was done by then."""
+
+    batch_report: BatchReport[object]
+
+
+class PermitRefusedError(RuntimeError):
+    """A limiter's ``acquire()`` returned a false value, so the operation was not called."""
+
+
+for _public in (BatchTimeoutError, PermitRefusedError):
+    _public.__module__ = "paceline"
+
+
+def attach_report(error: BaseException, report: BatchReport[object]) -> None:
+    """Let ``error`` carry the report of the batch that it ends, and a note with the counts."""
+    # An exception may refuse attributes; it is raised all the same.
+    with suppress(Exception):
+        error.batch_report = report  # type: ignore[attr-defined]
+    with suppress(Exception):
+        error.add_note(f"paceline: {report.describe_counts()}")

@@ -1,0 +1,346 @@
+"""The executor's verbs."""
+
+from __future__ import annotations
+
+import contextvars
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+
+from paceline import _core
+from paceline._batch import Drive, Terms
+from paceline._checks import failure_limit, positive_int, seconds
+from paceline._futures import submit
+from paceline._pool import Pool
+from paceline._report import BatchReport, ErrorRecord
+
+if TYPE_CHECKING:
+    from datetime import timedelta
+
+    from paceline._core import Outcome
+    from paceline._retry import Retry
+
+__all__ = ["BatchExecutor"]
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+OnError = Literal["record", "return", "raise"]
+ON_ERROR = ("record", "return", "raise")
+
+# The engine's words, as src/python/batch.rs reads them.
+KEEP_ALL, KEEP_ORDERED, KEEP_COMPLETED = range(3)
+GATE_WORKER, GATE_OWNER, GATE_DISPATCHER = range(3)
+
+MOST_WORKERS = 2**15
+MOST_AHEAD = 1024
+UNBOUNDED = 2**64 - 1
+
+
+class BatchExecutor(_core.BatchExecutor, Executor):
+    """Runs Python calls in parallel, as fast as a rate limit allows and never faster.
+
+    Args:
+        rate_limiter: a :class:`RateLimiter`, or any object with a blocking ``acquire()``, which
+            is then called once before each call of an operation. None means no limit.
+        max_workers: how many operations run at once, at most.
+        on_error: what ``execute_batch`` puts in the place of a failed operation's value:
+            ``"record"`` an :class:`ErrorRecord`, ``"return"`` the exception itself; ``"raise"``
+            ends the batch with the first failure.
+        retry: when failed operations are called again, a :class:`Retry`. None means never.
+        thread_name_prefix: what the names of the worker threads begin with.
+        initializer: called on each worker thread when it starts.
+        initargs: the arguments of ``initializer``.
+
+    Raises:
+        TypeError: if an argument is of the wrong type, or ``rate_limiter`` has no ``acquire()``.
+        ValueError: if an argument has a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        rate_limiter: Any = None,
+        max_workers: int = 5,
+        *,
+        on_error: OnError = "record",
+        retry: Retry | None = None,
+        thread_name_prefix: str = "paceline",
+        initializer: Callable[..., object] | None = None,
+        initargs: Iterable[Any] = (),
+    ) -> None:
+        workers = positive_int("max_workers", max_workers, MOST_WORKERS)
+        native = isinstance(rate_limiter, _core.RateLimiter)
+        acquire = getattr(rate_limiter, "acquire", None)
+        if rate_limiter is not None and not callable(acquire):
+            raise TypeError(
+                f"rate_limiter must have an acquire() method or be None, not {rate_limiter!r}"
+            )
+        if initializer is not None and not callable(initializer):
+            raise TypeError(f"initializer must be callable, not {initializer!r}")
+        self._rate_limiter = rate_limiter
+        self._max_workers = workers
+        self._on_error = _check_on_error(on_error)
+        self._acquire = None if native or rate_limiter is None else acquire
+        self._thread_setup = {
+            "name": str(thread_name_prefix),
+            "initializer": initializer,
+            "initargs": tuple(initargs),
+            "acquire": self._acquire,
+        }
+        self._configure(workers, rate_limiter if native else None, self._acquire is not None, retry)
+        self._process_pool: Pool | None = None
+
+    @property
+    def rate_limiter(self) -> Any:
+        """The limiter that this executor was made with."""
+        return self._rate_limiter
+
+    @property
+    def max_workers(self) -> int:
+        """How many operations run at once, at most."""
+        return self._max_workers
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._rate_limiter!r}, max_workers={self._max_workers})"
+
+    @property
+    def _pool(self) -> Pool:
+        """The threads that this process has for the executor: a forked child has its own."""
+        pool = self._process_pool
+        if pool is None or not pool.runtime.is_current():
+            pool = self._process_pool = Pool(self._runtime(), **self._thread_setup)
+        pool.check()
+        return pool
+
+    def execute(self, operation: Callable[[], T]) -> T:
+        """Run one operation on a worker, and return its value.
+
+        Raises:
+            BaseException: whatever the operation, or the limiter, raises.
+            RuntimeError: after :meth:`shutdown`.
+        """
+        self._check(operation)
+        drive = self._drive([operation], KEEP_ALL, stop_on_failure=True, logged=False)
+        drive.is_batch = False
+        return cast("T", drive.to_end().values(None)[0])
+
+    def execute_batch(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+        on_error: OnError | None = None,
+    ) -> list[Any]:
+        """Run the operations, and return one entry for each, in their order.
+
+        The entry is the operation's value; of one that failed, what ``on_error`` says.
+
+        Args:
+            operations: callables without arguments. A list is checked as a whole before anything
+                runs; any other iterable is read as the workers need it, on the calling thread.
+            timeout: seconds for the whole batch, waiting for permits and retries included.
+            max_failures: the batch ends when so many operations have failed, or, as a pair
+                ``(share, of)``, when that share of the last ``of`` operations failed.
+            on_error: as of the executor, for this batch.
+
+        Raises:
+            BatchTimeoutError: if ``timeout`` has passed.
+            ExceptionGroup: of the failures, if there were ``max_failures``.
+            BaseException: with ``on_error="raise"`` the first failure; always what the limiter or
+                the input raises, and what an operation raises that is not an ``Exception``.
+            RuntimeError: after :meth:`shutdown`.
+
+        Whatever ends the batch early has the outcomes so far as ``batch_report``.
+        """
+        mode = self._on_error if on_error is None else _check_on_error(on_error)
+        drive = self._drive(
+            operations,
+            KEEP_ALL,
+            timeout=timeout,
+            max_failures=max_failures,
+            stop_on_failure=mode == "raise",
+            logged=mode != "raise",
+        )
+        batch = drive.to_end()
+        drive.log_end()
+        return batch.values(ErrorRecord if mode == "record" else None)
+
+    def run(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+    ) -> BatchReport[T]:
+        """Run the operations, and return what became of each, with the totals.
+
+        Arguments and exceptions are those of :meth:`execute_batch`; an operation's failure is
+        recorded.
+        """
+        drive = self._drive(operations, KEEP_ALL, timeout=timeout, max_failures=max_failures)
+        return drive.report(drive.to_end().outcomes(), "completed")
+
+    def stream(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        ordered: bool = False,
+        buffersize: int | None = None,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+    ) -> Iterator[Outcome[T]]:
+        """Run the operations, and iterate over what becomes of each, as it is known.
+
+        The input is read inside ``next()``, on the thread that calls it. Leaving the loop, closing
+        the iterator or dropping it ends the batch without waiting for running operations.
+
+        Args:
+            operations: callables without arguments; may be endless.
+            ordered: hand outcomes over in the order of the input, not of completion.
+            buffersize: how many operations are read ahead of the workers, at most: what was read
+                and not handed over never exceeds ``max_workers + buffersize``. By default
+                ``max_workers + 1``, growing up to 1,024 in all while operations take less than
+                100 microseconds.
+            timeout: as of :meth:`execute_batch`.
+            max_failures: as of :meth:`execute_batch`.
+
+        Raises:
+            What :meth:`execute_batch` raises, from ``next()``; bad arguments at once.
+        """
+        workers = self._max_workers
+        if buffersize is None:
+            least = 2 * workers + 1
+            ahead = (least, max(least, MOST_AHEAD))
+        else:
+            most = workers + positive_int("buffersize", buffersize, 2**31)
+            ahead = (most, most)
+        return self._drive(
+            operations,
+            KEEP_ORDERED if ordered else KEEP_COMPLETED,
+            timeout=timeout,
+            max_failures=max_failures,
+            attended=False,
+            ahead=ahead,
+        ).outcomes()
+
+    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """Queue a call, and return its future. Never blocks.
+
+        The call starts when a worker and a permit are free for it, in the order of submission.
+
+        Raises:
+            RuntimeError: after :meth:`shutdown`.
+            TypeError: if ``fn`` is not callable, or is a coroutine function.
+        """
+        self._check(fn)
+        return submit(self._pool, fn, args, kwargs)
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[T]:
+        """Call ``fn`` with the items of the iterables, and iterate over the values in order.
+
+        As ``concurrent.futures.Executor.map`` of Python 3.14: without ``buffersize`` the input is
+        read at once, and the calls run whether or not the values are taken.
+
+        Args:
+            fn: called with one item of each iterable.
+            iterables: the input; the shortest ends it.
+            timeout: seconds from this call after which a value that is not there raises.
+            chunksize: accepted, and without effect, as with all threads.
+            buffersize: how many calls may be under way whose values were not yet taken.
+
+        Raises:
+            TimeoutError: from ``next()``, when ``timeout`` has passed.
+            BaseException: from ``next()``, whatever that call raised; it ends the iterator.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1")
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        self._check(fn)
+        calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))
+        drive = self._drive(
+            list(calls) if buffersize is None else calls,
+            KEEP_ORDERED,
+            timeout=timeout,
+            attended=False,
+            logged=False,
+            ahead=(buffersize or UNBOUNDED,) * 2,
+        )
+        return drive.begin_values()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more work; what was taken up is still done.
+
+        Args:
+            wait: return when nothing runs or waits any more and the threads have ended. On one of
+                the executor's own workers it does not wait, since it would wait for itself.
+            cancel_futures: what has not started does not start: futures are cancelled, and batches
+                end with ``concurrent.futures.CancelledError``.
+        """
+        runtime = self._runtime()
+        runtime.close(cancel_futures)
+        if cancel_futures:
+            for (future, *_), error in runtime.withdraw_all():
+                future.give_up(error)
+        if wait and not runtime.works_here():
+            runtime.join()
+            # Where a stream waits for its consumer, its workers stay until it is done.
+            if self._process_pool is not None and runtime.is_over():
+                self._process_pool.join()
+
+    def _drive(
+        self,
+        operations: Iterable[Callable[[], T]],
+        keep: int,
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+        stop_on_failure: bool = False,
+        logged: bool = True,
+        attended: bool = True,
+        ahead: tuple[int, int] | None = None,
+    ) -> Drive[T]:
+        if not isinstance(operations, Iterable):
+            raise TypeError(f"operations must be an iterable of callables, not {operations!r}")
+        foreign = GATE_OWNER if attended else GATE_DISPATCHER
+        least = 2 * self._max_workers + 1
+        limit = seconds("timeout", timeout)
+        terms = Terms(
+            keep=keep,
+            gate=GATE_WORKER if self._acquire is None else foreign,
+            attended=attended,
+            ahead=ahead or (least, max(least, MOST_AHEAD)),
+            timeout=limit,
+            stop_on_failure=stop_on_failure,
+            max_failures=failure_limit(max_failures),
+        )
+        pool = self._pool
+        batch = pool.runtime.begin(contextvars.copy_context().copy, logged, terms)
+        return Drive(
+            batch,
+            pool,
+            operations,
+            acquire=self._acquire,
+            timeout=limit,
+            max_workers=self._max_workers,
+        )
+
+
+def _check_on_error(on_error: OnError) -> OnError:
+    if on_error not in ON_ERROR:
+        raise ValueError(f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {on_error!r}")
+    return on_error
+
+
+BatchExecutor.__module__ = "paceline"

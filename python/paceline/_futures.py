@@ -1,0 +1,110 @@
+"""The futures of submitted calls: real ones, that a worker can wait for without a deadlock."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from paceline._pool import Pool
+
+__all__ = ["CallFuture", "submit"]
+
+T = TypeVar("T")
+
+
+class _Waiters(list[Any]):
+    """The waiters of a future, which ``wait`` and ``as_completed`` put in and take out.
+
+    A worker that puts one in is going to wait, so a spare worker may take its place.
+    """
+
+    __slots__ = ("_blocked", "_pool")
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
+        self._blocked: dict[int, int] = {}
+
+    def append(self, waiter: Any) -> None:
+        super().append(waiter)
+        if self._pool.runtime.works_here():
+            here = threading.get_ident()
+            self._blocked[here] = self._blocked.get(here, 0) + 1
+            self._pool.runtime.block()
+            self._pool.grow()
+
+    def remove(self, waiter: Any) -> None:
+        super().remove(waiter)
+        here = threading.get_ident()
+        if self._blocked.get(here):
+            self._blocked[here] -= 1
+            self._pool.runtime.unblock()
+
+
+class CallFuture(Future[T]):
+    """The future of a call that waits for a worker and a permit in its executor's queue."""
+
+    _number: int | None = None
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self._pool = pool
+        self._waiters = _Waiters(pool)
+
+    def cancel(self) -> bool:
+        """Cancel the call if it has not started; it then takes no permit.
+
+        A call that waits to be tried again is given up: it ends with its last exception.
+
+        Returns:
+            Whether the call is cancelled.
+        """
+        number = self._number
+        if number is None or not self._pool.runtime.is_current():
+            return super().cancel()
+        if (taken := self._pool.runtime.withdraw(number)) is None:
+            return self.cancelled()
+        _, error = taken
+        self.give_up(error)
+        return error is None
+
+    def give_up(self, error: BaseException | None) -> None:
+        """End a call that was taken out of the queue: cancelled, or with its last exception."""
+        if error is not None:
+            self.set_exception(error)
+        elif super().cancel():
+            self.set_running_or_notify_cancel()
+
+    def result(self, timeout: float | None = None) -> T:
+        self._help(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._help(timeout)
+        return super().exception(timeout)
+
+    def _help(self, timeout: float | None) -> None:
+        """On a worker of the same executor, run the call here if it has not started."""
+        if timeout is None and not self.done() and self._number is not None:
+            self._pool.run_here(self._number)
+
+
+def submit(
+    pool: Pool, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> CallFuture[T]:
+    """Queue a call in the caller's context."""
+    future = CallFuture[T](pool)
+    call = (future, fn, args, kwargs, contextvars.copy_context())
+    future._number = pool.runtime.submit(call)
+    try:
+        pool.dispatch()
+        pool.grow()
+    except RuntimeError:
+        # No thread is there to run it, nor can one be started.
+        pool.runtime.withdraw(future._number)
+        raise
+    return future

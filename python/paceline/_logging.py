@@ -1,0 +1,21 @@
+"""The logger ``paceline``."""
+
+from __future__ import annotations
+
+import logging
+
+__all__: list[str] = []
+
+
+def _restore_numbers(record: logging.LogRecord) -> bool:
+    """Give the fields of a record that crossed from Rust as text their types back."""
+    for name, kind in (("index", int), ("seconds", float), ("elapsed", float)):
+        text = getattr(record, name, None)
+        if isinstance(text, str):
+            setattr(record, name, kind(text))
+    return True
+
+
+logger = logging.getLogger("paceline")
+logger.addHandler(logging.NullHandler())
+logger.addFilter(_restore_numbers)

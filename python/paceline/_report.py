@@ -1,0 +1,192 @@
+"""What became of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Generic, TypeVar, overload
+
+if TYPE_CHECKING:
+    from paceline._core import Outcome, Totals
+
+__all__ = ["BatchReport", "ErrorRecord"]
+
+T_co = TypeVar("T_co", covariant=True)
+
+STATUSES = ("done", "failed", "running", "not_started", "cancelled")
+
+
+class ErrorRecord(dict[str, str]):
+    """The entry of a failed operation: equal to ``{"error": str(exception)}``.
+
+    Attributes:
+        exception: the exception itself.
+        index: the operation's place in the batch, from 0.
+    """
+
+    __slots__ = ("exception", "index")
+
+    exception: BaseException
+    index: int
+
+    def __init__(self, error: str, exception: BaseException, index: int) -> None:
+        super().__init__(error=error)
+        self.exception = exception
+        self.index = index
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self["error"], self.exception, self.index)
+
+
+class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
+    """The outcomes of a batch in input order, and the totals that explain its time.
+
+    Attributes:
+        counts: how many operations there are of each status. Of a stream these are all, also
+            those whose outcomes were handed over before.
+        elapsed: seconds from the beginning of the batch to this report.
+        permit_wait: seconds that operations waited for a permit while a worker was free for them.
+        paused: seconds of pauses that the server asked for.
+        working: seconds that operations ran, summed over the workers.
+        permits: permits taken.
+        attempts: calls made.
+        retries: calls that repeated a failed one.
+        pauses: pauses that the server asked for.
+        ended_by: why the batch ended: ``"completed"``, ``"timeout"``, ``"max_failures"``,
+            ``"interrupt"``, ``"limiter"``, ``"input"``, ``"operation"``, ``"shutdown"`` or
+            ``"consumer"``.
+    """
+
+    __slots__ = (
+        "_max_workers",
+        "_outcomes",
+        "attempts",
+        "counts",
+        "elapsed",
+        "ended_by",
+        "paused",
+        "pauses",
+        "permit_wait",
+        "permits",
+        "retries",
+        "working",
+    )
+
+    def __init__(
+        self,
+        outcomes: Sequence[Outcome[T_co]],
+        totals: Totals,
+        *,
+        ended_by: str,
+        max_workers: int,
+    ) -> None:
+        self._outcomes = tuple(outcomes)
+        self._max_workers = max_workers
+        self.ended_by = ended_by
+        self.elapsed = totals["elapsed"]
+        self.permit_wait = totals["permit_wait"]
+        self.paused = totals["paused"]
+        self.working = totals["working"]
+        self.permits = totals["permits"]
+        self.attempts = totals["attempts"]
+        self.retries = totals["retries"]
+        self.pauses = totals["pauses"]
+        self.counts = dict.fromkeys(STATUSES, 0)
+        for outcome in self._outcomes:
+            self.counts[outcome.status] += 1
+        self.counts["done"] = max(self.counts["done"], totals["done"])
+        self.counts["failed"] = max(self.counts["failed"], totals["failed"])
+
+    @overload
+    def __getitem__(self, index: int, /) -> Outcome[T_co]: ...
+    @overload
+    def __getitem__(self, index: slice, /) -> tuple[Outcome[T_co], ...]: ...
+    def __getitem__(
+        self, index: int | slice, /
+    ) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
+        return self._outcomes[index]
+
+    def __len__(self) -> int:
+        return len(self._outcomes)
+
+    def __repr__(self) -> str:
+        return f"<BatchReport: {self.describe_counts()} in {self.elapsed:.3f} s>"
+
+    def values(self) -> list[T_co]:
+        """Return the values of all operations, in input order.
+
+        Raises:
+            ExceptionGroup: if any operation failed; see :meth:`raise_for_failures`.
+            RuntimeError: if any operation has no value for another reason.
+        """
+        self.raise_for_failures()
+        missing = len(self._outcomes) - sum(each.status == "done" for each in self._outcomes)
+        if missing:
+            message = f"{missing} operations have no value: {self.describe_counts()}"
+            raise RuntimeError(message)
+        return [each.value for each in self._outcomes]  # type: ignore[misc]
+
+    @property
+    def failures(self) -> tuple[Outcome[T_co], ...]:
+        """The outcomes of the operations that failed, in input order."""
+        return tuple(each for each in self._outcomes if each.status == "failed")
+
+    def raise_for_failures(self) -> None:
+        """Raise the exceptions of all failed operations, if there are any.
+
+        Raises:
+            ExceptionGroup: of the exceptions, in input order (``BaseExceptionGroup`` if one of
+                them is not an ``Exception``).
+        """
+        if group := self.failure_group():
+            raise group
+
+    def failure_group(self) -> BaseExceptionGroup[BaseException] | None:
+        """Return the exceptions of all failed operations as a group; None if there are none."""
+        errors = [each.exception for each in self.failures if each.exception is not None]
+        if not errors:
+            return None
+        return BaseExceptionGroup(f"{len(errors)} of {self._total()} operations failed", errors)
+
+    def _total(self) -> int:
+        return sum(self.counts.values())
+
+    def describe_counts(self) -> str:
+        """Return the counts as words, such as ``"3 done, 1 failed of 4 operations"``."""
+        words = [
+            f"{count} {status.replace('_', ' ')}"
+            for status, count in self.counts.items()
+            if count
+        ]
+        return f"{', '.join(words) or 'nothing done'} of {self._total()} operations"
+
+    @property
+    def bounded_by(self) -> str:
+        """What bounded the speed of the run: ``"limit"``, ``"workers"`` or ``"server pauses"``.
+
+        Whichever took the largest part of the elapsed time: waiting for permits with a worker
+        free, pauses that the server asked for, or the time left, in which the workers were busy.
+        """
+        waiting = max(self.permit_wait - self.paused, 0.0)
+        working = max(self.elapsed - self.permit_wait, self.working / self._max_workers)
+        parts = {"workers": working, "limit": waiting, "server pauses": self.paused}
+        return max(parts, key=lambda name: parts[name])
+
+    def explain(self) -> str:
+        """Return one sentence that says what bounded the run, and what to change."""
+        share = {
+            "limit": self.permit_wait - self.paused,
+            "workers": self.working / self._max_workers,
+            "server pauses": self.paused,
+        }[self.bounded_by]
+        percent = round(100 * min(max(share, 0.0) / self.elapsed, 1.0)) if self.elapsed else 0
+        means = {
+            "limit": "waiting for the limit, so more workers would not make it faster",
+            "workers": "running operations on all workers, so more workers would make it faster",
+            "server pauses": "paused because the server asked for it, so a lower limit may be "
+            "faster",
+        }[self.bounded_by]
+        return f"{percent} % of {self.elapsed:.3f} s was spent {means}."
+
+
+for _public in (BatchReport, ErrorRecord):
+    _public.__module__ = "paceline"

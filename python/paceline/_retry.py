@@ -1,0 +1,265 @@
+"""The policy of repeating: which failures, how often, and how long everybody waits before that."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from inspect import iscoroutinefunction
+from operator import index
+from typing import SupportsFloat, SupportsIndex, TypeAlias, TypeVar
+
+from paceline._throttling import throttling
+from paceline._unsent import never_sent
+
+RetryOn: TypeAlias = (
+    type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object] | None
+)
+RetryAfter: TypeAlias = Callable[[Exception], SupportsFloat | timedelta | None] | None
+
+# Some 31 years: longer waits are mistakes, and platforms differ in the longest they can do.
+_LONGEST = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What is to follow from one failed attempt.
+
+    Attributes:
+        again: The policy allows another attempt; attempts and budget are counted elsewhere.
+        throttled: A limit was hit: everybody is to pause, also when this operation is given up.
+        wait: Seconds the server asks for, between 0 and `max_pause`; None if it did not say.
+    """
+
+    again: bool
+    throttled: bool
+    wait: float | None
+
+
+@dataclass(frozen=True, slots=True, init=False, repr=False)
+class Retry:
+    """Which failed operations are repeated, how often, and how long to wait before that.
+
+    Passed as `BatchExecutor(..., retry=Retry(...))`. Every repetition is a new attempt: it takes a
+    new permit, and holds no worker while it waits. When a server says that a limit was hit,
+    nobody who shares the limiter starts anything until its wait is over.
+
+    Durations are seconds or a `timedelta`, and are kept as seconds. An instance never changes,
+    and one may serve any number of executors.
+
+    Args:
+        attempts: How often an operation is tried at most, the first attempt included; at least 1.
+        on: Which failures are repeated: an exception class, a tuple of them, or a callable that
+            is given the exception and returns whether to repeat. By default (None) two kinds:
+            refusals by which a server asks to come later, and errors of connecting, where no
+            request can have been processed. A request that may have been processed, such as one
+            whose answer timed out, is repeated only if `on` says so.
+        backoff: Seconds of the first wait at most; each further wait may be twice as long. With
+            `jitter` the wait is drawn evenly from 0 to that figure ("full jitter": M. Brooker,
+            "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+        max_backoff: Seconds at which that growth ends; at least `backoff`.
+        jitter: False waits the whole figure each time.
+        retry_after: A callable that is given the exception and returns the seconds its server
+            asks for, or None if it does not say; it replaces the built-in reading of
+            `Retry-After` (RFC 9110, section 10.2.3). A NaN counts as None. Returning seconds
+            means that a limit was hit.
+        default_pause: Seconds everybody waits when a limit was hit and the server did not say
+            for how long; by default exponential from `backoff`. At most `max_pause`.
+        max_pause: Seconds a server's wish is cut to.
+        budget: How many attempts of a batch may be repetitions: a number (an int), or a share of
+            its operations (a float from 0.0 to 1.0). None sets no bound. With it an outage ends
+            the batch instead of multiplying the load.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        ValueError: An argument is out of its range; the message names it.
+
+    An error raised by `on` or `retry_after` means that the operation is not repeated; it stays in
+    view as a note on the operation's own exception.
+
+    Known by default, without importing any of them: `descope.RateLimitException`; the status
+    errors of `httpx`, `requests`, `urllib` and of clients built like them (OpenAI, Anthropic,
+    Stripe): 429 and 529, and 503 and 403 if they say how long to wait; the throttling errors of
+    botocore; refused connections, names that do not resolve and timeouts of connecting in all of
+    these.
+
+    >>> Retry(3, backoff=1)
+    Retry(attempts=3, backoff=1.0)
+    >>> Retry(on=(TimeoutError, ConnectionError), budget=0.1)
+    Retry(attempts=5, on=(TimeoutError, ConnectionError), budget=0.1)
+    """
+
+    attempts: int
+    on: RetryOn
+    backoff: float
+    max_backoff: float
+    jitter: bool
+    retry_after: RetryAfter
+    default_pause: float | None
+    max_pause: float
+    budget: float | None
+
+    def __init__(
+        self,
+        attempts: int = 5,
+        *,
+        on: RetryOn = None,
+        backoff: float | timedelta = 0.5,
+        max_backoff: float | timedelta = 60.0,
+        jitter: bool = True,
+        retry_after: RetryAfter = None,
+        default_pause: float | timedelta | None = None,
+        max_pause: float | timedelta = 3600.0,
+        budget: float | None = None,
+    ) -> None:
+        """See the class."""
+        if not isinstance(jitter, bool):
+            raise TypeError(f"jitter must be True or False, not {jitter!r}")
+        pause = None if default_pause is None else _duration("default_pause", default_pause)
+        values = {
+            "attempts": _attempts(attempts),
+            "on": _on(on),
+            "backoff": _duration("backoff", backoff),
+            "max_backoff": _duration("max_backoff", max_backoff),
+            "jitter": jitter,
+            "retry_after": _function("retry_after", retry_after),
+            "default_pause": pause,
+            "max_pause": _duration("max_pause", max_pause),
+            "budget": _budget(budget),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        if self.max_backoff < self.backoff:
+            raise ValueError(
+                f"max_backoff must be at least backoff ({self.backoff}), not {self.max_backoff}"
+            )
+        if self.default_pause is not None and self.default_pause > self.max_pause:
+            raise ValueError(
+                f"default_pause must be at most max_pause ({self.max_pause}),"
+                f" not {self.default_pause}"
+            )
+
+    def __repr__(self) -> str:
+        shown = [f"attempts={self.attempts}"]
+        for name, default in _DEFAULTS.items():
+            value = getattr(self, name)
+            if value != default:
+                shown.append(f"{name}={_source(value)}")
+        return f"Retry({', '.join(shown)})"
+
+    def decide(self, exception: Exception) -> Verdict:
+        """Judge a failed attempt.
+
+        Args:
+            exception: What the operation raised.
+
+        Returns:
+            Whether to repeat it, whether a limit was hit, and the wait the server asks for.
+
+        Raises:
+            Exception: Whatever `on` or `retry_after` raise; nothing else does.
+            TypeError: `retry_after` returned something that is no duration.
+        """
+        refusal = throttling(exception)
+        wait = None if refusal is None else refusal.wait
+        if self.retry_after is not None:
+            wait = _asked(self.retry_after(exception))
+        throttled = refusal is not None or wait is not None
+        if self.on is None:
+            final = refusal is not None and refusal.final
+            again = (throttled and not final) or never_sent(exception)
+        elif isinstance(self.on, type | tuple):
+            again = isinstance(exception, self.on)
+        else:
+            again = bool(self.on(exception))
+        return Verdict(again, throttled, None if wait is None else min(wait, self.max_pause))
+
+
+Retry.__module__ = "paceline"
+
+# What a repr leaves out.
+_DEFAULTS = Retry.__init__.__kwdefaults__ or {}
+
+_F = TypeVar("_F")
+
+
+def _attempts(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"attempts must be a whole number, not {value!r}")
+    number = index(value)
+    if not 1 <= number < 2**32:
+        raise ValueError(f"attempts must be at least 1 and below 2**32, not {number}")
+    return number
+
+
+def _duration(name: str, value: object) -> float:
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        raise TypeError(f"{name} must be seconds or a timedelta, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf
+    if not 0 <= number <= _LONGEST:
+        raise ValueError(f"{name} must be from 0 to {_LONGEST:.0f} seconds, not {number!r}")
+    return number
+
+
+def _budget(value: object) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"budget must be a number of retries, a share or None, not {value!r}")
+    if isinstance(value, float) and not 0 <= value <= 1:
+        raise ValueError(
+            f"budget as a share must be from 0.0 to 1.0, not {value!r}; for a number, give an int"
+        )
+    if not 0 <= value < 2**63:
+        raise ValueError(f"budget must be at least 0 and below 2**63, not {value!r}")
+    return value
+
+
+def _on(value: RetryOn) -> RetryOn:
+    if isinstance(value, type | tuple):
+        for cls in value if isinstance(value, tuple) else (value,):
+            if not (isinstance(cls, type) and issubclass(cls, Exception)):
+                raise TypeError(f"on must name subclasses of Exception, not {cls!r}")
+        return value
+    return _function("on", value)
+
+
+def _function(name: str, value: _F) -> _F:
+    if value is not None and not callable(value):
+        raise TypeError(f"{name} must be callable, not {value!r}")
+    if iscoroutinefunction(value):
+        raise TypeError(f"{name} must not be a coroutine function: {value!r}")
+    return value
+
+
+def _asked(value: object) -> float | None:
+    """Return what `retry_after` returned as seconds, at least 0, or None."""
+    if value is None:
+        return None
+    if isinstance(value, timedelta):
+        value = value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        raise TypeError(f"retry_after must return seconds, a timedelta or None, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:
+        number = math.inf if value > 0 else 0.0  # type: ignore[operator]
+    return None if math.isnan(number) else max(0.0, number)
+
+
+def _source(value: object) -> str:
+    """Return an expression for a setting: classes and functions by the name they go by."""
+    if isinstance(value, tuple):
+        inner = ", ".join(_source(part) for part in value)
+        return f"({inner},)" if len(value) == 1 else f"({inner})"
+    name = getattr(value, "__qualname__", None)
+    if not isinstance(name, str) or "<" in name:
+        return repr(value)
+    module = getattr(value, "__module__", None)
+    return name if module in (None, "builtins") else f"{module}.{name}"

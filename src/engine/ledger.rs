@@ -1,0 +1,245 @@
+//! What became of the operations of one batch: a record each, and the totals that explain the time.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::source::Running;
+use super::time::Time;
+
+/// How the records of finished operations are kept until their owner takes them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// All of them, in input order, until the batch has ended.
+    All,
+    /// Handed over in input order.
+    Ordered,
+    /// Handed over in the order of completion.
+    Completed,
+    /// None: the result has gone elsewhere (into a future).
+    Nothing,
+}
+
+/// One finished attempt that was followed by another.
+#[derive(Debug)]
+pub struct Attempt<E> {
+    /// What it failed with.
+    pub error: E,
+    /// When it started.
+    pub started: Time,
+    /// Nanoseconds it ran.
+    pub duration: u64,
+    /// Nanoseconds it had waited for its permit.
+    pub permit_wait: u64,
+}
+
+/// What became of one operation.
+#[derive(Debug)]
+pub struct Record<V, E> {
+    /// Its value, or what its last attempt failed with.
+    pub result: Result<V, E>,
+    /// When its last attempt started.
+    pub started: Time,
+    /// Nanoseconds its last attempt ran.
+    pub duration: u64,
+    /// Nanoseconds it waited for permits, over all attempts.
+    pub permit_wait: u64,
+    /// How often it was called.
+    pub attempts: u32,
+}
+
+impl<E> Attempt<E> {
+    pub(super) fn of(error: E, running: &Running, ended: Time) -> Self {
+        Self {
+            error,
+            started: running.started,
+            duration: ended.nanos_since(running.started),
+            permit_wait: running.permit_wait,
+        }
+    }
+}
+
+impl<V, E> Record<V, E> {
+    pub(super) fn of(result: Result<V, E>, running: &Running, ended: Time) -> Self {
+        Self {
+            result,
+            started: running.started,
+            duration: ended.nanos_since(running.started),
+            permit_wait: running.waited_before + running.permit_wait,
+            attempts: running.attempt,
+        }
+    }
+}
+
+/// Sums over a batch; times in nanoseconds.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Totals {
+    /// Operations that returned.
+    pub done: usize,
+    /// Operations that failed for good.
+    pub failed: usize,
+    /// Permits taken.
+    pub permits: usize,
+    /// Calls made.
+    pub attempts: usize,
+    /// Calls that repeated an earlier one.
+    pub retries: usize,
+    /// Pauses the server asked for.
+    pub pauses: usize,
+    /// How long those pauses lasted.
+    pub paused: u64,
+    /// Time that operations waited for a permit while a worker was free.
+    pub permit_wait: u64,
+    /// Time that operations ran, over all workers.
+    pub working: u64,
+}
+
+/// The records of a batch that were not handed over.
+#[derive(Debug)]
+pub struct Left<V, E> {
+    /// Index of the first slot.
+    pub base: usize,
+    /// Records by input order; None for what has not finished.
+    pub slots: VecDeque<Option<Record<V, E>>>,
+    /// Records in the order of completion, where the batch is handed over in that order.
+    pub completed: VecDeque<(usize, Record<V, E>)>,
+    /// Earlier attempts of operations that were tried again.
+    pub history: HashMap<usize, Vec<Attempt<E>>>,
+}
+
+/// The records of one batch.
+#[derive(Debug)]
+pub struct Ledger<V, E> {
+    keep: Keep,
+    /// Index of the first slot.
+    base: usize,
+    slots: VecDeque<Option<Record<V, E>>>,
+    completed: VecDeque<(usize, Record<V, E>)>,
+    /// Earlier attempts of the operations that were tried again.
+    history: HashMap<usize, Vec<Attempt<E>>>,
+    /// Moving average of the nanoseconds an operation runs.
+    typical: u64,
+    /// Sums over the batch.
+    pub totals: Totals,
+}
+
+impl<V, E> Ledger<V, E> {
+    pub(super) fn new(keep: Keep) -> Self {
+        Self {
+            keep,
+            base: 0,
+            slots: VecDeque::new(),
+            completed: VecDeque::new(),
+            history: HashMap::new(),
+            typical: u64::MAX,
+            totals: Totals::default(),
+        }
+    }
+
+    /// Makes room for `additional` more operations.
+    pub(super) fn expect(&mut self, additional: usize) {
+        if self.keep == Keep::All {
+            self.slots.reserve_exact(additional);
+        }
+    }
+
+    pub(super) fn enter(&mut self, index: usize, record: Record<V, E>) -> Option<Record<V, E>> {
+        self.count(record.result.is_err());
+        match self.keep {
+            Keep::Nothing => return Some(record),
+            Keep::Completed => self.completed.push_back((index, record)),
+            Keep::All | Keep::Ordered => {
+                let slot = index - self.base;
+                if slot < self.slots.len() {
+                    self.slots[slot] = Some(record);
+                } else {
+                    self.slots.resize_with(slot, || None);
+                    self.slots.push_back(Some(record));
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn count(&mut self, failed: bool) {
+        if failed {
+            self.totals.failed += 1;
+        } else {
+            self.totals.done += 1;
+        }
+    }
+
+    /// Books the time of one call.
+    pub(super) fn book(&mut self, nanos: u64) {
+        self.totals.working += nanos;
+        self.typical = if self.typical == u64::MAX {
+            nanos
+        } else {
+            (self.typical / 8).saturating_mul(7).saturating_add(nanos / 8)
+        };
+    }
+
+    pub(super) fn remember(&mut self, index: usize, attempt: Attempt<E>) {
+        self.history.entry(index).or_default().push(attempt);
+    }
+
+    pub(super) fn typical(&self) -> u64 {
+        self.typical
+    }
+
+    /// Records that could be handed over now.
+    pub(super) fn ready(&self) -> bool {
+        match self.keep {
+            Keep::All | Keep::Nothing => false,
+            Keep::Ordered => self.slots.front().is_some_and(Option::is_some),
+            Keep::Completed => !self.completed.is_empty(),
+        }
+    }
+
+    pub(super) fn error_at(&self, index: usize) -> Option<&E> {
+        let slot = || self.slots.get(index.checked_sub(self.base)?)?.as_ref();
+        let completed = || self.completed.iter().find(|(at, _)| *at == index).map(|(_, record)| record);
+        slot().or_else(completed)?.result.as_ref().err()
+    }
+
+    /// Hands over what is ready, at most `most` records.
+    pub(super) fn hand_over(&mut self, most: usize) -> Vec<(usize, Record<V, E>)> {
+        let mut out = Vec::new();
+        match self.keep {
+            Keep::All | Keep::Nothing => {}
+            Keep::Completed => {
+                let count = most.min(self.completed.len());
+                out.extend(self.completed.drain(..count));
+            }
+            Keep::Ordered => {
+                while out.len() < most && self.slots.front().is_some_and(Option::is_some) {
+                    if let Some(Some(record)) = self.slots.pop_front() {
+                        out.push((self.base, record));
+                        self.base += 1;
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// Takes the records that were not handed over: by slot from the first index, and those kept
+    /// in the order of completion.
+    pub fn take_left(&mut self) -> Left<V, E> {
+        Left {
+            base: self.base,
+            slots: std::mem::take(&mut self.slots),
+            completed: std::mem::take(&mut self.completed),
+            history: std::mem::take(&mut self.history),
+        }
+    }
+
+    /// Keeps no records from now on; gives back those it has.
+    pub(super) fn discard(&mut self) -> Left<V, E> {
+        self.keep = Keep::Nothing;
+        self.take_left()
+    }
+
+    /// Takes the earlier attempts of one operation.
+    pub fn history_of(&mut self, index: usize) -> Vec<Attempt<E>> {
+        if self.history.is_empty() { Vec::new() } else { self.history.remove(&index).unwrap_or_default() }
+    }
+}

@@ -1,0 +1,192 @@
+//! When a failed operation is called again, and for how long everybody pauses when a server says
+//! that its limit was hit.
+
+use std::time::Duration;
+
+use super::time::Time;
+
+/// How many calls of a batch may be repetitions.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Budget {
+    /// This many.
+    Count(usize),
+    /// This share of the operations read so far.
+    Share(f64),
+}
+
+impl Budget {
+    /// Whether one more repetition is within the budget.
+    #[must_use]
+    #[allow(clippy::cast_precision_loss)] // counts far below 2^52
+    pub fn allows(self, spent: usize, operations: usize) -> bool {
+        match self {
+            Self::Count(count) => spent < count,
+            Self::Share(share) => (spent + 1) as f64 <= share * operations as f64,
+        }
+    }
+}
+
+/// When and how often failed operations are called again.
+#[derive(Debug, Clone, Copy)]
+pub struct Policy {
+    /// How often an operation is called at most.
+    pub attempts: u32,
+    /// The first wait at most; it doubles with each further one.
+    pub backoff: Duration,
+    /// Where that growth ends.
+    pub max_backoff: Duration,
+    /// Waits are drawn evenly from zero to that figure.
+    pub jitter: bool,
+    /// How long everybody pauses when the server did not say; by default as the backoff.
+    pub default_pause: Option<Duration>,
+    /// What a server's wish is cut to.
+    pub max_pause: Duration,
+    /// How many calls may be repetitions.
+    pub budget: Option<Budget>,
+}
+
+impl Policy {
+    /// How long to wait after the failed call number `attempt`, from 1; `random` is drawn evenly
+    /// from 0 to 1.
+    #[must_use]
+    pub fn backoff_after(&self, attempt: u32, random: f64) -> Duration {
+        let most = doubled(self.backoff, attempt.saturating_sub(1)).min(self.max_backoff);
+        if self.jitter { most.mul_f64(random.clamp(0.0, 1.0)) } else { most }
+    }
+}
+
+fn doubled(duration: Duration, times: u32) -> Duration {
+    duration.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX))
+}
+
+/// A pause that a server's refusal leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// Nothing starts before.
+    pub until: Time,
+    /// The refusal is not merely one more of the calls that were under way when the pause began.
+    pub new_episode: bool,
+}
+
+/// Tells refusals of one episode from new ones.
+#[derive(Debug, Default)]
+pub struct Episodes {
+    /// How many there were in a row.
+    count: u32,
+    /// When the pause in force was decided on.
+    decided: Time,
+    until: Time,
+    length: Duration,
+}
+
+impl Episodes {
+    /// A call that started at `started` was refused, and the server asks to wait `wish`.
+    pub fn refused(&mut self, policy: &Policy, started: Time, now: Time, wish: Option<Duration>) -> Pause {
+        let same = self.count > 0 && started <= self.decided;
+        if same {
+            if let Some(wish) = wish {
+                self.until = self.until.max(now + wish.min(policy.max_pause));
+            }
+            return Pause { until: self.until, new_episode: false };
+        }
+        // After a quiet spell as long as the last pause, growth begins anew.
+        if now > self.until + self.length.max(policy.backoff) {
+            self.count = 0;
+        }
+        let unknown = || policy.default_pause.unwrap_or_else(|| doubled(policy.backoff, self.count).min(policy.max_backoff));
+        self.length = wish.unwrap_or_else(unknown).min(policy.max_pause);
+        self.count = self.count.saturating_add(1);
+        self.decided = now;
+        self.until = self.until.max(now + self.length);
+        Pause { until: self.until, new_episode: true }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn policy() -> Policy {
+        Policy {
+            attempts: 5,
+            backoff: Duration::from_millis(500),
+            max_backoff: Duration::from_secs(60),
+            jitter: true,
+            default_pause: None,
+            max_pause: Duration::from_secs(3600),
+            budget: None,
+        }
+    }
+
+    fn at(seconds: f64) -> Time {
+        Time::default() + Duration::from_secs_f64(seconds)
+    }
+
+    proptest! {
+        #[test]
+        fn backoff_stays_within_its_bounds(attempt in 1_u32..u32::MAX, random in 0.0..=1.0) {
+            let policy = policy();
+            let whole = Policy { jitter: false, ..policy }.backoff_after(attempt, random);
+            let drawn = policy.backoff_after(attempt, random);
+            prop_assert!(drawn <= whole);
+            prop_assert!(whole <= policy.max_backoff);
+            prop_assert!(whole >= policy.backoff);
+        }
+
+        #[test]
+        fn a_pause_is_never_shortened_nor_longer_than_allowed(
+            refusals in proptest::collection::vec((0.0..20.0, 0.0..5.0, proptest::option::of(0.0..1e9)), 1..40),
+        ) {
+            let policy = policy();
+            let mut episodes = Episodes::default();
+            let (mut now, mut until) = (Time::default(), Time::default());
+            for (step, ran, wish) in refusals {
+                now = now + Duration::from_secs_f64(step);
+                let started = now - Duration::from_secs_f64(ran);
+                let pause = episodes.refused(&policy, started, now, wish.map(Duration::from_secs_f64));
+                prop_assert!(pause.until >= until);
+                prop_assert!(pause.until <= until.max(now + policy.max_pause));
+                until = pause.until;
+            }
+        }
+    }
+
+    #[test]
+    fn backoff_doubles_up_to_its_cap() {
+        let policy = Policy { jitter: false, ..policy() };
+        let seconds: Vec<_> = (1..=9).map(|attempt| policy.backoff_after(attempt, 0.3).as_secs_f64()).collect();
+        assert_eq!(seconds, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
+    }
+
+    #[test]
+    fn refusals_of_calls_under_way_are_one_episode() {
+        let mut episodes = Episodes::default();
+        let wish = Some(Duration::from_secs(2));
+        let first = episodes.refused(&policy(), at(0.0), at(1.0), wish);
+        assert_eq!(first, Pause { until: at(3.0), new_episode: true });
+        let second = episodes.refused(&policy(), at(0.9), at(1.5), wish);
+        assert_eq!(second, Pause { until: at(3.5), new_episode: false });
+        let unknown = episodes.refused(&policy(), at(0.9), at(1.6), None);
+        assert_eq!(unknown, Pause { until: at(3.5), new_episode: false });
+        let later = episodes.refused(&policy(), at(3.6), at(3.7), wish);
+        assert_eq!(later, Pause { until: at(5.7), new_episode: true });
+    }
+
+    #[test]
+    fn unknown_waits_grow_and_recover() {
+        let mut episodes = Episodes::default();
+        assert_eq!(episodes.refused(&policy(), at(0.0), at(1.0), None).until, at(1.5));
+        assert_eq!(episodes.refused(&policy(), at(1.6), at(1.7), None).until, at(2.7));
+        assert_eq!(episodes.refused(&policy(), at(2.8), at(2.9), None).until, at(4.9));
+        assert_eq!(episodes.refused(&policy(), at(60.0), at(60.1), None).until, at(60.6));
+    }
+
+    #[test]
+    fn a_budget_is_a_number_or_a_share() {
+        assert!(Budget::Count(2).allows(1, 0));
+        assert!(!Budget::Count(2).allows(2, 1000));
+        assert!(Budget::Share(0.1).allows(9, 100));
+        assert!(!Budget::Share(0.1).allows(10, 100));
+    }
+}

@@ -1,0 +1,381 @@
+//! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::dispatcher::refuse;
+use super::interpreter;
+use super::logging;
+use super::operations;
+use super::outcome::{Outcome, PySource, Status, seconds};
+use super::runtime::Runtime;
+use super::worker::run_ready;
+use crate::engine::ledger::Keep;
+use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
+use crate::engine::signal::Signal;
+use crate::engine::source::{End, FailureLimit, Gate, Terms as EngineTerms};
+use crate::engine::time::Time;
+
+/// How a batch is to be treated.
+#[derive(FromPyObject)]
+pub(crate) struct Terms {
+    keep: u8,
+    gate: u8,
+    attended: bool,
+    ahead: (usize, usize),
+    timeout: Option<f64>,
+    stop_on_failure: bool,
+    max_failures: Option<(f64, usize)>,
+}
+
+impl From<Terms> for EngineTerms {
+    fn from(terms: Terms) -> Self {
+        let failure_limit = terms.max_failures.map(|(share, of)| {
+            if share == 0.0 { FailureLimit::Count(of) } else { FailureLimit::Share { share, of } }
+        });
+        let after = terms.timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
+        Self {
+            keep: match terms.keep {
+                0 => Keep::All,
+                1 => Keep::Ordered,
+                _ => Keep::Completed,
+            },
+            gate: match terms.gate {
+                0 => Gate::Worker,
+                1 => Gate::Owner,
+                _ => Gate::Dispatcher,
+            },
+            attended: terms.attended,
+            ahead: terms.ahead,
+            deadline: after.map_or(Time::NEVER, |after| Time::now() + after),
+            stop_on_failure: terms.stop_on_failure,
+            failure_limit,
+        }
+    }
+}
+
+/// What the owner of a batch is to do next.
+#[pyclass(frozen, eq, eq_int, module = "paceline._core", rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Step {
+    Feed,
+    Acquire,
+    HandOver,
+    Settled,
+}
+
+/// Why a batch ended.
+const fn name_of(end: Option<End>) -> &'static str {
+    match end {
+        None => "completed",
+        Some(End::Timeout) => "timeout",
+        Some(End::MaxFailures) => "max_failures",
+        Some(End::Operation) => "operation",
+        Some(End::Owner) => "owner",
+        Some(End::Cancelled) => "shutdown",
+        Some(End::Limiter) => "limiter",
+        Some(End::Broken) => "broken",
+    }
+}
+
+/// A batch that was taken out of its scheduler.
+struct Closed {
+    source: PySource,
+    at: Time,
+}
+
+/// One batch. Its documentation is in the stub.
+#[pyclass(frozen, module = "paceline._core")]
+pub(crate) struct Batch {
+    runtime: Arc<Runtime>,
+    id: SourceId,
+    owner: Arc<Signal>,
+    asked: Mutex<Time>,
+    closed: Mutex<Option<Closed>>,
+    /// When nobody holds the batch any more, what was read of it still runs.
+    left_to_run: AtomicBool,
+}
+
+impl Batch {
+    pub(crate) fn new(runtime: Arc<Runtime>, id: SourceId, owner: Arc<Signal>) -> Self {
+        Self {
+            runtime,
+            id,
+            owner,
+            asked: Mutex::new(Time::default()),
+            closed: Mutex::new(None),
+            left_to_run: AtomicBool::new(false),
+        }
+    }
+
+    fn check_process(&self) -> PyResult<()> {
+        if self.runtime.is_of_this_process() {
+            Ok(())
+        } else {
+            Err(PyRuntimeError::new_err("this batch belongs to the process that this one was forked from"))
+        }
+    }
+
+    fn nested(&self) -> bool {
+        interpreter::works_for(self.runtime.id)
+    }
+
+    /// Waits, or works on the batch where its owner is a worker itself, until there is something
+    /// for the owner to do.
+    fn next_step(&self, py: Python<'_>, held: usize, seat: &mut Option<Seat>) -> PyResult<EngineStep> {
+        let scheduler = &self.runtime.scheduler;
+        loop {
+            match scheduler.step(self.id, held, seat.is_some(), Time::now()) {
+                EngineStep::Rest(mut until) => {
+                    if let Some(seat) = seat {
+                        match run_ready(py, &self.runtime, seat) {
+                            Claim::Rest(time) => until = until.min(time),
+                            _ => continue,
+                        }
+                        // What ran here has changed the batch without a signal.
+                        match scheduler.step(self.id, held, true, Time::now()) {
+                            EngineStep::Rest(time) => until = until.min(time),
+                            step => return Ok(step),
+                        }
+                    }
+                    interpreter::wait(py, &self.owner, until)?;
+                }
+                step => return Ok(step),
+            }
+        }
+    }
+
+    fn closed<T>(&self, look: impl FnOnce(&mut Closed) -> PyResult<T>) -> PyResult<T> {
+        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let result = match &mut closed {
+            Some(closed) => look(closed),
+            None => Err(PyRuntimeError::new_err("the batch has not been closed")),
+        };
+        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = closed;
+        result
+    }
+}
+
+impl Drop for Batch {
+    fn drop(&mut self) {
+        if self.runtime.is_of_this_process() {
+            if self.left_to_run.load(Ordering::Relaxed) {
+                drop(self.runtime.scheduler.orphan(self.id));
+            } else {
+                drop(self.runtime.scheduler.remove(self.id, Time::now()));
+            }
+        } else {
+            std::mem::forget(Arc::clone(&self.runtime));
+        }
+    }
+}
+
+#[pymethods]
+impl Batch {
+    /// Adds operations, after checking each; with `complete`, the last ones.
+    fn feed(&self, operations: &Bound<'_, PyList>, complete: bool) -> PyResult<()> {
+        let offset = self.runtime.scheduler.with(self.id, |source| source.read()).unwrap_or(0);
+        let jobs = operations::take(operations, offset)?;
+        self.runtime.scheduler.feed(self.id, jobs.into_iter(), complete, Time::now());
+        Ok(())
+    }
+
+    /// Waits until there is something for the owner to do: what, and for how many operations.
+    fn step(&self, py: Python<'_>, held: usize) -> PyResult<(Step, usize)> {
+        self.check_process()?;
+        let mut seat = self
+            .nested()
+            .then(|| self.runtime.scheduler.nested_seat(Arc::clone(&self.owner), self.id, None));
+        let step = self.next_step(py, held, &mut seat);
+        if let Some(seat) = seat {
+            self.runtime.scheduler.leave(seat);
+        }
+        Ok(match step? {
+            EngineStep::Feed(count) => (Step::Feed, count),
+            EngineStep::Acquire => {
+                *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Time::now();
+                (Step::Acquire, 1)
+            }
+            EngineStep::HandOver => (Step::HandOver, 0),
+            EngineStep::Settled | EngineStep::Rest(_) => (Step::Settled, 0),
+        })
+    }
+
+    /// Says whether what was read is to run when nobody holds the batch any more.
+    fn leave_to_run(&self, leave: bool) {
+        self.left_to_run.store(leave, Ordering::Relaxed);
+    }
+
+    /// Whether more input is wanted at once, with `held` outcomes not handed on yet: how many.
+    fn room(&self, held: usize) -> usize {
+        self.runtime.scheduler.with(self.id, |source| source.room(held)).unwrap_or(0)
+    }
+
+    /// The permit asked for was granted.
+    fn grant(&self) {
+        let now = Time::now();
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        self.runtime.scheduler.grant(self.id, now.nanos_since(asked), now);
+    }
+
+    /// The permit was refused: the operation whose turn it is has failed with `error`.
+    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) {
+        refuse(py, &self.runtime, self.id, error);
+    }
+
+    /// Outcomes that are ready.
+    fn hand_over(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
+        let records = self
+            .runtime
+            .scheduler
+            .with(self.id, |source| {
+                let records = source.hand_over();
+                records
+                    .into_iter()
+                    .map(|(index, record)| (index, record, source.ledger().history_of(index)))
+                    .collect::<Vec<_>>()
+            })
+            .unwrap_or_default();
+        let outcomes = records
+            .into_iter()
+            .map(|(index, record, earlier)| Outcome::finished(py, index, record, earlier))
+            .collect::<PyResult<Vec<_>>>()?;
+        Ok(PyList::new(py, outcomes)?.unbind())
+    }
+
+    /// Nothing more of it starts.
+    fn end(&self) {
+        if self.runtime.is_of_this_process() {
+            self.runtime.scheduler.end(self.id, End::Owner, Time::now());
+        }
+    }
+
+    /// Waits until nothing of it runs.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        self.check_process()?;
+        while self.runtime.scheduler.runs(self.id) {
+            interpreter::wait(py, &self.owner, Time::NEVER)?;
+        }
+        Ok(())
+    }
+
+    /// Takes it out of the executor. What still runs is lost to it.
+    fn close(&self) -> PyResult<()> {
+        self.check_process()?;
+        let at = Time::now();
+        if let Some(source) = self.runtime.scheduler.remove(self.id, at) {
+            *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Closed { source, at });
+        }
+        Ok(())
+    }
+
+    /// Why it ended: a word.
+    fn ended_by(&self) -> PyResult<&'static str> {
+        if let Some(ended) = self.runtime.scheduler.with(self.id, |source| source.ended()) {
+            return Ok(name_of(ended));
+        }
+        self.closed(|closed| Ok(name_of(closed.source.ended())))
+    }
+
+    /// What a limiter raised in the dispatcher.
+    fn limiter_error(&self) -> Option<Py<PyBaseException>> {
+        self.runtime.scheduler.with(self.id, |source| source.take_limiter_error()).flatten()
+    }
+
+    /// The error that ended it, if it was to be ended by one: the first failure that is fatal, or
+    /// the first at all.
+    fn first_failure(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
+        self.runtime
+            .scheduler
+            .with(self.id, |source| source.ending_error().map(|error| error.clone_ref(py)))
+            .flatten()
+    }
+
+    /// The value of each operation, in input order; of a failed one what `failed` makes of its
+    /// index and exception, or the exception itself. Takes the records.
+    fn values(&self, py: Python<'_>, failed: Option<Py<PyAny>>) -> PyResult<Py<PyList>> {
+        self.closed(|closed| {
+            let left = closed.source.ledger().take_left();
+            let values = PyList::empty(py);
+            for (index, record) in left.slots.into_iter().enumerate() {
+                let Some(record) = record else { continue };
+                match (record.result, &failed) {
+                    (Ok(value), _) => values.append(value)?,
+                    (Err(error), Some(failed)) => {
+                        let text = logging::describe(error.bind(py));
+                        values.append(failed.call1(py, (text, error, index))?)?;
+                    }
+                    (Err(error), None) => values.append(error)?,
+                }
+            }
+            Ok(values.unbind())
+        })
+    }
+
+    /// The outcome of every operation that was not handed over, in input order. Takes the records.
+    fn outcomes(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
+        self.closed(|closed| {
+            let read = closed.source.read();
+            let cancelled = closed.source.ended() == Some(End::Cancelled);
+            let rest = if cancelled { Status::Cancelled } else { Status::NotStarted };
+            let waiting = closed.source.waiting_retries();
+            let mut left = closed.source.ledger().take_left();
+            let mut known: Vec<(usize, Outcome)> = Vec::new();
+            let history = &mut left.history;
+            let slots = left
+                .slots
+                .into_iter()
+                .enumerate()
+                .filter_map(|(slot, record)| Some((left.base + slot, record?)));
+            for (index, record) in slots.chain(left.completed) {
+                let earlier = history.remove(&index).unwrap_or_default();
+                known.push((index, Outcome::finished(py, index, record, earlier)?));
+            }
+            for running in closed.source.running() {
+                known.push((running.index, Outcome::running(py, running, closed.at)?));
+            }
+            for index in waiting {
+                let attempts = history.remove(&index).unwrap_or_default();
+                known.push((index, Outcome::given_up(py, index, attempts)?));
+            }
+            for index in closed.source.unstarted() {
+                known.push((index, Outcome::unfinished(index, rest)));
+            }
+            known.sort_unstable_by_key(|(index, _)| *index);
+            debug_assert!(known.len() <= read);
+            Ok(PyList::new(py, known.into_iter().map(|(_, outcome)| outcome))?.unbind())
+        })
+    }
+
+    /// Sums over the batch; times in seconds.
+    fn totals(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
+        self.closed(|closed| {
+            let elapsed = closed.at.nanos_since(closed.source.began());
+            let totals = closed.source.ledger().totals;
+            let dict = PyDict::new(py);
+            dict.set_item("done", totals.done)?;
+            dict.set_item("failed", totals.failed)?;
+            dict.set_item("permits", totals.permits)?;
+            dict.set_item("attempts", totals.attempts)?;
+            dict.set_item("retries", totals.retries)?;
+            dict.set_item("pauses", totals.pauses)?;
+            dict.set_item("paused", seconds(totals.paused.min(elapsed)))?;
+            dict.set_item("permit_wait", seconds(totals.permit_wait))?;
+            dict.set_item("working", seconds(totals.working))?;
+            dict.set_item("elapsed", seconds(elapsed))?;
+            Ok(dict.unbind())
+        })
+    }
+}
+
+/// Writes the line that each batch leaves in the log.
+#[pyfunction]
+pub(crate) fn log_batch(py: Python<'_>, counts: Vec<(String, usize)>, elapsed: f64, ended_by: &str) {
+    let counts: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+    logging::batch_ended(py, &counts, elapsed, ended_by);
+}

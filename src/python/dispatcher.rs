@@ -1,0 +1,97 @@
+//! The dispatcher's side: it asks a limiter that is not ours, for owners that must not block.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+
+use super::interpreter;
+use super::runtime::Runtime;
+use super::worker::{Context, Operations, conclude, set_running};
+use crate::engine::schedule::{Finished, Scheduler, SourceId};
+use crate::engine::time::Time;
+
+/// What the dispatcher thread of an executor drives. It belongs to that thread.
+#[pyclass(frozen, module = "paceline._core")]
+pub(crate) struct Dispatcher {
+    runtime: Arc<Runtime>,
+    asking: Mutex<Option<(SourceId, Time)>>,
+}
+
+impl Dispatcher {
+    pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
+        Self { runtime, asking: Mutex::new(None) }
+    }
+
+    fn asked(&self) -> Option<(SourceId, Time)> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[pymethods]
+impl Dispatcher {
+    /// Waits until a permit is to be asked for; False when there will be nothing more to dispatch.
+    fn wait(&self, py: Python<'_>) -> PyResult<bool> {
+        let scheduler = &self.runtime.scheduler;
+        let signal = scheduler.dispatcher_signal();
+        loop {
+            match scheduler.dispatch(Time::now()) {
+                None => return Ok(false),
+                Some(Ok(source)) => {
+                    *self.asking.lock().unwrap_or_else(PoisonError::into_inner) =
+                        Some((source, Time::now()));
+                    return Ok(true);
+                }
+                Some(Err(until)) => interpreter::work_for(self.runtime.id, || {
+                    interpreter::wait(py, &signal, until)
+                })?,
+            }
+        }
+    }
+
+    /// The permit was granted.
+    fn grant(&self) {
+        if let Some((source, since)) = self.asked() {
+            let now = Time::now();
+            self.runtime.scheduler.grant(source, now.nanos_since(since), now);
+        }
+    }
+
+    /// The permit was refused: the operation whose turn it is has failed with `error`.
+    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) {
+        if let Some((source, _)) = self.asked() {
+            refuse(py, &self.runtime, source, error);
+        }
+    }
+
+    /// The limiter raised: what asked for the permit ends with that.
+    fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) {
+        let Some((source, _)) = self.asked() else { return };
+        let scheduler = &self.runtime.scheduler;
+        if source == Scheduler::<Operations>::CALLS {
+            refuse(py, &self.runtime, source, error);
+        } else {
+            let now = Time::now();
+            scheduler.with(source, |source| source.fail_limiter(error));
+            scheduler.end(source, crate::engine::source::End::Limiter, now);
+        }
+    }
+}
+
+/// Books the next operation of a source as failed without having run.
+pub(crate) fn refuse(py: Python<'_>, runtime: &Runtime, source: SourceId, error: Py<PyBaseException>) {
+    let now = Time::now();
+    if let Some(start) = runtime.scheduler.refuse(source, now)
+        && let Some(context) = start.context
+    {
+        if let Context::Batch { logged: true, .. } = &*context {
+            super::logging::operation_failed(py, start.running.index, error.bind(py));
+        }
+        if let Context::Calls = &*context {
+            set_running(py, start.job.bind(py));
+        }
+        let ending = conclude(py, &context, start.job, Err(error));
+        let finished = Finished { source, running: start.running, ended: now, ending };
+        drop(runtime.scheduler.book(finished, now));
+    }
+}

@@ -1,0 +1,96 @@
+//! What may stand in a batch: callables without arguments, and no coroutine functions.
+
+use pyo3::exceptions::PyTypeError;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
+
+/// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
+const ASYNC: u32 = 0x80 | 0x200;
+
+/// Remembers what was found last: a batch is mostly one function, bound many times.
+#[derive(Default)]
+struct Seen<'py> {
+    operation: Option<Bound<'py, PyAny>>,
+    code: Option<Bound<'py, PyAny>>,
+}
+
+/// Takes the operations of a list, whose first has the index `offset` in its batch.
+pub(crate) fn take(operations: &Bound<'_, PyList>, offset: usize) -> PyResult<Vec<Py<PyAny>>> {
+    let mut seen = Seen::default();
+    let mut taken = Vec::with_capacity(operations.len());
+    for (place, operation) in operations.iter().enumerate() {
+        if !seen.is_known(&operation) {
+            check_with(&operation, &mut seen).map_err(|problem| {
+                PyTypeError::new_err(format!("operation {} {problem}", offset + place))
+            })?;
+        }
+        taken.push(operation.unbind());
+    }
+    Ok(taken)
+}
+
+/// Says what is wrong with an operation.
+pub(crate) fn check(operation: &Bound<'_, PyAny>) -> Result<(), String> {
+    check_with(operation, &mut Seen::default())
+}
+
+impl<'py> Seen<'py> {
+    fn is_known(&self, operation: &Bound<'py, PyAny>) -> bool {
+        self.operation.as_ref().is_some_and(|last| last.is(operation))
+    }
+}
+
+fn check_with<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> Result<(), String> {
+    if !operation.is_callable() {
+        return Err(format!("must be callable, not {}", show(operation)));
+    }
+    if is_async(operation, seen).map_err(|error| format!("cannot be examined: {error}"))? {
+        return Err(format!(
+            "is a coroutine function, which a thread cannot run: {}; wrap it in a function that \
+             runs it",
+            show(operation)
+        ));
+    }
+    seen.operation = Some(operation.clone());
+    Ok(())
+}
+
+fn is_async<'py>(operation: &Bound<'py, PyAny>, seen: &mut Seen<'py>) -> PyResult<bool> {
+    let py = operation.py();
+    if operation.is_exact_instance_of::<PyFunction>() {
+        let code = operation.getattr(pyo3::intern!(py, "__code__"))?;
+        if seen.code.as_ref().is_some_and(|known| known.is(&code)) {
+            return Ok(false);
+        }
+        let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
+        if flags & ASYNC == 0 {
+            seen.code = Some(code);
+            // inspect.markcoroutinefunction marks functions that are not async by themselves.
+            return operation.hasattr(pyo3::intern!(py, "_is_coroutine_mark"));
+        }
+        return Ok(true);
+    }
+    if operation.is_exact_instance_of::<PyCFunction>() || operation.is_exact_instance_of::<PyType>()
+    {
+        return Ok(false);
+    }
+    if operation.get_type().is(partial(py)?) {
+        let inner = operation.getattr(pyo3::intern!(py, "func"))?;
+        return is_async(&inner, seen);
+    }
+    static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    IS_ASYNC.import(py, "paceline._checks", "is_async")?.call1((operation,))?.extract()
+}
+
+fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static PARTIAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    PARTIAL.import(py, "functools", "partial")
+}
+
+fn show(operation: &Bound<'_, PyAny>) -> String {
+    operation.repr().map_or_else(
+        |_| format!("an instance of {}", operation.get_type()),
+        |text| text.to_string_lossy().into_owned(),
+    )
+}

@@ -1,0 +1,128 @@
+//! What an executor does about an operation that failed: call it again, and when.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::prelude::*;
+
+use super::logging;
+use super::runtime::Runtime;
+use crate::engine::retry::{Budget, Episodes, Policy};
+use crate::engine::schedule::SourceId;
+use crate::engine::source::Running;
+use crate::engine::time::Time;
+
+/// The user's policy.
+#[derive(Debug)]
+pub(crate) struct Retrying {
+    policy: Policy,
+    /// Judges an exception: again, throttled, wait.
+    decide: Py<PyAny>,
+}
+
+/// What is to become of an operation that failed.
+pub(crate) enum Decision {
+    /// It has failed for good.
+    GiveUp,
+    /// It is to be called again, not before this time.
+    Again(Time),
+}
+
+#[derive(FromPyObject)]
+struct Verdict {
+    again: bool,
+    throttled: bool,
+    wait: Option<f64>,
+}
+
+impl Retrying {
+    pub(crate) fn new(retry: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let seconds = |name: &str| -> PyResult<Duration> {
+            Ok(duration(retry.getattr(name)?.extract()?))
+        };
+        let budget = retry.getattr("budget")?;
+        let budget = match (budget.is_none(), budget.extract::<usize>()) {
+            (true, _) => None,
+            (false, Ok(count)) => Some(Budget::Count(count)),
+            (false, Err(_)) => Some(Budget::Share(budget.extract()?)),
+        };
+        let policy = Policy {
+            attempts: retry.getattr("attempts")?.extract()?,
+            backoff: seconds("backoff")?,
+            max_backoff: seconds("max_backoff")?,
+            jitter: retry.getattr("jitter")?.extract()?,
+            default_pause: retry.getattr("default_pause")?.extract::<Option<f64>>()?.map(duration),
+            max_pause: seconds("max_pause")?,
+            budget,
+        };
+        Ok(Self { policy, decide: retry.getattr("decide")?.unbind() })
+    }
+
+    /// Decides, pauses everybody where the server asks for it, and says so in the log.
+    pub(crate) fn decide(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        source: SourceId,
+        running: &Running,
+        exception: &Bound<'_, PyBaseException>,
+    ) -> Decision {
+        if !exception.is_instance_of::<PyException>() {
+            return Decision::GiveUp;
+        }
+        let verdict = match self.decide.call1(py, (exception,)).and_then(|it| it.extract(py)) {
+            Ok(Verdict { again, throttled, wait }) => (again, throttled, wait.map(duration)),
+            Err(error) => {
+                let note = format!("paceline: not tried again, because the retry policy raised {error}");
+                if let Err(error) = exception.call_method1("add_note", (note,)) {
+                    error.write_unraisable(py, None);
+                }
+                return Decision::GiveUp;
+            }
+        };
+        let (again, throttled, wish) = verdict;
+        let now = Time::now();
+        let mut due = now;
+        if throttled {
+            due = self.pause(py, runtime, running.started, now, wish);
+        } else if running.attempt < self.policy.attempts {
+            due = now + self.policy.backoff_after(running.attempt, fastrand::f64());
+        }
+        let again = again
+            && running.attempt < self.policy.attempts
+            && runtime
+                .scheduler
+                .with(source, |source| source.spend_retry(self.policy.budget))
+                .unwrap_or(false);
+        if again { Decision::Again(due) } else { Decision::GiveUp }
+    }
+
+    fn pause(
+        &self,
+        py: Python<'_>,
+        runtime: &Runtime,
+        started: Time,
+        now: Time,
+        wish: Option<Duration>,
+    ) -> Time {
+        let pause = runtime
+            .episodes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .refused(&self.policy, started, now, wish);
+        runtime.pause(now, pause.until, pause.new_episode);
+        if pause.new_episode {
+            logging::rate_limited(py, pause.until.since(now).as_secs_f64());
+        }
+        pause.until.max(now)
+    }
+}
+
+/// A duration from seconds that Python has checked.
+fn duration(seconds: f64) -> Duration {
+    Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// The refusals that an executor has met, in one process.
+pub(crate) type Met = Mutex<Episodes>;

@@ -1,0 +1,124 @@
+//! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+
+use super::retrying::{Met, Retrying};
+use super::worker::{Context, Operations, Pool};
+use crate::engine::ledger::Keep;
+use crate::engine::limiter::Limiter;
+use crate::engine::process;
+use crate::engine::schedule::Scheduler;
+use crate::engine::source::{Gate, Terms};
+use crate::engine::time::Time;
+
+/// What an executor was made with; it never changes.
+#[derive(Debug)]
+pub(crate) struct Config {
+    pub(crate) max_workers: usize,
+    pub(crate) limiter: Option<Limiter>,
+    /// The permits come from an object that is not ours.
+    pub(crate) foreign: bool,
+    pub(crate) retrying: Option<Arc<Retrying>>,
+}
+
+/// The swappable state of an executor.
+#[derive(Debug)]
+pub(crate) struct Runtime {
+    pub(crate) id: u64,
+    pub(crate) process: u64,
+    pub(crate) scheduler: Scheduler<Operations>,
+    pub(crate) limiter: Option<Limiter>,
+    pub(crate) retrying: Option<Arc<Retrying>>,
+    pub(crate) episodes: Met,
+    pub(crate) max_workers: usize,
+    pub(crate) pool: Mutex<Pool>,
+}
+
+impl Runtime {
+    pub(crate) fn new(config: &Config) -> Self {
+        static IDS: AtomicU64 = AtomicU64::new(0);
+        let terms = Terms {
+            keep: Keep::Nothing,
+            gate: if config.foreign { Gate::Dispatcher } else { Gate::Worker },
+            attended: false,
+            ahead: (0, 0),
+            deadline: Time::NEVER,
+            stop_on_failure: false,
+            failure_limit: None,
+        };
+        let scheduler = Scheduler::new(
+            config.max_workers,
+            config.limiter.clone(),
+            Arc::new(Context::Calls),
+            terms,
+        );
+        Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            process: process::generation(),
+            scheduler,
+            limiter: config.limiter.clone(),
+            retrying: config.retrying.clone(),
+            episodes: Met::default(),
+            max_workers: config.max_workers,
+            pool: Mutex::new(Pool::default()),
+        }
+    }
+
+    /// Whether this state belongs to the process that asks.
+    pub(crate) fn is_of_this_process(&self) -> bool {
+        self.process == process::generation()
+    }
+
+    /// Applies a server's wish that nothing starts before `until`.
+    pub(crate) fn pause(&self, now: Time, until: Time, new_episode: bool) {
+        if let Some(limiter) = &self.limiter {
+            limiter.pause_until(until);
+            if new_episode {
+                limiter.slow_down(now);
+            }
+        }
+        self.scheduler.pause(now, until, new_episode, self.limiter.is_none());
+    }
+
+    /// Lets the pool's threads end once they have left their workers' loop.
+    pub(crate) fn release_pool(&self) {
+        let pool = std::mem::take(&mut *self.pool.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(pool);
+    }
+}
+
+/// One worker thread that is to be started; its Python thread calls it.
+#[pyclass(frozen, module = "paceline._core")]
+pub(crate) struct Worker {
+    runtime: Arc<Runtime>,
+    entry: Mutex<Option<super::worker::Entry>>,
+}
+
+impl Worker {
+    pub(crate) fn new(runtime: Arc<Runtime>, entry: super::worker::Entry) -> Self {
+        Self { runtime, entry: Mutex::new(Some(entry)) }
+    }
+}
+
+#[pymethods]
+impl Worker {
+    /// Works until there is nothing more to do. Called once, on the worker's own thread.
+    fn __call__(&self, py: Python<'_>) {
+        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(entry) = entry {
+            py.detach(|| entry.run(&self.runtime));
+        }
+    }
+
+    /// The thread could not be started. Returns how many workers there are.
+    fn abandon(&self) -> usize {
+        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(entry) = entry {
+            self.runtime.pool.lock().unwrap_or_else(PoisonError::into_inner).put_back(entry);
+        }
+        self.runtime.scheduler.let_go()
+    }
+}

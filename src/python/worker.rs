@@ -1,0 +1,274 @@
+//! The workers: rayon threads that Python knows as its own, each in one resident loop.
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
+use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
+
+use super::interpreter::{park_for_ever, work_for};
+use super::logging;
+use super::retrying::Decision;
+use super::runtime::Runtime;
+use crate::engine::schedule::{Claim, Ending, Finished, Seat, Start};
+use crate::engine::source::Work;
+use crate::engine::time::Time;
+
+/// The engine's words for Python's objects.
+#[derive(Debug)]
+pub(crate) struct Operations;
+
+impl Work for Operations {
+    type Context = Context;
+    type Job = Py<PyAny>;
+    type Value = Py<PyAny>;
+    type Error = Py<PyBaseException>;
+}
+
+/// What the operations of one source share.
+#[derive(Debug)]
+pub(crate) enum Context {
+    /// A batch: its jobs are the operations.
+    Batch {
+        /// Copies the context in which the verb was called.
+        copy: Py<PyAny>,
+        /// Failures are recorded, so they are logged.
+        logged: bool,
+    },
+    /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
+    Calls,
+}
+
+/// The threads of an executor. The rayon pool exists from the first start; its threads are started
+/// one by one, as there is work for them.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    rayon: Option<ThreadPool>,
+    waiting: Vec<Entry>,
+}
+
+/// Where a new thread begins.
+#[derive(Debug)]
+pub(crate) enum Entry {
+    /// As one of the threads of the rayon pool.
+    Rayon(ThreadBuilder),
+    /// On its own, in the place of a worker that waits inside its operation.
+    Spare,
+}
+
+impl Pool {
+    /// Takes the entry of a thread that is not yet started.
+    pub(crate) fn take_entry(&mut self, runtime: &Arc<Runtime>) -> io::Result<Entry> {
+        if self.rayon.is_none() {
+            let builders = Arc::new(Mutex::new(Vec::new()));
+            let collect = Arc::clone(&builders);
+            let pool = ThreadPoolBuilder::new()
+                .num_threads(runtime.max_workers)
+                .panic_handler(|_| {})
+                .spawn_handler(move |builder| {
+                    collect.lock().unwrap_or_else(PoisonError::into_inner).push(builder);
+                    Ok(())
+                })
+                .build()
+                .map_err(io::Error::other)?;
+            let mut builders = builders.lock().unwrap_or_else(PoisonError::into_inner);
+            self.waiting = builders.drain(..).rev().map(Entry::Rayon).collect();
+            self.rayon = Some(pool);
+        }
+        Ok(match (self.waiting.pop(), &self.rayon) {
+            (Some(entry), Some(pool)) => {
+                // Its thread holds the runtime while it works; a job that is never run must not.
+                let runtime = Arc::downgrade(runtime);
+                pool.spawn(move || {
+                    if let Some(runtime) = runtime.upgrade() {
+                        work(&runtime);
+                    }
+                });
+                entry
+            }
+            _ => Entry::Spare,
+        })
+    }
+
+    pub(crate) fn put_back(&mut self, entry: Entry) {
+        self.waiting.push(entry);
+    }
+}
+
+impl Entry {
+    /// Works until there is nothing more to do. Called detached, on the new thread.
+    pub(crate) fn run(self, runtime: &Arc<Runtime>) {
+        match self {
+            Self::Rayon(builder) => builder.run(),
+            Self::Spare => work(runtime),
+        }
+    }
+}
+
+/// A worker's resident loop. Called detached, once on each thread of the pool.
+fn work(runtime: &Arc<Runtime>) {
+    work_for(runtime.id, || {
+        let mut seat = runtime.scheduler.seat();
+        loop {
+            match runtime.scheduler.look(&mut seat, Time::now()) {
+                Claim::Exit => break,
+                Claim::Rest(until) => seat.rest(until),
+                Claim::Ready | Claim::Start(_) => {
+                    if Python::try_attach(|py| run_ready(py, runtime, &mut seat)).is_none() {
+                        park_for_ever();
+                    }
+                }
+            }
+        }
+    });
+    if runtime.scheduler.let_go() == 0 && runtime.scheduler.closed() {
+        runtime.release_pool();
+    }
+}
+
+/// Runs what can start at once, one operation after another, without letting go of Python.
+pub(crate) fn run_ready(py: Python<'_>, runtime: &Arc<Runtime>, seat: &mut Seat) -> Claim<Operations> {
+    // Whatever comes first brings its context with it.
+    seat.forget();
+    let mut context = Arc::new(Context::Calls);
+    let (_, mut claim) = runtime.scheduler.claim(seat, None, Time::now());
+    loop {
+        match claim {
+            Claim::Start(mut start) => {
+                if let Some(new) = start.context.take() {
+                    context = new;
+                }
+                let (finished, now) = call(py, runtime, &context, start);
+                let leftover;
+                (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
+                drop(leftover);
+            }
+            rest => return rest,
+        }
+    }
+}
+
+/// Calls one operation, which has its permit. Also returns the time now.
+pub(crate) fn call(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    start: Start<Operations>,
+) -> (Finished<Operations>, Time) {
+    let Start { source, running, job, .. } = start;
+    let result = match context {
+        Context::Batch { copy, .. } => {
+            copy.call0(py).and_then(|copied| run_in(py)?.call1(py, (copied, &job)))
+        }
+        Context::Calls => call_submitted(py, job.bind(py), running.attempt == 1),
+    };
+    if !runtime.is_of_this_process() {
+        // The operation has forked, and this is the child coming back from it: its executor is
+        // gone, and nobody waits for what it would do next.
+        leave_process(py);
+    }
+    let result = match (result, context) {
+        (Ok(value), Context::Batch { .. }) => {
+            // The common case asks for the time once: when this one ends the next one starts.
+            drop(job);
+            let ended = Time::now();
+            let ending = Ending::Result(Ok(value), false);
+            return (Finished { source, running, ended, ending }, ended);
+        }
+        (result, _) => result,
+    };
+    let ended = Time::now();
+    let ending = match result {
+        Ok(value) => conclude(py, context, job, Ok(value)),
+        Err(error) => {
+            let exception = error.into_value(py);
+            let decision = match &runtime.retrying {
+                Some(retrying) => retrying.decide(py, runtime, source, &running, exception.bind(py)),
+                None => Decision::GiveUp,
+            };
+            match decision {
+                Decision::Again(due) => Ending::Again(exception, due, job),
+                Decision::GiveUp => {
+                    if let Context::Batch { logged: true, .. } = context {
+                        logging::operation_failed(py, running.index, exception.bind(py));
+                    }
+                    conclude(py, context, job, Err(exception))
+                }
+            }
+        }
+    };
+    (Finished { source, running, ended, ending }, Time::now())
+}
+
+/// Hands a result on: a batch's to its records, a submitted call's to its future.
+pub(crate) fn conclude(
+    py: Python<'_>,
+    context: &Context,
+    job: Py<PyAny>,
+    result: Result<Py<PyAny>, Py<PyBaseException>>,
+) -> Ending<Operations> {
+    match context {
+        Context::Batch { .. } => {
+            let fatal = result.as_ref().is_err_and(|error| !error.bind(py).is_instance_of::<PyException>());
+            Ending::Result(result, fatal)
+        }
+        Context::Calls => {
+            let failed = result.is_err();
+            if let Err(error) = fulfil(job.bind(py), result) {
+                error.write_unraisable(py, Some(job.bind(py)));
+            }
+            Ending::Delivered(failed)
+        }
+    }
+}
+
+/// The submitted call's parts.
+type Call<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyTuple>, Bound<'py, PyDict>, Bound<'py, PyAny>);
+
+fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResult<Py<PyAny>> {
+    let (future, function, args, kwargs, context): Call<'_> = job.extract()?;
+    if first {
+        future.call_method0("set_running_or_notify_cancel")?;
+    }
+    let mut all = vec![function];
+    all.extend(args.iter());
+    context.call_method("run", PyTuple::new(py, all)?, Some(&kwargs)).map(Bound::unbind)
+}
+
+/// Tells a call's future that it is no longer waiting.
+pub(crate) fn set_running(py: Python<'_>, job: &Bound<'_, PyAny>) {
+    let told = job.get_item(0).and_then(|future| future.call_method0("set_running_or_notify_cancel"));
+    if let Err(error) = told {
+        error.write_unraisable(py, Some(job));
+    }
+}
+
+fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>) -> PyResult<()> {
+    let future = job.get_item(0)?;
+    match result {
+        Ok(value) => future.call_method1("set_result", (value,))?,
+        Err(error) => future.call_method1("set_exception", (error,))?,
+    };
+    Ok(())
+}
+
+/// `contextvars.Context.run`, to be called with a context.
+fn run_in(py: Python<'_>) -> PyResult<&Py<PyAny>> {
+    static RUN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    RUN.get_or_try_init(py, || {
+        Ok(py.import("contextvars")?.getattr("Context")?.getattr("run")?.unbind())
+    })
+}
+
+fn leave_process(py: Python<'_>) -> ! {
+    let exit = || -> PyResult<()> {
+        py.import("sys")?.getattr("stdout")?.call_method0("flush")?;
+        py.import("os")?.call_method1("_exit", (0,))?;
+        Ok(())
+    };
+    drop(exit());
+    std::process::exit(0)
+}

@@ -1,0 +1,5 @@
+"""Batch executor with parallelism and rate limiting."""
+
+from paceline import BatchExecutor
+
+__all__ = ["BatchExecutor"]

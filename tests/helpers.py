@@ -1,0 +1,188 @@
+"""What several test modules share: scripts in subprocesses, limiters that watch, windows."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+SEND_INTERRUPT = """
+import os, signal, threading, time
+
+interrupt_sent_at = []
+
+def interrupt_after(seconds):
+    def send():
+        time.sleep(seconds)
+        interrupt_sent_at.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+    threading.Thread(target=send, daemon=True).start()
+"""
+"""Prelude of scripts that interrupt themselves as a terminal would."""
+
+
+@dataclass(frozen=True)
+class ScriptResult:
+    """How a script in a subprocess ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    def last_json(self) -> Any:
+        """The last line of standard output, read as JSON."""
+        lines = self.stdout.strip().splitlines()
+        assert lines, f"the script printed nothing; stderr: {self.stderr}"
+        return json.loads(lines[-1])
+
+
+def run_script(source: str, *, timeout: float = 40.0, options: Sequence[str] = ()) -> ScriptResult:
+    """Run ``source`` in a fresh interpreter.
+
+    A script that outlives ``timeout`` seconds is told to print the stacks of all its threads, is
+    killed, and fails the test with what it had printed.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(source)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=os.name == "posix",
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        if os.name == "posix":
+            process.send_signal(signal.SIGABRT)
+            time.sleep(0.5)
+        process.kill()
+        stdout, stderr = process.communicate()
+        pytest.fail(f"script still running after {timeout} s\n--- stdout\n{stdout}\n--- {stderr}")
+    return ScriptResult(process.returncode, stdout, stderr)
+
+
+class RecordingLimiter:
+    """A foreign limiter that grants at once and remembers who asked, and when."""
+
+    def __init__(self, answer: object = None) -> None:
+        self.answer = answer
+        self.threads: list[threading.Thread] = []
+        self.times: list[float] = []
+
+    def acquire(self) -> object:
+        self.threads.append(threading.current_thread())
+        self.times.append(time.monotonic())
+        return self.answer
+
+    @property
+    def calls(self) -> int:
+        return len(self.times)
+
+
+class Metronome:
+    """A foreign limiter: the next permit comes ``interval`` seconds after the last one came."""
+
+    def __init__(self, interval: float) -> None:
+        self.interval = interval
+        self.calls = 0
+        self._lock = threading.Lock()
+        self._next = 0.0
+
+    def acquire(self) -> None:
+        with self._lock:
+            delay = self._next - time.monotonic()
+            if delay > 0:
+                time.sleep(delay)
+            self._next = time.monotonic() + self.interval
+            self.calls += 1
+
+
+class RaisingLimiter:
+    """A foreign limiter that grants ``permits`` times and then raises ``error``."""
+
+    def __init__(self, error: BaseException, permits: int = 0) -> None:
+        self.error = error
+        self.permits = permits
+        self.calls = 0
+
+    def acquire(self) -> None:
+        self.calls += 1
+        if self.calls > self.permits:
+            raise self.error
+
+
+class Gauge:
+    """Counts how many blocks run at once, and the most that ever did."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.now = 0
+        self.most = 0
+        self.entered = 0
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        with self._lock:
+            self.now += 1
+            self.entered += 1
+            self.most = max(self.most, self.now)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.now -= 1
+
+
+def worst_window(times: Iterable[float], per: float) -> int:
+    """The most instants that any half-open stretch of ``per`` seconds holds."""
+    ordered = sorted(times)
+    return max(
+        (bisect_left(ordered, start + per) - index for index, start in enumerate(ordered)),
+        default=0,
+    )
+
+
+def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
+    """Poll ``condition`` until it holds; fail the test after ``timeout`` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"condition did not come to hold within {timeout} s")
+        time.sleep(0.002)
+
+
+def paceline_notes(error: BaseException) -> list[str]:
+    """The notes that the executor has attached to ``error``."""
+    return [note for note in getattr(error, "__notes__", []) if note.startswith("paceline: ")]
+
+
+def statuses(outcomes: Iterable[Any]) -> list[str]:
+    """The status of each outcome, in order."""
+    return [outcome.status for outcome in outcomes]
+
+
+def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]:
+    """Start ``function`` in a daemon thread; the list receives what it returns or raises."""
+    box: list[Any] = []
+
+    def run() -> None:
+        try:
+            box.append(function())
+        except BaseException as error:  # noqa: BLE001 (handed to the test, whatever it is)
+            box.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread, box

@@ -1,0 +1,82 @@
+"""The demo does what it says, and says what happened."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+DEMO = Path(__file__).parents[1] / "examples" / "descope_tenants.py"
+
+# Stands where tqdm would be found, and cannot be imported.
+NO_TQDM = "raise ImportError('not here')"
+# A limiter that lets everything through, as if somebody had forgotten the limit.
+NO_LIMIT = """
+import runpy, sys, paceline
+paceline.RateLimiter = lambda *_, **__: None
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {folder!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+def run(*command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command],
+        env={"NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=50,
+    )
+
+
+def table(output: str) -> dict[str, float]:
+    rows = re.findall(r"^(.+?) {2,}([\d.]+)( .*)?$", output, re.MULTILINE)
+    return {name: float(figure) for name, figure, _ in rows}
+
+
+ARGUMENTS = ("--tenants", "25", "--limit", "10", "--per", "1")
+
+
+def test_a_run_ends_with_the_table() -> None:
+    result = run(str(DEMO), *ARGUMENTS)
+    assert result.returncode == 0, result.stderr
+    rows = table(result.stdout)
+    assert rows["created, as the server counted"] == 25
+    assert rows["failed"] == 0
+    assert rows["429s seen by the server"] == 0
+    assert rows["least seconds the limit allows"] == 2.0
+    assert 2.0 <= rows["seconds taken"] < 30
+    assert "25/25" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_progress_without_tqdm(tmp_path: Path) -> None:
+    (tmp_path / "tqdm.py").write_text(NO_TQDM)
+    result = run(str(DEMO), *ARGUMENTS, PYTHONPATH=str(tmp_path))
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.splitlines()[-1] == "24 of 25"
+    assert table(result.stdout)["failed"] == 0
+
+
+def test_a_run_that_oversteps_the_limit_says_so(tmp_path: Path) -> None:
+    script = tmp_path / "no_limit.py"
+    script.write_text(NO_LIMIT.format(folder=str(DEMO.parent)))
+    result = run(str(script), str(DEMO), *ARGUMENTS)
+    assert result.returncode == 1
+    rows = table(result.stdout)
+    assert rows["created, as the server counted"] == 10
+    assert rows["failed"] == rows["429s seen by the server"] == 15
+    assert "RateLimitException" in result.stderr or "E130429" in result.stderr
+
+
+@pytest.mark.parametrize("tenants", ["1", "10"])
+def test_what_fits_the_limit_needs_no_time(tenants: str) -> None:
+    result = run(str(DEMO), "--tenants", tenants, "--limit", "10", "--per", "60")
+    assert result.returncode == 0, result.stderr
+    rows = table(result.stdout)
+    assert rows["created, as the server counted"] == int(tenants)
+    assert rows["least seconds the limit allows"] == 0

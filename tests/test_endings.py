@@ -1,0 +1,654 @@
+"""Whatever ends a batch early, nothing more starts and nothing that is known is lost."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from helpers import (
+    SEND_INTERRUPT,
+    Metronome,
+    RecordingLimiter,
+    in_thread,
+    paceline_notes,
+    run_script,
+    statuses,
+    wait_until,
+)
+
+from paceline import BatchExecutor, BatchReport, BatchTimeoutError, RateLimiter
+
+
+class Refused(Exception):  # noqa: N818 (it reads as what happened)
+    """What a failing operation raises in these tests."""
+
+
+def refuse() -> None:
+    message = "refused"
+    raise Refused(message)
+
+
+def report_of(error: BaseException) -> BatchReport[Any]:
+    """The report that ``error`` carries, with what holds for every report checked."""
+    report = error.batch_report  # type: ignore[attr-defined]
+    assert isinstance(report, BatchReport)
+    assert [outcome.index for outcome in report] == list(range(len(report)))
+    assert sum(report.counts.values()) == len(report)
+    for status, count in report.counts.items():
+        assert statuses(report).count(status) == count
+    (note,) = paceline_notes(error)
+    for status in set(statuses(report)):
+        assert re.search(rf"\b{statuses(report).count(status)}\b", note), (status, note)
+    return report
+
+
+class Operations:
+    """Operations that hold their worker until released, and count their starts."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.started: list[int] = []
+        self.finished: list[int] = []
+
+    def hold(self, index: int) -> int:
+        self.started.append(index)
+        assert self.gate.wait(30)
+        self.finished.append(index)
+        return index
+
+
+# timeout
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+def test_a_timeout_does_not_wait_for_operations_that_run(verb: str) -> None:
+    operations = Operations()
+    with BatchExecutor(None, 3) as executor:
+        began = time.monotonic()
+        with pytest.raises(BatchTimeoutError) as caught:
+            list(
+                getattr(executor, verb)(
+                    [partial(operations.hold, index) for index in range(8)], timeout=0.3
+                )
+            )
+        assert 0.29 <= time.monotonic() - began < 5
+        report = report_of(caught.value)
+        assert statuses(report) == ["running"] * 3 + ["not_started"] * 5
+        assert report.ended_by == "timeout"
+        operations.gate.set()
+    assert sorted(operations.started) == sorted(operations.finished) == [0, 1, 2]
+    # The report says what was known when it was made, and goes on saying so.
+    assert statuses(report) == ["running"] * 3 + ["not_started"] * 5
+
+
+def test_a_timeout_error_is_a_timeout_error_that_says_how_long() -> None:
+    with (
+        BatchExecutor(RateLimiter(1, per=60), 2) as executor,
+        pytest.raises(TimeoutError, match=r"0\.25") as caught,
+    ):
+        executor.run([int] * 3, timeout=0.25)
+    assert isinstance(caught.value, BatchTimeoutError)
+    assert statuses(report_of(caught.value)) == ["done", "not_started", "not_started"]
+
+
+def test_a_timeout_error_of_an_operation_is_not_taken_for_that_of_the_batch() -> None:
+    def time_out() -> None:
+        message = "the socket's"
+        raise TimeoutError(message)
+
+    with BatchExecutor() as executor:
+        report = executor.run([time_out, int], timeout=10)
+    assert statuses(report) == ["failed", "done"]
+    assert report.ended_by == "completed"
+
+
+def test_a_timeout_counts_the_time_spent_in_the_input() -> None:
+    def slow_input() -> Iterator[Callable[[], int]]:
+        for _ in range(100):
+            time.sleep(0.05)
+            yield int
+
+    with BatchExecutor() as executor:
+        began = time.monotonic()
+        with pytest.raises(BatchTimeoutError) as caught:
+            executor.run(slow_input(), timeout=0.3)
+        assert time.monotonic() - began < 3
+    assert 1 <= len(report_of(caught.value)) < 50
+
+
+def test_a_batch_that_makes_its_timeout_is_untouched_by_it() -> None:
+    with BatchExecutor() as executor:
+        assert executor.execute_batch([int] * 10, timeout=30) == [0] * 10
+        assert executor.execute_batch([int] * 10, timeout=10**9) == [0] * 10
+
+
+@pytest.mark.parametrize("timeout", [-1, -0.001, math.nan, "1", object()])
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+def test_a_bad_timeout_is_refused_by_name(verb: str, timeout: Any) -> None:
+    ran: list[int] = []
+    with (
+        BatchExecutor() as executor,
+        pytest.raises((ValueError, TypeError), match="timeout") as caught,
+    ):
+        list(getattr(executor, verb)([partial(ran.append, 1)], timeout=timeout))
+    assert ran == []
+    if isinstance(timeout, float | int):
+        assert str(timeout) in str(caught.value)
+
+
+@pytest.mark.parametrize("timeout", [1e18, 1e300, math.inf])
+def test_a_timeout_beyond_all_clocks_is_refused_or_never_comes(timeout: float) -> None:
+    with BatchExecutor() as executor:
+        try:
+            assert executor.execute_batch([int], timeout=timeout) == [0]
+        except (ValueError, OverflowError) as error:
+            assert "timeout" in str(error)  # noqa: PT017 (either answer is right)
+
+
+# max_failures
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+def test_the_nth_failure_ends_the_batch(verb: str) -> None:
+    operations = [int, refuse, int, refuse, int, refuse, int]
+    with BatchExecutor(None, 1) as executor, pytest.raises(ExceptionGroup) as caught:
+        list(getattr(executor, verb)(operations, max_failures=2))
+    assert [type(error) for error in caught.value.exceptions] == [Refused] * 2
+    if verb != "stream":
+        report = report_of(caught.value)
+        expected = ["done", "failed", "done", "failed", "not_started", "not_started", "not_started"]
+        assert statuses(report) == expected
+        assert report.ended_by == "max_failures"
+        assert [outcome.exception for outcome in report.failures] == list(caught.value.exceptions)
+
+
+def test_fewer_failures_than_the_most_allowed_end_nothing() -> None:
+    with BatchExecutor() as executor:
+        report = executor.run([refuse, int, refuse], max_failures=3)
+    assert statuses(report) == ["failed", "done", "failed"]
+
+
+def test_the_last_operation_may_be_the_failure_too_many() -> None:
+    with BatchExecutor(None, 1) as executor, pytest.raises(ExceptionGroup) as caught:
+        executor.execute_batch([int, refuse], max_failures=1)
+    assert statuses(report_of(caught.value)) == ["done", "failed"]
+
+
+def test_too_many_failures_wait_for_operations_that_run() -> None:
+    operations = Operations()
+
+    def fail_when_both_run() -> None:
+        wait_until(lambda: operations.started)
+        threading.Timer(0.2, operations.gate.set).start()
+        refuse()
+
+    with BatchExecutor(None, 2) as executor, pytest.raises(ExceptionGroup) as caught:
+        executor.run([partial(operations.hold, 0), fail_when_both_run, *[int] * 5], max_failures=1)
+    report = report_of(caught.value)
+    assert statuses(report) == ["done", "failed"] + ["not_started"] * 5
+    assert operations.finished == [0]
+
+
+@pytest.mark.parametrize("max_failures", [0, -1, 1.5, "2", True])
+def test_a_bad_max_failures_is_refused_by_name(max_failures: Any) -> None:
+    ran: list[int] = []
+    with (
+        BatchExecutor() as executor,
+        pytest.raises((ValueError, TypeError), match="max_failures") as caught,
+    ):
+        executor.run([partial(ran.append, 1)], max_failures=max_failures)
+    assert ran == []
+    assert str(max_failures) in str(caught.value)
+
+
+# on_error="raise"
+
+
+def test_the_first_failure_is_raised_as_it_is() -> None:
+    error = Refused("first")
+
+    def fail() -> None:
+        raise error
+
+    with BatchExecutor(None, 1) as executor, pytest.raises(Refused) as caught:
+        executor.execute_batch([int, fail, int, refuse], on_error="raise")
+    assert caught.value is error
+    assert statuses(report_of(error)) == ["done", "failed", "not_started", "not_started"]
+
+
+def test_raising_waits_for_operations_that_run_and_starts_no_more() -> None:
+    operations = Operations()
+
+    def fail_when_others_run() -> None:
+        wait_until(lambda: len(operations.started) == 2)
+        threading.Timer(0.2, operations.gate.set).start()
+        refuse()
+
+    batch = [
+        partial(operations.hold, 0),
+        partial(operations.hold, 1),
+        fail_when_others_run,
+        *[partial(operations.hold, index) for index in range(3, 10)],
+    ]
+    with BatchExecutor(None, 3, on_error="raise") as executor, pytest.raises(Refused) as caught:
+        executor.execute_batch(batch)
+    assert statuses(report_of(caught.value)) == ["done", "done", "failed"] + ["not_started"] * 7
+    assert sorted(operations.finished) == [0, 1]
+
+
+def test_an_exception_that_takes_no_attributes_is_raised_all_the_same() -> None:
+    class Closed(Exception):  # noqa: N818 (it reads as what it is)
+        def __setattr__(self, name: str, value: object) -> None:
+            message = f"closed: {name}"
+            raise AttributeError(message)
+
+    error = Closed("as it is")
+
+    def fail() -> None:
+        raise error
+
+    with BatchExecutor() as executor:
+        with pytest.raises(Closed) as caught:
+            executor.execute_batch([fail, int], on_error="raise")
+        assert caught.value is error
+        assert executor.execute_batch([int]) == [0]
+
+
+def test_an_exception_raised_twice_carries_the_latest_report() -> None:
+    error = Refused("the same object")
+
+    def fail() -> None:
+        raise error
+
+    with BatchExecutor(None, 1) as executor:
+        for size in (2, 5):
+            with pytest.raises(Refused):
+                executor.execute_batch([fail, *[int] * (size - 1)], on_error="raise")
+            assert len(error.batch_report) == size  # type: ignore[attr-defined]
+    assert len(paceline_notes(error)) <= 2
+
+
+# The input
+
+
+@pytest.mark.parametrize("error", [ValueError("row 5 is bad"), KeyError(5), OSError("gone")])
+@pytest.mark.parametrize("verb", ["execute_batch", "run"])
+def test_an_input_that_raises_ends_the_batch(verb: str, error: Exception) -> None:
+    ran: list[int] = []
+
+    def rows() -> Iterator[Callable[[], None]]:
+        for index in range(5):
+            yield partial(ran.append, index)
+        raise error
+
+    error.__dict__.clear()
+    with BatchExecutor(None, 2) as executor, pytest.raises(type(error)) as caught:
+        getattr(executor, verb)(rows())
+    assert caught.value is error
+    assert caught.traceback[-1].name == "rows"
+    report = report_of(error)
+    assert report.ended_by == "input"
+    assert sorted(ran) == list(range(5))
+    assert statuses(report) == ["done"] * 5
+
+
+def test_an_input_that_raises_waits_for_operations_that_run() -> None:
+    operations = Operations()
+
+    def rows() -> Iterator[Callable[[], int]]:
+        yield partial(operations.hold, 0)
+        wait_until(lambda: operations.started)
+        threading.Timer(0.2, operations.gate.set).start()
+        message = "no more"
+        raise ValueError(message)
+
+    with BatchExecutor(None, 2) as executor, pytest.raises(ValueError, match="no more") as caught:
+        executor.run(rows())
+    assert statuses(report_of(caught.value)) == ["done"]
+    assert operations.finished == [0]
+
+
+def test_an_input_that_raises_at_once_leaves_an_empty_report() -> None:
+    def rows() -> Iterator[Callable[[], int]]:
+        message = "nothing here"
+        raise ValueError(message)
+        yield int
+
+    with BatchExecutor() as executor, pytest.raises(ValueError, match="nothing here") as caught:
+        executor.run(rows())
+    assert list(report_of(caught.value)) == []
+
+
+def test_an_iterable_whose_iter_raises_is_heard() -> None:
+    class Unreadable:
+        def __iter__(self) -> Iterator[Callable[[], int]]:
+            message = "closed file"
+            raise OSError(message)
+
+    with BatchExecutor() as executor, pytest.raises(OSError, match="closed file"):
+        executor.run(Unreadable())
+
+
+def test_the_input_is_read_on_the_calling_thread() -> None:
+    readers: set[threading.Thread] = set()
+
+    def rows() -> Iterator[Callable[[], int]]:
+        for _ in range(50):
+            readers.add(threading.current_thread())
+            yield int
+
+    with BatchExecutor(None, 4) as executor:
+        assert executor.execute_batch(rows()) == [0] * 50
+    assert readers == {threading.current_thread()}
+
+
+# Operations that raise what is not an Exception
+
+
+@pytest.mark.parametrize(
+    "error",
+    [SystemExit(3), KeyboardInterrupt("mine"), GeneratorExit(), asyncio.CancelledError("task")],
+    ids=lambda error: type(error).__name__,
+)
+@pytest.mark.parametrize("on_error", ["record", "return", "raise"])
+def test_a_base_exception_ends_the_batch_and_is_raised(error: BaseException, on_error: Any) -> None:
+    def leave() -> None:
+        raise error
+
+    error.__dict__.clear()
+    with BatchExecutor(None, 1) as executor, pytest.raises(type(error)) as caught:
+        executor.execute_batch([int, leave, int, int], on_error=on_error)
+    assert caught.value is error
+    report = report_of(error)
+    assert statuses(report) == ["done", "failed", "not_started", "not_started"]
+    assert report[1].exception is error
+    assert report.ended_by == "operation"
+    assert caught.traceback[-1].name == "leave"
+
+
+def test_a_base_exception_waits_for_operations_that_run() -> None:
+    operations = Operations()
+
+    def leave() -> None:
+        wait_until(lambda: operations.started)
+        threading.Timer(0.2, operations.gate.set).start()
+        sys.exit(4)
+
+    with BatchExecutor(None, 2) as executor, pytest.raises(SystemExit) as caught:
+        executor.run([partial(operations.hold, 0), leave, int])
+    assert statuses(report_of(caught.value)) == ["done", "failed", "not_started"]
+
+
+def test_execute_raises_a_base_exception() -> None:
+    with BatchExecutor() as executor, pytest.raises(SystemExit) as caught:
+        executor.execute(partial(sys.exit, 5))
+    assert caught.value.code == 5
+
+
+# What comes after
+
+
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+def test_results_that_come_late_do_not_reach_the_next_batch(limiter: Any) -> None:
+    operations = Operations()
+    with BatchExecutor(limiter, 4) as executor:
+        with pytest.raises(BatchTimeoutError):
+            executor.run([partial(operations.hold, index) for index in range(3)], timeout=0.1)
+        threading.Timer(0.1, operations.gate.set).start()
+        values = executor.execute_batch([partial(int, 100 + index) for index in range(200)])
+        assert values == [100 + index for index in range(200)]
+        assert executor.execute_batch([partial(int, 7)] * 9) == [7] * 9
+    assert sorted(operations.finished) == [0, 1, 2]
+
+
+def test_nothing_more_starts_after_an_early_end() -> None:
+    started: list[float] = []
+    with BatchExecutor(Metronome(0.01), 4) as executor:
+        with pytest.raises(BatchTimeoutError):
+            executor.run([lambda: started.append(time.monotonic())] * 500, timeout=0.2)
+        ended = time.monotonic()
+        time.sleep(0.2)
+    assert started
+    assert max(started) <= ended
+
+
+def test_another_batch_goes_on_when_one_ends_early() -> None:
+    with BatchExecutor(None, 2) as executor:
+        other, box = in_thread(partial(executor.execute_batch, [partial(time.sleep, 0.01)] * 60))
+        for _ in range(10):
+            with pytest.raises(Refused):
+                executor.execute_batch([refuse, int, int], on_error="raise")
+        other.join(30)
+    assert box == [[None] * 60]
+
+
+# Ctrl-C
+
+WAITS = {
+    "native permits": """
+        executor = BatchExecutor(RateLimiter(2, per=60), max_workers=4)
+        operations = [work] * 50
+        """,
+    "running operations": """
+        executor = BatchExecutor(None, max_workers=4)
+        operations = [work] * 4
+        """,
+    "free workers": """
+        executor = BatchExecutor(None, max_workers=2)
+        operations = [work] * 50
+        """,
+    "foreign permits": """
+        class Sleepy:
+            calls = 0
+            def acquire(self):
+                self.calls += 1
+                if self.calls > 2:
+                    time.sleep(30)
+        executor = BatchExecutor(Sleepy(), max_workers=4)
+        operations = [work] * 50
+        """,
+    "a lock of the limiter": """
+        lock = threading.Semaphore(2)
+        executor = BatchExecutor(lock, max_workers=4)
+        operations = [work] * 50
+        """,
+    "the input": """
+        executor = BatchExecutor(None, max_workers=4)
+        def read():
+            for index in range(50):
+                if index == 2:
+                    time.sleep(30)
+                yield work
+        operations = read()
+        """,
+}
+
+INTERRUPTED = (
+    SEND_INTERRUPT
+    + """
+import json, sys
+from paceline import BatchExecutor, RateLimiter
+
+started, finished = [], []
+
+def work():
+    started.append(time.monotonic())
+    time.sleep(1.5)
+    finished.append(time.monotonic())
+
+{setup}
+interrupt_after(0.5)
+try:
+    {call}
+except KeyboardInterrupt as error:
+    ended = time.monotonic()
+    report = getattr(error, "batch_report", None)
+    notes = [n for n in getattr(error, "__notes__", []) if n.startswith("paceline: ")]
+else:
+    sys.exit("not interrupted")
+running_at_end = len(started) - len(finished)
+time.sleep(0.4)
+late_starts = sum(start > ended for start in started)
+began_waiting = time.monotonic()
+executor.shutdown()
+print(json.dumps({{
+    "delay": ended - interrupt_sent_at[0],
+    "statuses": report and [outcome.status for outcome in report],
+    "ended_by": report and report.ended_by,
+    "indexes": report and [outcome.index for outcome in report],
+    "notes": notes,
+    "started": len(started),
+    "finished_after_shutdown": len(finished),
+    "running_at_end": running_at_end,
+    "late_starts": late_starts,
+}}))
+"""
+)
+
+
+def interrupted(setup: str, call: str) -> dict[str, Any]:
+    lines = [line.strip("\n") for line in setup.splitlines() if line.strip()]
+    indent = min(len(line) - len(line.lstrip()) for line in lines)
+    source = INTERRUPTED.format(setup="\n".join(line[indent:] for line in lines), call=call)
+    result = run_script(source)
+    assert result.code == 0, result.stderr
+    assert result.stderr == ""
+    outcome: dict[str, Any] = result.last_json()
+    return outcome
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@pytest.mark.parametrize("verb", ["execute_batch", "run"])
+@pytest.mark.parametrize("waiting_for", WAITS)
+def test_an_interrupt_ends_a_batch_at_once(waiting_for: str, verb: str) -> None:
+    ended = interrupted(WAITS[waiting_for], f"executor.{verb}(operations)")
+    # A tenth of a second is promised; the rest is for a machine that others use as well.
+    assert ended["delay"] < 0.6
+    assert ended["late_starts"] == 0
+    assert ended["running_at_end"] == ended["started"] > 0
+    assert ended["finished_after_shutdown"] == ended["started"]
+    assert ended["ended_by"] == "interrupt"
+    assert ended["indexes"] == list(range(len(ended["indexes"])))
+    assert ended["statuses"].count("running") == ended["started"]
+    assert set(ended["statuses"]) <= {"running", "not_started"}
+    if waiting_for != "the input":
+        assert len(ended["statuses"]) == (4 if waiting_for == "running operations" else 50)
+    (note,) = ended["notes"]
+    assert str(ended["started"]) in note
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+def test_an_interrupt_ends_a_single_call() -> None:
+    setup = "executor = BatchExecutor(None, max_workers=2)"
+    ended = interrupted(setup, "executor.execute(work)")
+    assert ended["delay"] < 0.6
+    assert ended["finished_after_shutdown"] == ended["started"] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+def test_an_interrupt_ends_an_endless_batch_of_quick_operations() -> None:
+    result = run_script(
+        SEND_INTERRUPT
+        + """
+import itertools, json
+from collections import Counter
+from paceline import BatchExecutor
+
+executor = BatchExecutor(None, max_workers=4)
+interrupt_after(0.4)
+try:
+    executor.run(itertools.repeat(int))
+except KeyboardInterrupt as error:
+    ended = time.monotonic()
+    report = error.batch_report
+    counts = Counter(outcome.status for outcome in report)
+    in_order = all(outcome.index == index for index, outcome in enumerate(report))
+executor.shutdown()
+print(json.dumps([ended - interrupt_sent_at[0], counts, in_order]))
+"""
+    )
+    assert (result.code, result.stderr) == (0, "")
+    delay, counts, in_order = result.last_json()
+    assert delay < 1.5
+    assert counts["done"] > 100
+    assert in_order
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+def test_an_interrupt_ends_the_wait_that_another_early_end_began() -> None:
+    setup = """
+    executor = BatchExecutor(None, max_workers=2)
+    def fail():
+        time.sleep(0.2)
+        raise ValueError("first")
+    operations = [work, fail, work]
+    """
+    ended = interrupted(setup, "executor.execute_batch(operations, on_error='raise')")
+    assert ended["delay"] < 0.6
+    assert ended["statuses"] == ["running", "failed", "not_started"]
+    assert ended["finished_after_shutdown"] == ended["started"] == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+def test_leaving_the_with_block_and_exit_wait_for_operations_that_run() -> None:
+    for ending in ("with", "exit"):
+        block = "with executor:" if ending == "with" else "if True:"
+        result = run_script(
+            SEND_INTERRUPT
+            + f"""
+import sys
+from paceline import BatchExecutor
+
+def work():
+    time.sleep(1.0)
+    print("finished", flush=True)
+
+executor = BatchExecutor(None, max_workers=2)
+interrupt_after(0.3)
+try:
+    {block}
+        executor.execute_batch([work] * 6)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+        )
+        assert (result.code, result.stderr) == (0, "")
+        expected = ["finished", "finished", "interrupted"]
+        if ending == "exit":
+            expected = ["interrupted", "finished", "finished"]
+        assert result.stdout.split() == expected
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+def test_a_signal_handler_that_raises_something_else_ends_the_batch_as_well() -> None:
+    result = run_script(
+        """
+        import os, signal, threading, time
+        from paceline import BatchExecutor, RateLimiter
+
+        class Drain(Exception):
+            pass
+
+        def drain(*_):
+            raise Drain("the platform asks us to stop")
+
+        signal.signal(signal.SIGTERM, drain)
+        threading.Timer(0.3, lambda: os.kill(os.getpid(), signal.SIGTERM)).start()
+        executor = BatchExecutor(RateLimiter(3, per=60), max_workers=2)
+        try:
+            executor.run([int] * 10)
+        except Drain as error:
+            print(error.batch_report.counts["done"], len(error.batch_report))
+        executor.shutdown()
+        """
+    )
+    assert (result.code, result.stderr) == (0, "")
+    assert result.stdout.split() == ["3", "10"]

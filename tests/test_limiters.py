@@ -1,0 +1,433 @@
+"""Whatever has a blocking ``acquire()`` paces a batch, and is asked where and when it should be."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import warnings
+from collections.abc import Awaitable, Callable, Generator
+from functools import partial
+from typing import Any
+from unittest.mock import AsyncMock, MagicMock, Mock
+
+import pyrate_limiter
+import pytest
+from helpers import (
+    Metronome,
+    RaisingLimiter,
+    RecordingLimiter,
+    in_thread,
+    paceline_notes,
+    statuses,
+    wait_until,
+    worst_window,
+)
+
+from paceline import BatchExecutor, ErrorRecord, PermitRefusedError, RateLimiter
+
+
+def test_a_native_limiter_holds_its_window() -> None:
+    starts: list[float] = []
+    limiter = RateLimiter(5, per=0.5)
+    began = time.monotonic()
+    with BatchExecutor(limiter, max_workers=4) as executor:
+        executor.execute_batch([lambda: starts.append(time.monotonic())] * 16)
+    assert worst_window(starts, 0.5) <= 5
+    assert time.monotonic() - began >= 1.5
+
+
+def test_a_native_limiter_is_shared_by_executors_and_direct_callers() -> None:
+    starts: list[float] = []
+    limiter = RateLimiter(6, per=0.5)
+
+    def start() -> None:
+        starts.append(time.monotonic())
+
+    def take_directly() -> None:
+        for _ in range(4):
+            limiter.acquire()
+            start()
+
+    with BatchExecutor(limiter, 3) as one, BatchExecutor(limiter, 3) as other:
+        threads = [
+            in_thread(partial(one.execute_batch, [start] * 8)),
+            in_thread(partial(other.execute_batch, [start] * 8)),
+            in_thread(take_directly),
+        ]
+        for thread, _ in threads:
+            thread.join(30)
+    assert len(starts) == 20
+    assert worst_window(starts, 0.5) <= 6
+
+
+@pytest.mark.parametrize("limiter", [Mock(), MagicMock(), Mock(**{"acquire.return_value": None})])
+def test_mocks_grant(limiter: Mock) -> None:
+    with BatchExecutor(limiter) as executor:
+        assert executor.execute_batch([int] * 20) == [0] * 20
+    assert limiter.acquire.call_count == 20
+
+
+def test_pyrate_limiter_behind_an_acquire_method() -> None:
+    class Pyrate:
+        def __init__(self, *rates: pyrate_limiter.Rate) -> None:
+            self._limiter = pyrate_limiter.Limiter(list(rates))
+
+        def acquire(self) -> bool:
+            return bool(self._limiter.try_acquire("tenants"))
+
+    starts: list[float] = []
+    with BatchExecutor(Pyrate(pyrate_limiter.Rate(10, 500)), max_workers=4) as executor:
+        report = executor.run([lambda: starts.append(time.monotonic())] * 25)
+    assert statuses(report) == ["done"] * 25
+    assert worst_window(starts, 0.45) <= 10
+    assert max(starts) - min(starts) >= 0.9
+
+
+@pytest.mark.parametrize("make", [lambda: threading.Semaphore(8), lambda: threading.Semaphore(30)])
+def test_a_semaphore_is_a_limiter(make: Callable[[], threading.Semaphore]) -> None:
+    semaphore = make()
+    operations = [lambda: semaphore.release()] * 30  # noqa: PLW0108 (a bound method hides the call)
+    with BatchExecutor(semaphore, max_workers=4) as executor:
+        assert executor.run(operations).counts["done"] == 30
+
+
+@pytest.mark.parametrize("limiter", [object(), 20, "20/s", [], {"acquire": 1}, lambda: None])
+def test_a_limiter_without_acquire_is_refused_at_construction(limiter: Any) -> None:
+    with pytest.raises(TypeError, match="acquire"):
+        BatchExecutor(limiter)
+    with pytest.raises(TypeError, match="acquire"):
+        BatchExecutor(rate_limiter=limiter, max_workers=2)
+
+
+def test_an_acquire_that_cannot_be_called_is_refused_at_construction() -> None:
+    class Broken:
+        acquire = 3
+
+    with pytest.raises(TypeError, match="acquire"):
+        BatchExecutor(Broken())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("grant", [None, True, 1, "yes", [0], object(), Mock()])
+def test_none_and_true_values_grant(grant: object) -> None:
+    with BatchExecutor(RecordingLimiter(grant), 2) as executor:
+        report = executor.run([int] * 4)
+    assert statuses(report) == ["done"] * 4
+
+
+@pytest.mark.parametrize("refusal", [False, 0, 0.0, "", [], ()])
+def test_other_false_values_refuse_and_the_operation_never_runs(refusal: object) -> None:
+    ran: list[int] = []
+    limiter = RecordingLimiter(refusal)
+    with BatchExecutor(limiter, 2) as executor:
+        report = executor.run([partial(ran.append, index) for index in range(5)])
+    assert ran == []
+    assert statuses(report) == ["failed"] * 5
+    assert [type(outcome.exception) for outcome in report] == [PermitRefusedError] * 5
+    assert limiter.calls == 5
+
+
+def test_a_refusal_is_a_runtime_error_and_an_error_record() -> None:
+    assert issubclass(PermitRefusedError, RuntimeError)
+    with BatchExecutor(RecordingLimiter(False)) as executor:  # noqa: FBT003 (the answer under test)
+        (record,) = executor.execute_batch([int])
+    assert isinstance(record, ErrorRecord)
+    assert isinstance(record.exception, PermitRefusedError)
+    assert record == {"error": str(record.exception)}
+    assert record["error"]
+
+
+def test_refusals_hit_the_operations_they_were_given_for() -> None:
+    answers = [index % 3 != 0 for index in range(60)]
+    limiter = Mock()
+    limiter.acquire.side_effect = answers
+    ran: list[int] = []
+    with BatchExecutor(limiter, 4) as executor:
+        report = executor.run([partial(ran.append, index) for index in range(60)])
+    assert sorted(ran) == [index for index, granted in enumerate(answers) if granted]
+    assert statuses(report) == ["done" if granted else "failed" for granted in answers]
+
+
+def test_execute_raises_the_refusal() -> None:
+    ran: list[int] = []
+    with (
+        BatchExecutor(RecordingLimiter(0)) as executor,
+        pytest.raises(PermitRefusedError),
+    ):
+        executor.execute(partial(ran.append, 1))
+    assert ran == []
+
+
+def test_a_refused_future_has_the_refusal_as_its_exception() -> None:
+    with BatchExecutor(RecordingLimiter(0)) as executor:
+        assert isinstance(executor.submit(int).exception(10), PermitRefusedError)
+
+
+def test_refusals_count_as_failures() -> None:
+    limiter = RecordingLimiter(0)
+    with BatchExecutor(limiter, 1) as executor, pytest.raises(ExceptionGroup) as caught:
+        executor.run([int] * 10, max_failures=3)
+    assert [type(error) for error in caught.value.exceptions] == [PermitRefusedError] * 3
+    assert limiter.calls == 3
+
+
+# Which thread asks.
+
+
+def verbs_that_block(executor: BatchExecutor) -> list[Callable[[], object]]:
+    return [
+        lambda: executor.execute(int),
+        lambda: executor.execute_batch([int] * 10),
+        lambda: executor.run([int] * 10),
+        lambda: executor.run(iter([int] * 10)),
+    ]
+
+
+@pytest.mark.parametrize("verb", range(4))
+def test_blocking_verbs_ask_on_the_thread_that_called_them(verb: int) -> None:
+    limiter = RecordingLimiter()
+    with BatchExecutor(limiter, 3) as executor:
+        verbs_that_block(executor)[verb]()
+        assert set(limiter.threads) == {threading.current_thread()}
+        limiter.threads.clear()
+        thread, _ = in_thread(verbs_that_block(executor)[verb])
+        thread.join(20)
+        assert set(limiter.threads) == {thread}
+
+
+def test_verbs_that_must_not_block_ask_on_one_dispatcher_thread() -> None:
+    limiter = RecordingLimiter()
+    workers: list[threading.Thread] = []
+
+    def operation(_: int = 0) -> None:
+        workers.append(threading.current_thread())
+
+    with BatchExecutor(limiter, 3) as executor:
+        for future in [executor.submit(operation) for _ in range(10)]:
+            future.result(10)
+        list(executor.map(operation, range(10)))
+        list(executor.stream([operation] * 10))
+    assert limiter.calls == 30
+    (dispatcher,) = set(limiter.threads)
+    assert dispatcher is not threading.current_thread()
+    assert dispatcher not in workers
+
+
+def test_a_nested_batch_asks_on_its_worker() -> None:
+    limiter = RecordingLimiter()
+    parents: list[threading.Thread] = []
+    with BatchExecutor(limiter, 2) as executor:
+
+        def parent() -> list[int]:
+            parents.append(threading.current_thread())
+            return executor.execute_batch([int] * 5)
+
+        assert executor.execute_batch([parent]) == [[0] * 5]
+    assert limiter.threads[0] is threading.current_thread()
+    assert set(limiter.threads[1:]) == set(parents)
+    assert limiter.calls == 6
+
+
+def test_submit_returns_while_the_limiter_keeps_everybody_waiting() -> None:
+    gate = threading.Event()
+    limiter = Mock()
+    limiter.acquire.side_effect = lambda: gate.wait(20)
+    with BatchExecutor(limiter, 2) as executor:
+        began = time.monotonic()
+        futures = [executor.submit(int) for _ in range(50)]
+        assert time.monotonic() - began < 2
+        assert not any(future.done() for future in futures)
+        gate.set()
+        assert [future.result(10) for future in futures] == [0] * 50
+    assert limiter.acquire.call_count == 50
+
+
+def test_a_waiting_limiter_does_not_hold_up_operations_that_run() -> None:
+    finished_while_waiting: list[bool] = []
+    gate = threading.Event()
+
+    class SecondPermitWaits:
+        calls = 0
+
+        def acquire(self) -> None:
+            self.calls += 1
+            if self.calls == 2:
+                finished_while_waiting.append(gate.wait(20))
+
+    with BatchExecutor(SecondPermitWaits(), 2) as executor:
+        executor.execute_batch([gate.set, int])
+    assert finished_while_waiting == [True]
+
+
+# Awaitables.
+
+
+class AsyncLimiter:
+    async def acquire(self) -> bool:
+        return True
+
+
+class FutureLike(Awaitable[bool]):
+    def __await__(self) -> Generator[Any, None, bool]:
+        yield
+        return True
+
+
+@pytest.mark.parametrize(
+    "make",
+    [AsyncLimiter, asyncio.Lock, AsyncMock, lambda: Mock(**{"acquire.return_value": FutureLike()})],
+)
+@pytest.mark.parametrize("verb", ["execute", "execute_batch", "run", "submit", "stream"])
+def test_an_async_limiter_is_a_type_error_and_nothing_runs(
+    make: Callable[[], Any], verb: str
+) -> None:
+    ran: list[int] = []
+
+    def operation() -> None:
+        ran.append(1)
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # A limiter that is async on its face may be refused as early as this.
+        with pytest.raises(TypeError, match=r"(?i)await|async") as raised:  # noqa: PT012, SIM117
+            with BatchExecutor(make(), 2) as executor:
+                if verb == "execute":
+                    executor.execute(operation)
+                elif verb == "submit":
+                    executor.submit(operation).result(10)
+                elif verb == "stream":
+                    list(executor.stream([operation] * 3))
+                else:
+                    getattr(executor, verb)([operation] * 3)
+        assert raised.value is not None
+        gc.collect()
+    assert ran == []
+    assert [str(warning.message) for warning in caught] == []
+
+
+# Limiters that raise.
+
+
+def test_a_raising_limiter_ends_the_batch_with_its_own_exception() -> None:
+    error = ConnectionError("the limiter's store is away")
+    limiter = RaisingLimiter(error, permits=3)
+    with BatchExecutor(limiter, 1) as executor, pytest.raises(ConnectionError) as caught:
+        executor.execute_batch([int] * 10)
+    assert caught.value is error
+    report = error.batch_report  # type: ignore[attr-defined]
+    assert statuses(report) == ["done"] * 3 + ["not_started"] * 7
+    assert report.ended_by == "limiter"
+    assert limiter.calls == 4
+    assert len(paceline_notes(error)) == 1
+    frames = [entry.name for entry in caught.traceback]
+    assert frames[-1] == "acquire"
+
+
+def test_a_raising_limiter_waits_for_operations_that_run() -> None:
+    finished = threading.Event()
+
+    def slow() -> str:
+        time.sleep(0.3)
+        finished.set()
+        return "slow"
+
+    error = OSError("away")
+    with BatchExecutor(RaisingLimiter(error, permits=1), 2) as executor:
+        with pytest.raises(OSError, match="away"):
+            executor.run([slow, int, int])
+        assert finished.is_set()
+    report = error.batch_report  # type: ignore[attr-defined]
+    assert statuses(report) == ["done", "not_started", "not_started"]
+    assert report[0].value == "slow"
+
+
+def test_the_executor_outlives_a_limiter_that_raised() -> None:
+    limiter = RaisingLimiter(OSError("away"), permits=2)
+    with BatchExecutor(limiter, 2) as executor:
+        with pytest.raises(OSError, match="away"):
+            executor.run([int] * 5)
+        limiter.permits = 10_000
+        assert executor.execute_batch([int] * 5) == [0] * 5
+        limiter.permits = 0
+        with pytest.raises(OSError, match="away") as caught:
+            executor.run([int] * 2)
+    assert statuses(caught.value.batch_report) == ["not_started"] * 2  # type: ignore[attr-defined]
+
+
+def test_execute_raises_what_its_limiter_raised() -> None:
+    error = OSError("away")
+    with BatchExecutor(RaisingLimiter(error)) as executor, pytest.raises(OSError) as caught:  # noqa: PT011
+        executor.execute(int)
+    assert caught.value is error
+
+
+def test_a_limiter_whose_answer_has_no_truth_ends_the_batch() -> None:
+    class Ambiguous:
+        def __bool__(self) -> bool:
+            message = "no truth in here"
+            raise ValueError(message)
+
+    ran: list[int] = []
+    with (
+        BatchExecutor(RecordingLimiter(Ambiguous())) as executor,
+        pytest.raises(ValueError, match="no truth in here") as caught,
+    ):
+        executor.run([partial(ran.append, 1)] * 3)
+    assert ran == []
+    assert statuses(caught.value.batch_report) == ["not_started"] * 3  # type: ignore[attr-defined]
+
+
+def test_submitted_futures_receive_what_the_limiter_raised() -> None:
+    error = OSError("away")
+    with BatchExecutor(RaisingLimiter(error, permits=1), 1) as executor:
+        futures = [executor.submit(int) for _ in range(3)]
+        assert futures[0].result(10) == 0
+        assert futures[1].exception(10) is error
+        assert futures[2].exception(10) is error
+
+
+def test_a_stream_raises_what_the_limiter_raised() -> None:
+    error = OSError("away")
+    with BatchExecutor(RaisingLimiter(error, permits=2), 1) as executor:
+        outcomes = []
+        with pytest.raises(OSError) as caught:  # noqa: PT011, PT012
+            for outcome in executor.stream([int] * 5):
+                outcomes.append(outcome)  # noqa: PERF402 (what came before the error is kept)
+    assert caught.value is error
+    handed_over = [outcome.index for outcome in outcomes]
+    reported = [outcome.index for outcome in error.batch_report]  # type: ignore[attr-defined]
+    assert sorted(handed_over + reported) == list(range(5))
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt("away"), SystemExit(3), GeneratorExit()])
+def test_exceptions_outside_exception_propagate_from_a_limiter(error: BaseException) -> None:
+    with (
+        BatchExecutor(RaisingLimiter(error, permits=1), 1) as executor,
+        pytest.raises(type(error)) as caught,
+    ):
+        executor.execute_batch([int] * 3)
+    assert caught.value is error
+    report = error.batch_report  # type: ignore[union-attr]
+    assert len(report) == 3
+    assert report[2].status == "not_started"
+
+
+def test_a_metronome_sets_the_pace() -> None:
+    starts: list[float] = []
+    with BatchExecutor(Metronome(0.02), 4) as executor:
+        executor.execute_batch([lambda: starts.append(time.monotonic())] * 20)
+    assert max(starts) - min(starts) >= 19 * 0.02 - 0.005
+
+
+def test_one_foreign_limiter_may_be_shared_by_threads() -> None:
+    limiter = RecordingLimiter()
+    with BatchExecutor(limiter, 3) as executor:
+        threads = [in_thread(partial(executor.execute_batch, [int] * 100)) for _ in range(4)]
+        for thread, _ in threads:
+            thread.join(20)
+        assert [box for _, box in threads] == [[[0] * 100]] * 4
+    wait_until(lambda: limiter.calls == 400)
+    assert {thread: limiter.threads.count(thread) for thread, _ in threads} == dict.fromkeys(
+        (thread for thread, _ in threads), 100
+    )

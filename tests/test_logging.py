@@ -1,0 +1,294 @@
+"""What happens in a batch reaches Python's logging, and logging cannot break a batch."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+import structlog
+from helpers import RecordingLimiter, run_script, statuses
+
+from paceline import BatchExecutor
+
+EVENT = "batch_operation_failed"
+
+
+class QuotaError(Exception):
+    """What the failing operations of these tests raise."""
+
+
+def fail(message: str = "no quota left") -> None:
+    raise QuotaError(message)
+
+
+@pytest.fixture
+def executor() -> Iterator[BatchExecutor]:
+    with BatchExecutor(None, 2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    """The package's logger, put back as it was after the test."""
+    logger = logging.getLogger("paceline")
+    level, handlers, propagate = logger.level, logger.handlers[:], logger.propagate
+    yield logger
+    logger.setLevel(level)
+    logger.handlers[:] = handlers
+    logger.propagate = propagate
+    logger.disabled = False
+
+
+def failures_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.getMessage() == EVENT]
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+def test_a_recorded_failure_is_logged_once(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    operations = [int, fail, int, partial(fail, "again")]
+    assert len(list(getattr(executor, verb)(operations))) == 4
+    records: list[Any] = failures_in(caplog)
+    assert {record.levelno for record in records} == {logging.ERROR}
+    assert all(record.name.partition(".")[0] == "paceline" for record in records)
+    found = sorted((record.index, record.error, record.error_type) for record in records)
+    assert [entry[:2] for entry in found] == [(1, "no quota left"), (3, "again")]
+    assert all(kind.endswith("QuotaError") for _, _, kind in found)
+    assert all(type(record.index) is int for record in records)
+
+
+def test_an_exception_object_as_result_is_a_recorded_failure(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    executor.execute_batch([fail], on_error="return")
+    assert len(failures_in(caplog)) == 1
+
+
+def test_what_is_raised_or_kept_in_a_future_is_not_logged(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(QuotaError):
+        executor.execute(fail)
+    with pytest.raises(QuotaError):
+        executor.execute_batch([fail], on_error="raise")
+    with pytest.raises(QuotaError):
+        list(executor.map(lambda _: fail(), [1]))
+    assert isinstance(executor.submit(fail).exception(10), QuotaError)
+    assert failures_in(caplog) == []
+
+
+def test_refused_permits_are_logged_as_failures(caplog: pytest.LogCaptureFixture) -> None:
+    with BatchExecutor(RecordingLimiter(0)) as executor:
+        executor.execute_batch([int, int])
+    records: list[Any] = failures_in(caplog)
+    assert sorted(record.index for record in records) == [0, 1]
+    assert {record.error_type.rpartition(".")[2] for record in records} == {"PermitRefusedError"}
+
+
+def test_success_is_silent_above_debug(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "paceline")
+    executor.execute_batch([int] * 50)
+    assert [record for record in caplog.records if record.name.startswith("paceline")] == []
+
+
+def test_each_batch_has_a_debug_line_with_its_counts(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, "paceline")
+    executor.run([int] * 23 + [fail] * 14)
+    lines = [
+        record
+        for record in caplog.records
+        if record.name.startswith("paceline") and record.levelno == logging.DEBUG
+    ]
+    telling = [
+        line
+        for line in lines
+        if all(count in f"{line.getMessage()} {vars(line)}" for count in ("23", "14"))
+    ]
+    assert len(telling) == 1
+
+
+def test_a_level_set_at_any_time_holds_for_the_next_batch(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture, logger: logging.Logger
+) -> None:
+    executor.execute_batch([fail])
+    assert len(failures_in(caplog)) == 1
+    for level, expected in [
+        (logging.CRITICAL, 0),
+        (logging.ERROR, 1),
+        (logging.CRITICAL + 10, 0),
+        (logging.DEBUG, 1),
+    ]:
+        caplog.clear()
+        logger.setLevel(level)
+        executor.execute_batch([fail])
+        assert len(failures_in(caplog)) == expected, level
+        debug = [record for record in caplog.records if record.levelno == logging.DEBUG]
+        assert bool(debug) == (level == logging.DEBUG)
+
+
+def test_logging_disabled_for_all_is_respected(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    logging.disable(logging.CRITICAL)
+    try:
+        executor.execute_batch([fail])
+        assert failures_in(caplog) == []
+    finally:
+        logging.disable(logging.NOTSET)
+    executor.execute_batch([fail])
+    assert len(failures_in(caplog)) == 1
+
+
+def test_structlog_renders_the_event_with_its_fields(
+    executor: BatchExecutor, logger: logging.Logger
+) -> None:
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[
+                structlog.stdlib.add_log_level,
+                structlog.stdlib.add_logger_name,
+                structlog.stdlib.ExtraAdder(),
+            ],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.JSONRenderer(),
+            ],
+        )
+    )
+    logger.addHandler(handler)
+    executor.execute_batch([int, int, fail])
+    (event,) = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert event["event"] == EVENT
+    assert event["level"] == "error"
+    assert event["error"] == "no quota left"
+    assert event["error_type"].endswith("QuotaError")
+    assert event["index"] == 2
+    assert event["logger"].startswith("paceline")
+
+
+class Bomb(logging.Handler):
+    """A handler that raises instead of handling."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+        self.records = 0
+
+    def emit(self, record: logging.LogRecord) -> None:  # noqa: ARG002 (the interface's name)
+        self.records += 1
+        raise self.error
+
+
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("bad format"), SystemExit(3)])
+def test_a_handler_that_raises_changes_no_result(
+    executor: BatchExecutor,
+    logger: logging.Logger,
+    monkeypatch: pytest.MonkeyPatch,
+    error: BaseException,
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+    bomb = Bomb(error)
+    logger.addHandler(bomb)
+    logger.setLevel(logging.DEBUG)
+    operations = [int, fail, list, fail] * 5
+    results: list[Any] = executor.execute_batch(operations)
+    assert results == [0, {"error": "no quota left"}, [], {"error": "no quota left"}] * 5
+    assert all(isinstance(entry.exception, QuotaError) for entry in results[1::2])
+    assert statuses(executor.run(operations)) == ["done", "failed"] * 10
+    assert executor.execute(int) == 0
+    assert bomb.records > 0
+    assert {type(entry.exc_value) for entry in unraisable} <= {type(error)}
+
+
+def test_a_filter_that_raises_changes_no_result(
+    executor: BatchExecutor, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+
+    def explode(_: logging.LogRecord) -> bool:
+        message = "filter"
+        raise RuntimeError(message)
+
+    logger.addFilter(explode)
+    try:
+        assert executor.execute_batch([int, fail, int]) == [0, {"error": "no quota left"}, 0]
+    finally:
+        logger.removeFilter(explode)
+    assert {type(entry.exc_value) for entry in unraisable} <= {RuntimeError}
+
+
+def test_a_handler_may_use_the_executor_it_hears_from(
+    executor: BatchExecutor, logger: logging.Logger
+) -> None:
+    nested: list[Any] = []
+
+    class Nesting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.getMessage() == EVENT and not nested:
+                nested.append(None)
+                nested[0] = executor.execute_batch([partial(int, 5)])
+
+    logger.addHandler(Nesting())
+    assert executor.execute_batch([fail, int]) == [{"error": "no quota left"}, 0]
+    assert nested == [[5]]
+
+
+def test_text_that_is_no_utf8_is_logged_or_dropped_but_breaks_nothing(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    results = executor.execute_batch([partial(fail, "\ud800"), partial(fail, "%s %d {x}")])
+    assert results == [{"error": "\ud800"}, {"error": "%s %d {x}"}]
+    assert [record.index for record in failures_in(caplog) if record.error == "%s %d {x}"] == [1]  # type: ignore[attr-defined]
+
+
+def test_the_logger_has_a_null_handler(logger: logging.Logger) -> None:
+    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
+
+
+SILENT = """
+from paceline import BatchExecutor, RateLimiter
+
+def fail():
+    raise ValueError("no quota left")
+
+for limiter in (None, RateLimiter(1000)):
+    with BatchExecutor(limiter) as executor:
+        assert executor.execute_batch([fail, int]) == [{"error": "no quota left"}, 0]
+        executor.run([fail])
+        list(executor.stream([fail]))
+"""
+
+
+def test_a_program_without_logging_configured_stays_silent() -> None:
+    result = run_script(SILENT)
+    assert (result.code, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_a_program_with_basic_config_sees_the_event() -> None:
+    result = run_script("import logging; logging.basicConfig()\n" + SILENT)
+    assert result.code == 0
+    assert result.stderr.count(EVENT) == 6
+    assert result.stderr.startswith("ERROR:paceline")
+
+
+def test_logging_configured_after_the_first_batch_is_honoured() -> None:
+    result = run_script(
+        SILENT + "import logging; logging.basicConfig(level=logging.DEBUG)\n" + SILENT
+    )
+    assert result.code == 0
+    assert result.stderr.count(EVENT) == 6
+    assert "DEBUG:paceline" in result.stderr

@@ -1,0 +1,418 @@
+"""An operation may use its own executor and wait for it, whatever the number of workers."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from typing import Any
+
+import pytest
+from helpers import RecordingLimiter, in_thread, wait_until
+from observing import worker_threads
+
+from paceline import BatchExecutor, RateLimiter
+
+PATIENCE = 20.0
+
+LIMITERS = pytest.mark.parametrize(
+    "limiter",
+    [lambda: None, lambda: RateLimiter(1_000_000), RecordingLimiter],
+    ids=["no limiter", "ours", "foreign"],
+)
+WORKERS = pytest.mark.parametrize("workers", [1, 2])
+
+
+def by_result(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return executor.submit(call).result()
+
+
+def by_result_with_timeout(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return executor.submit(call).result(timeout=PATIENCE)
+
+
+def by_exception(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    future = executor.submit(call)
+    assert future.exception() is None
+    return future.result()
+
+
+def by_wait(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    futures = [executor.submit(call), executor.submit(int), executor.submit(int)]
+    _done, pending = wait(futures)
+    assert not pending
+    return futures[0].result()
+
+
+def by_wait_for_the_first(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    future = executor.submit(call)
+    done, _ = wait([future], return_when=FIRST_COMPLETED)
+    return done.pop().result()
+
+
+def by_as_completed(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    futures = [executor.submit(call), executor.submit(int)]
+    return max(future.result() for future in as_completed(futures))
+
+
+def by_execute(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return executor.execute(call)
+
+
+def by_execute_batch(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return max(executor.execute_batch([call, int, int], on_error="raise"))
+
+
+def by_run(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return max(executor.run([call, int, int]).values())
+
+
+def by_map(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return max(executor.map(lambda operation: operation(), [call, int, int]))
+
+
+def by_map_ahead(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return max(executor.map(lambda operation: operation(), [call, int, int], buffersize=1))
+
+
+def by_stream(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    return max(outcome.value for outcome in executor.stream([call, int, int]))
+
+
+def by_ordered_stream(executor: BatchExecutor, call: Callable[[], int]) -> int:
+    outcomes = executor.stream([call, int, int], ordered=True, buffersize=1)
+    return max(outcome.value for outcome in outcomes)
+
+
+WAYS = [
+    by_result,
+    by_result_with_timeout,
+    by_exception,
+    by_wait,
+    by_wait_for_the_first,
+    by_as_completed,
+    by_execute,
+    by_execute_batch,
+    by_run,
+    by_map,
+    by_map_ahead,
+    by_stream,
+    by_ordered_stream,
+]
+
+
+def nested(way: Callable[..., int], executor: BatchExecutor, depth: int) -> int:
+    """`depth`, counted by going down through as many operations that wait for each other."""
+    if depth == 0:
+        return 0
+    return 1 + way(executor, functools.partial(nested, way, executor, depth - 1))
+
+
+@LIMITERS
+@WORKERS
+@pytest.mark.parametrize("way", WAYS)
+def test_three_deep(way: Callable[..., int], workers: int, limiter: Callable[[], Any]) -> None:
+    with BatchExecutor(limiter(), max_workers=workers) as executor:
+        assert executor.submit(nested, way, executor, 3).result(PATIENCE) == 3
+        assert executor.execute(functools.partial(nested, way, executor, 3)) == 3
+
+
+@pytest.mark.parametrize("outer", WAYS)
+@pytest.mark.parametrize("inner", WAYS)
+def test_any_way_inside_any_other(outer: Callable[..., int], inner: Callable[..., int]) -> None:
+    with BatchExecutor(RateLimiter(1_000_000), max_workers=1) as executor:
+
+        def middle() -> int:
+            return 1 + inner(executor, lambda: 1)
+
+        box: list[int] = []
+        thread = threading.Thread(target=lambda: box.append(outer(executor, middle)), daemon=True)
+        thread.start()
+        thread.join(PATIENCE)
+        assert box == [2]
+
+
+@WORKERS
+def test_many_operations_that_all_wait(workers: int) -> None:
+    """Each of 30 operations waits for three more; all would block a fixed pool at once."""
+    with BatchExecutor(max_workers=workers) as executor:
+
+        def outer(n: int) -> int:
+            return sum(future.result() for future in [executor.submit(int, n) for _ in range(3)])
+
+        futures = [executor.submit(outer, n) for n in range(30)]
+        assert [future.result(PATIENCE) for future in futures] == [3 * n for n in range(30)]
+        assert executor.execute_batch([functools.partial(outer, n) for n in range(30)]) == [
+            3 * n for n in range(30)
+        ]
+
+
+def test_waiting_for_one_that_stands_far_back_in_the_queue() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+        handed_in: Future[Future[int]] = Future()
+
+        def waits_for_the_last() -> int:
+            return handed_in.result(PATIENCE).result()
+
+        first = executor.submit(waits_for_the_last)
+        between = [executor.submit(int) for _ in range(50)]
+        handed_in.set_result(executor.submit(int, 7))
+        assert first.result(PATIENCE) == 7
+        assert [future.result(PATIENCE) for future in between] == [0] * 50
+
+
+def test_waiting_for_one_that_another_operation_is_running() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        release = threading.Event()
+        slow = executor.submit(release.wait, PATIENCE)
+        waiting = [executor.submit(slow.result) for _ in range(4)]
+        quick = executor.submit(int, 3)
+        assert quick.result(PATIENCE) == 3, "those that wait do not keep the others from running"
+        release.set()
+        assert [future.result(PATIENCE) for future in waiting] == [True] * 4
+
+
+def test_waiting_for_one_that_must_not_run_in_this_thread() -> None:
+    """Two operations that need each other's progress: neither may be run inside the other."""
+    with BatchExecutor(max_workers=1) as executor:
+        first_step, second_step = threading.Event(), threading.Event()
+
+        def inner() -> str:
+            first_step.set()
+            assert second_step.wait(PATIENCE)
+            return "inner"
+
+        def outer() -> str:
+            future = executor.submit(inner)
+            return str(future.result()) + " in outer"
+
+        box = executor.submit(outer)
+        wait_until(first_step.is_set)
+        second_step.set()
+        assert box.result(PATIENCE) == "inner in outer"
+
+
+def test_the_limit_holds_for_nested_operations() -> None:
+    limiter = RateLimiter(5, per=0.4)
+    starts: list[float] = []
+    lock = threading.Lock()
+
+    with BatchExecutor(limiter, max_workers=1) as executor:
+
+        def note() -> None:
+            with lock:
+                starts.append(time.monotonic())
+
+        def outer() -> None:
+            note()
+            executor.submit(note).result()
+            executor.execute_batch([note] * 2)
+
+        executor.execute_batch([outer] * 4, on_error="raise")
+    starts.sort()
+    assert len(starts) == 16
+    for first, sixth in itertools.pairwise(starts[::5]):
+        assert sixth - first > 0.35
+
+
+def test_spare_threads_go_when_they_are_no_longer_needed() -> None:
+    with BatchExecutor(max_workers=1, thread_name_prefix="spare") as executor:
+        assert executor.submit(nested, by_wait, executor, 8).result(PATIENCE) == 8
+        assert executor.submit(nested, by_as_completed, executor, 8).result(PATIENCE) == 8
+        running = 0
+        most = 0
+        lock = threading.Lock()
+
+        def work() -> None:
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            time.sleep(0.01)
+            with lock:
+                running -= 1
+
+        executor.execute_batch([work] * 20, on_error="raise")
+        assert most == 1, "one worker again"
+    assert worker_threads("spare") == []
+
+
+def test_result_from_a_done_callback() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+        answers: list[int] = []
+        gate = threading.Event()
+        first = executor.submit(gate.wait, PATIENCE)
+        second = executor.submit(int, 5)
+
+        def callback(_: Future[Any]) -> None:
+            answers.append(second.result())
+            answers.append(executor.submit(int, 6).result())
+            answers.extend(executor.execute_batch([functools.partial(int, 7)] * 2))
+            answers.extend(executor.map(int, ["8", "9"]))
+            done, _pending = wait([executor.submit(int, 10)])
+            answers.append(done.pop().result())
+
+        first.add_done_callback(callback)
+        gate.set()
+        wait_until(lambda: len(answers) == 7, timeout=PATIENCE)
+    assert answers == [5, 6, 7, 7, 8, 9, 10]
+
+
+def test_result_of_the_future_itself_in_its_callback() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+        gate = threading.Event()
+        future = executor.submit(gate.wait, PATIENCE)
+        answers: list[bool] = []
+        future.add_done_callback(lambda it: answers.append(it.result()))
+        gate.set()
+        wait_until(lambda: answers)
+    assert answers == [True]
+
+
+def test_chained_callbacks_go_deep() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+        done: Future[int] = Future()
+
+        def step(n: int) -> None:
+            if n == 500:
+                done.set_result(n)
+            else:
+                executor.submit(int).add_done_callback(lambda _: step(n + 1))
+
+        step(0)
+        assert done.result(PATIENCE) == 500
+
+
+def test_an_operation_that_cancels_what_it_waits_for() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+
+        def outer() -> bool:
+            future = executor.submit(int)
+            cancelled = future.cancel()
+            _done, pending = wait([future], timeout=PATIENCE)
+            return cancelled and not pending
+
+        assert executor.submit(outer).result(PATIENCE)
+
+
+def test_a_nested_result_with_a_timeout_ends_in_time() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+        release = threading.Event()
+
+        def outer() -> str:
+            future = executor.submit(release.wait, PATIENCE)
+            try:
+                future.result(timeout=0.1)
+            except TimeoutError:
+                return "timed out"
+            return "waited"
+
+        box = executor.submit(outer)
+        # The operation waited for runs elsewhere, or the time could not be kept.
+        assert box.result(PATIENCE) == "timed out"
+        release.set()
+
+
+def test_a_failure_crosses_every_level() -> None:
+    def fail() -> int:
+        raise LookupError("at the bottom")
+
+    with BatchExecutor(max_workers=1) as executor:
+        for way in WAYS:
+            if way in (by_stream, by_ordered_stream):
+                continue
+            kinds: tuple[type[BaseException], ...] = (LookupError, ExceptionGroup, AssertionError)
+            with pytest.raises(kinds):
+                executor.submit(way, executor, fail).result(PATIENCE)
+        assert executor.submit(nested, by_result, executor, 3).result(PATIENCE) == 3
+
+
+def test_nested_streams_left_half_way() -> None:
+    with BatchExecutor(max_workers=1) as executor:
+
+        def outer() -> int:
+            taken = 0
+            for _ in executor.stream(itertools.repeat(int), buffersize=2):
+                taken += 1
+                if taken == 5:
+                    break
+            return taken
+
+        assert executor.execute_batch([outer] * 10) == [5] * 10
+
+
+@pytest.mark.parametrize("cancel_futures", [False, True])
+def test_shutdown_while_operations_wait_for_each_other(cancel_futures: bool) -> None:
+    for _ in range(20):
+        executor = BatchExecutor(max_workers=1)
+        outcomes: list[Any] = []
+
+        def outer(executor: BatchExecutor = executor, outcomes: list[Any] = outcomes) -> None:
+            try:
+                outcomes.append(executor.submit(time.sleep, 0.001).result(PATIENCE))
+            except BaseException as error:
+                outcomes.append(error)
+
+        futures = [executor.submit(outer) for _ in range(5)]
+        thread, _box = in_thread(
+            functools.partial(executor.shutdown, cancel_futures=cancel_futures)
+        )
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+        assert all(future.done() for future in futures)
+        assert len(outcomes) == sum(not future.cancelled() for future in futures)
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("cancel_futures", [False, True])
+@LIMITERS
+def test_8_threads_run_batches_while_others_shut_down(
+    limiter: Callable[[], Any], cancel_futures: bool
+) -> None:
+    for attempt in range(15):
+        executor = BatchExecutor(limiter(), max_workers=3)
+        wrong: list[Any] = []
+        completed = threading.Semaphore(0)
+
+        def run_batches(
+            executor: BatchExecutor = executor,
+            wrong: list[Any] = wrong,
+            completed: threading.Semaphore = completed,
+        ) -> None:
+            while True:
+                try:
+                    values = executor.execute_batch([int] * 20)
+                except BaseException as error:
+                    report = getattr(error, "batch_report", None)
+                    if report is not None:
+                        if not cancel_futures or len(report) != 20:
+                            wrong.append(error)
+                    elif not isinstance(error, RuntimeError):
+                        wrong.append(error)
+                    return
+                if values != [0] * 20:
+                    wrong.append(values)
+                    return
+                completed.release()
+
+        threads = [threading.Thread(target=run_batches, daemon=True) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for _ in range(attempt * 3):
+            assert completed.acquire(timeout=PATIENCE)
+        ending = [
+            threading.Thread(
+                target=functools.partial(executor.shutdown, cancel_futures=cancel_futures),
+                daemon=True,
+            )
+            for _ in range(3)
+        ]
+        for thread in ending:
+            thread.start()
+        for thread in threads + ending:
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
+        assert not wrong

@@ -1,0 +1,366 @@
+"""What became of each operation, one by one and in total."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import pytest
+from helpers import Metronome, statuses
+
+from paceline import (
+    BatchExecutor,
+    BatchReport,
+    BatchTimeoutError,
+    ErrorRecord,
+    Outcome,
+    RateLimiter,
+)
+
+STATUSES = {"done", "failed", "running", "not_started", "cancelled"}
+
+
+def fail(message: str = "no") -> None:
+    raise ValueError(message)
+
+
+@pytest.fixture
+def executor() -> Iterator[BatchExecutor]:
+    with BatchExecutor(None, 2) as executor:
+        yield executor
+
+
+@pytest.fixture
+def mixed(executor: BatchExecutor) -> BatchReport[Any]:
+    """Five operations, of which the second and the fourth fail."""
+    return executor.run([partial(int, 10), fail, partial(int, 30), partial(fail, "again"), list])
+
+
+# One outcome
+
+
+def test_a_done_outcome_has_its_value(mixed: BatchReport[Any]) -> None:
+    outcome = mixed[2]
+    assert isinstance(outcome, Outcome)
+    assert (outcome.index, outcome.status, outcome.value) == (2, "done", 30)
+    assert outcome.exception is None
+    assert outcome.attempts == 1
+
+
+def test_a_failed_outcome_has_its_exception(mixed: BatchReport[Any]) -> None:
+    outcome = mixed[3]
+    assert (outcome.index, outcome.status) == (3, "failed")
+    assert outcome.value is None
+    assert isinstance(outcome.exception, ValueError)
+    assert outcome.exception.args == ("again",)
+    assert outcome.attempts == 1
+
+
+def test_an_operation_that_returns_an_exception_has_not_failed(executor: BatchExecutor) -> None:
+    error = ValueError("a value")
+    (outcome,) = executor.run([lambda: error])
+    assert (outcome.status, outcome.exception) == ("done", None)
+    assert outcome.value is error
+
+
+def test_an_outcome_that_never_began_says_so() -> None:
+    with (
+        BatchExecutor(RateLimiter(1, per=60)) as executor,
+        pytest.raises(BatchTimeoutError) as caught,
+    ):
+        executor.run([int, int], timeout=0.1)
+    outcome = caught.value.batch_report[1]
+    assert (outcome.index, outcome.status, outcome.value) == (1, "not_started", None)
+    assert outcome.exception is None
+    assert outcome.attempts == 0
+    assert not outcome.duration
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["index", "status", "value", "exception", "attempts", "permit_wait", "started_at", "duration"],
+)
+def test_outcomes_are_frozen(mixed: BatchReport[Any], field: str) -> None:
+    before = getattr(mixed[0], field)
+    with pytest.raises((AttributeError, TypeError)):
+        setattr(mixed[0], field, 1)
+    with pytest.raises((AttributeError, TypeError)):
+        delattr(mixed[0], field)
+    assert getattr(mixed[0], field) == before
+
+
+def test_the_repr_of_an_outcome_tells_what_happened(mixed: BatchReport[Any]) -> None:
+    done, failed = repr(mixed[2]), repr(mixed[1])
+    assert done.startswith("Outcome(")
+    assert "done" in done
+    assert "30" in done
+    assert failed.startswith("Outcome(")
+    assert "failed" in failed
+    assert "ValueError('no')" in failed
+
+
+def test_a_value_whose_repr_raises_does_not_break_the_batch(executor: BatchExecutor) -> None:
+    class Shy:
+        def __repr__(self) -> str:
+            message = "no repr"
+            raise RuntimeError(message)
+
+    report = executor.run([Shy])
+    assert isinstance(report[0].value, Shy)
+    with pytest.raises(RuntimeError, match="no repr"):
+        repr(report[0])
+    assert "BatchReport" in repr(report)
+
+
+def test_durations_and_stamps_are_in_seconds_of_the_monotonic_clock(
+    executor: BatchExecutor,
+) -> None:
+    before = time.monotonic()
+    (outcome,) = executor.run([partial(time.sleep, 0.2)])
+    assert before <= outcome.started_at <= time.monotonic() - 0.2
+    assert 0.2 <= outcome.duration < 2
+    assert outcome.permit_wait == pytest.approx(0, abs=0.1)
+
+
+def test_outcome_and_report_are_generic() -> None:
+    assert Outcome[int] is not None
+    assert BatchReport[str] is not None
+
+
+# A report
+
+
+def test_a_report_is_a_sequence(mixed: BatchReport[Any]) -> None:
+    assert isinstance(mixed, Sequence)
+    assert len(mixed) == 5
+    assert [outcome.index for outcome in mixed] == [0, 1, 2, 3, 4]
+    assert [outcome.index for outcome in reversed(mixed)] == [4, 3, 2, 1, 0]
+    assert mixed[-1].index == 4
+    assert mixed[-5].index == 0
+    assert mixed[2] in mixed
+    assert mixed.index(mixed[3]) == 3
+    assert mixed.count(mixed[3]) == 1
+    assert statuses(mixed[1:4]) == ["failed", "done", "failed"]
+    assert [outcome.index for outcome in mixed[::-2]] == [4, 2, 0]
+    assert list(mixed[3:1]) == []
+    assert bool(mixed)
+
+
+@pytest.mark.parametrize("index", [5, -6, 10**30])
+def test_an_index_outside_is_an_index_error(mixed: BatchReport[Any], index: int) -> None:
+    with pytest.raises(IndexError):
+        mixed[index]
+
+
+@pytest.mark.parametrize("index", ["0", 1.0, None])
+def test_an_index_that_is_no_index_is_a_type_error(mixed: BatchReport[Any], index: Any) -> None:
+    with pytest.raises(TypeError):
+        mixed[index]
+
+
+def test_failures_are_the_failed_outcomes_in_order(mixed: BatchReport[Any]) -> None:
+    assert [outcome.index for outcome in mixed.failures] == [1, 3]
+
+
+def test_counts_are_per_status(mixed: BatchReport[Any]) -> None:
+    assert set(mixed.counts) <= STATUSES
+    assert mixed.counts["done"] == 3
+    assert mixed.counts["failed"] == 2
+    assert sum(mixed.counts.values()) == 5
+
+
+def test_values_are_all_the_values_when_nothing_failed(executor: BatchExecutor) -> None:
+    report = executor.run([partial(int, 1), dict, lambda: None])
+    assert report.values() == [1, {}, None]
+    report.raise_for_failures()
+
+
+def test_values_raise_when_anything_failed(mixed: BatchReport[Any]) -> None:
+    with pytest.raises(ExceptionGroup):
+        mixed.values()
+
+
+def test_failures_are_raised_in_one_group(mixed: BatchReport[Any]) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        mixed.raise_for_failures()
+    assert list(caught.value.exceptions) == [outcome.exception for outcome in mixed.failures]
+    matched, rest = caught.value.split(lambda error: str(error) == "again")
+    assert matched is not None
+    assert rest is not None
+
+
+def test_values_of_an_unfinished_batch_are_not_passed_off_as_all() -> None:
+    with (
+        BatchExecutor(RateLimiter(1, per=60)) as executor,
+        pytest.raises(BatchTimeoutError) as caught,
+    ):
+        executor.run([int, int, int], timeout=0.1)
+    try:
+        values = caught.value.batch_report.values()
+    except Exception:  # noqa: BLE001 (refusing to answer is an honest answer)
+        return
+    assert values == [0]
+
+
+def test_an_empty_batch_has_an_empty_report(executor: BatchExecutor) -> None:
+    for empty in ([], (), iter([])):
+        report = executor.run(empty)
+        assert len(report) == 0
+        assert list(report) == []
+        assert report.values() == []
+        assert list(report.failures) == []
+        report.raise_for_failures()
+        assert report.ended_by == "completed"
+        assert sum(report.counts.values()) == 0
+        assert report.working == report.permit_wait == report.paused == 0
+        assert isinstance(report.explain(), str)
+
+
+def test_the_repr_of_a_report_is_short_and_counts(executor: BatchExecutor) -> None:
+    report = executor.run([partial(str, "x" * 100)] * 990 + [fail] * 10)
+    text = repr(report)
+    assert text.startswith("<BatchReport") or text.startswith("BatchReport(")
+    assert len(text) < 500
+    assert "990" in text
+    assert "10" in text
+
+
+def test_totals_are_the_sums_of_the_outcomes(mixed: BatchReport[Any]) -> None:
+    assert mixed.working == pytest.approx(sum(outcome.duration for outcome in mixed), abs=1e-3)
+    assert mixed.permit_wait == pytest.approx(
+        sum(outcome.permit_wait for outcome in mixed), abs=1e-3
+    )
+    assert mixed.attempts == 5
+    assert mixed.permits == 5
+    assert mixed.retries == 0
+    assert mixed.pauses == 0
+    assert mixed.paused == 0
+    assert mixed.ended_by == "completed"
+
+
+def test_totals_explain_a_batch_bounded_by_its_workers(executor: BatchExecutor) -> None:
+    report = executor.run([partial(time.sleep, 0.1)] * 6)
+    assert report.working == pytest.approx(0.6, abs=0.25)
+    assert 0.3 <= report.elapsed < 2
+    assert report.permit_wait == pytest.approx(0, abs=0.05)
+    assert report.bounded_by == "workers"
+    assert report.explain().strip().endswith(".")
+
+
+@pytest.mark.parametrize("limiter", [RateLimiter(20, per=1, burst=1, margin=0), Metronome(0.05)])
+def test_totals_explain_a_batch_bounded_by_its_limit(limiter: Any) -> None:
+    with BatchExecutor(limiter, 3) as executor:
+        report = executor.run([int] * 11)
+    assert 0.49 <= report.elapsed < 2
+    assert report.permit_wait == pytest.approx(
+        sum(outcome.permit_wait for outcome in report), abs=1e-3
+    )
+    assert 0.4 <= report.permit_wait <= report.elapsed + 0.05
+    assert report.bounded_by == "limit"
+    assert "\n" not in report.explain()
+    assert report.explain().strip()
+
+
+def test_each_outcome_knows_how_long_it_waited_for_its_permit() -> None:
+    with BatchExecutor(RateLimiter(10, per=1, burst=1, margin=0), 3) as executor:
+        report = executor.run([int] * 4)
+    assert report[0].permit_wait == pytest.approx(0, abs=0.05)
+    for outcome in report[1:]:
+        assert outcome.permit_wait == pytest.approx(0.1, abs=0.05)
+
+
+def test_a_report_outlives_its_executor_and_may_be_read_by_many_threads() -> None:
+    with BatchExecutor(None, 2) as executor:
+        report = executor.run([partial(int, index) for index in range(2000)])
+    del executor
+    wrong: list[int] = []
+
+    def read() -> None:
+        wrong.extend(index for index in range(2000) if report[index].value != index)
+        if report.values() != list(range(2000)):
+            wrong.append(-1)
+
+    readers = [threading.Thread(target=read) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    assert wrong == []
+
+
+# Error records
+
+
+def test_an_error_record_is_a_dict_and_more(executor: BatchExecutor) -> None:
+    results: list[Any] = executor.execute_batch([int, partial(fail, "tenant exists")])
+    record = results[1]
+    assert isinstance(record, ErrorRecord)
+    assert isinstance(record, dict)
+    assert record == {"error": "tenant exists"}
+    assert record["error"] == "tenant exists"
+    assert list(record) == ["error"]
+    assert record.index == 1
+    assert isinstance(record.exception, ValueError)
+    assert "tenant exists" in repr(record)
+
+
+def test_an_error_record_is_written_as_json(executor: BatchExecutor) -> None:
+    results = executor.execute_batch([partial(fail, "tenant “exists”\n")])
+    assert json.loads(json.dumps(results)) == [{"error": "tenant “exists”\n"}]
+
+
+def test_an_error_record_can_be_told_from_a_result_that_looks_like_one(
+    executor: BatchExecutor,
+) -> None:
+    results = executor.execute_batch([lambda: {"error": "a value"}, partial(fail, "a value")])
+    assert results[0] == results[1]
+    assert [isinstance(result, ErrorRecord) for result in results] == [False, True]
+
+
+def test_an_error_record_can_be_copied_and_pickled(executor: BatchExecutor) -> None:
+    (record,) = executor.execute_batch([partial(fail, "tenant exists")])
+    for duplicate in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
+        assert duplicate == {"error": "tenant exists"}
+        if isinstance(duplicate, ErrorRecord):
+            assert duplicate.index == 0
+            assert isinstance(duplicate.exception, ValueError)
+
+
+def test_on_error_return_gives_the_exception_itself(executor: BatchExecutor) -> None:
+    error = KeyError("tenant")
+
+    def fail_with_it() -> None:
+        raise error
+
+    results: list[Any] = executor.execute_batch([int, fail_with_it, int], on_error="return")
+    assert results == [0, error, 0]
+    assert results[1] is error
+
+
+def test_on_error_of_the_executor_is_the_default_and_the_call_overrides_it() -> None:
+    with BatchExecutor(on_error="return") as executor:
+        assert isinstance(executor.execute_batch([fail])[0], ValueError)
+        assert executor.execute_batch([fail], on_error="record") == [{"error": "no"}]
+        with pytest.raises(ValueError, match="no"):
+            executor.execute_batch([fail], on_error="raise")
+        assert isinstance(executor.execute_batch([fail])[0], ValueError)
+
+
+def test_execute_raises_what_its_operation_raised_whatever_on_error_says() -> None:
+    for on_error in ("record", "return", "raise"):
+        with (
+            BatchExecutor(on_error=on_error) as executor,
+            pytest.raises(ValueError, match="no"),
+        ):
+            executor.execute(fail)
+
+
+def test_a_report_records_failures_whatever_on_error_says() -> None:
+    with BatchExecutor(on_error="raise") as executor:
+        assert statuses(executor.run([fail, int])) == ["failed", "done"]

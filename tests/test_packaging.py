@@ -1,0 +1,168 @@
+"""What is installed is whole, says what it is, and types as it promises."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import inspect
+import pkgutil
+import subprocess
+import sys
+import tomllib
+import types
+from pathlib import Path
+
+import pytest
+
+import paceline
+
+ROOT = Path(__file__).parents[1]
+INSTALLED = Path(paceline.__file__).parent
+
+PUBLIC = [
+    "BatchExecutor",
+    "BatchReport",
+    "BatchTimeoutError",
+    "ErrorRecord",
+    "Outcome",
+    "PermitRefusedError",
+    "RateLimiter",
+    "Retry",
+]
+
+
+def test_the_public_names() -> None:
+    assert paceline.__all__ == PUBLIC == sorted(PUBLIC)
+    everything: dict[str, object] = {}
+    exec("from paceline import *", everything)
+    del everything["__builtins__"]
+    assert sorted(everything) == PUBLIC
+
+
+def test_nothing_else_is_public() -> None:
+    names = {name for name in vars(paceline) if not name.startswith("_")}
+    assert names == set(PUBLIC)
+    modules = [module.name for module in pkgutil.iter_modules(paceline.__path__)]
+    assert "_core" in modules
+    assert [name for name in modules if not name.startswith("_")] == []
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_classes_say_where_they_are_imported_from(name: str) -> None:
+    cls = getattr(paceline, name)
+    assert inspect.isclass(cls)
+    assert cls.__module__ == "paceline"
+    assert cls.__qualname__ == cls.__name__ == name
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_public_classes_and_their_members_are_documented(name: str) -> None:
+    cls = getattr(paceline, name)
+    stub = stub_docstrings().get(name, {})
+    assert inspect.getdoc(cls) or stub.get("")
+    for member, value in vars(cls).items():
+        if member.startswith("_") or not (callable(value) or isinstance(value, property)):
+            continue
+        assert getattr(value, "__doc__", None) or stub.get(member), f"{name}.{member}"
+
+
+def stub_docstrings() -> dict[str, dict[str, str | None]]:
+    """Return the docstrings of the stub: by class, then by member, the class's own under ""."""
+    found: dict[str, dict[str, str | None]] = {}
+    tree = ast.parse((INSTALLED / "_core.pyi").read_text("utf-8"))
+    for cls in ast.walk(tree):
+        if not isinstance(cls, ast.ClassDef):
+            continue
+        members = found.setdefault(cls.name, {"": ast.get_docstring(cls)})
+        for node in cls.body:
+            if isinstance(node, ast.FunctionDef):
+                members[node.name] = members.get(node.name) or ast.get_docstring(node)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                # An attribute is documented where the class is.
+                members[node.target.id] = members[""]
+    return found
+
+
+def test_one_version() -> None:
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))
+    lock = tomllib.loads((ROOT / "Cargo.lock").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    locked = [each["version"] for each in lock["package"] if each["name"] == "paceline"]
+    versions = {
+        paceline.__version__,
+        importlib.metadata.version("paceline"),
+        cargo["package"]["version"],
+        project["project"]["version"],
+        *locked,
+    }
+    assert versions == {paceline.__version__}
+
+
+def test_cargo_and_python_ask_for_what_they_say() -> None:
+    cargo = tomllib.loads((ROOT / "Cargo.toml").read_text("utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    assert cargo["package"]["description"] == project["description"]
+    assert cargo["package"]["license"] == project["license"] == "MIT"
+    assert "MIT" in (ROOT / "LICENSE").read_text("utf-8")
+    assert importlib.metadata.metadata("paceline")["Requires-Python"] == project["requires-python"]
+    assert not [
+        requirement
+        for requirement in importlib.metadata.requires("paceline") or []
+        if "extra ==" not in requirement
+    ]
+
+
+def test_type_information_is_shipped() -> None:
+    assert (INSTALLED / "py.typed").is_file()
+    assert (INSTALLED / "_core.pyi").is_file()
+
+
+def test_the_extension_is_part_of_the_package() -> None:
+    from paceline import _core
+
+    assert isinstance(_core, types.ModuleType)
+    assert Path(_core.__file__ or "").parent == INSTALLED
+
+
+def test_importing_starts_nothing_and_needs_nothing() -> None:
+    script = (
+        "import sys, threading\n"
+        "before = set(sys.modules)\n"
+        "import paceline\n"
+        "assert threading.active_count() == 1\n"
+        "foreign = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(foreign - sys.stdlib_module_names - {'paceline'}))\n"
+    )
+    # Isolated from the environment's variables and the working directory.
+    child = subprocess.run(
+        [sys.executable, "-I", "-W", "error", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (child.returncode, child.stdout, child.stderr) == (0, "[]\n", "")
+
+
+def mypy(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", "--strict", "--config-file", "", *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+
+
+@pytest.mark.timeout(180)
+def test_the_types_that_users_see(tmp_path: Path) -> None:
+    """Against the installed package, as a user's mypy sees it, unused ignores included."""
+    cache = f"--cache-dir={tmp_path}"
+    result = mypy(cache, "tests/typing/api.py")
+    assert result.returncode == 0, result.stdout + result.stderr
+    # And the check itself would notice.
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("from paceline import RateLimiter\nRateLimiter('a')\nRateLimiter(1).nothing\n")
+    result = mypy(cache, str(wrong))
+    assert result.returncode == 1
+    assert "arg-type" in result.stdout
+    assert "attr-defined" in result.stdout

@@ -1,0 +1,150 @@
+"""Checked by mypy, never run: the types that users of the package see."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, Future
+from datetime import timedelta
+from functools import partial
+from typing import Literal, assert_type
+
+from paceline import (
+    BatchExecutor,
+    BatchReport,
+    BatchTimeoutError,
+    ErrorRecord,
+    Outcome,
+    PermitRefusedError,
+    RateLimiter,
+    Retry,
+)
+
+
+def length(text: str) -> int:
+    return len(text)
+
+
+def lengths(texts: list[str]) -> Iterator[Callable[[], int]]:
+    return (partial(length, text) for text in texts)
+
+
+class AnyLimiter:
+    def acquire(self) -> None: ...
+
+
+# Limiters
+
+limiter = RateLimiter(200, per=60)
+RateLimiter(10, timedelta(seconds=1), burst=2, margin=timedelta(milliseconds=5))
+assert_type(limiter.acquire(), bool)
+assert_type(limiter.acquire(2, timeout=1.5), bool)
+assert_type(limiter.try_acquire(weight=3), bool)
+assert_type(limiter.wait_time(), float)
+assert_type(limiter.limit, int)
+assert_type(limiter.per, float)
+assert_type(limiter.burst, int | None)
+assert_type(limiter.margin, float)
+assert_type(limiter.pause(2.0), None)
+(limiter & RateLimiter(10)).acquire(1, timeout=2)
+
+RateLimiter("200")  # type: ignore[arg-type]
+RateLimiter(200, 60, 5)  # type: ignore[call-arg]
+limiter.limit = 5  # type: ignore[misc]
+
+# Executors
+
+executor = BatchExecutor(rate_limiter=limiter, max_workers=5)
+BatchExecutor(AnyLimiter())
+BatchExecutor(None, 3, on_error="return", retry=Retry(3), thread_name_prefix="create")
+standard: Executor = executor
+
+BatchExecutor(on_error="ignore")  # type: ignore[arg-type]
+BatchExecutor(retry=3)  # type: ignore[arg-type]
+BatchExecutor(None, 5, "record")  # type: ignore[call-arg]
+
+assert_type(executor.max_workers, int)
+assert_type(executor.execute(partial(length, "one")), int)
+executor.execute(length)  # type: ignore[arg-type]
+executor.execute_batch(lengths([]), timeout=timedelta(seconds=5), max_failures=3)
+executor.run([1, 2])  # type: ignore[arg-type]
+
+report = executor.run(lengths(["one", "two"]))
+assert_type(report, BatchReport[int])
+assert_type(report.values(), list[int])
+assert_type(report[0], Outcome[int])
+sequence: Sequence[Outcome[int]] = report
+wider: BatchReport[object] = report
+assert_type(report.elapsed, float)
+assert_type(report.retries, int)
+assert_type(report.counts, dict[str, int])
+assert_type(report.explain(), str)
+for failure in report.failures:
+    assert_type(failure, Outcome[int])
+assert_type(report.raise_for_failures(), None)
+
+for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
+    assert_type(outcome, Outcome[int])
+    assert_type(outcome.index, int)
+    assert_type(outcome.attempts, int)
+    assert_type(outcome.value, int | None)
+    assert_type(outcome.exception, BaseException | None)
+    assert_type(outcome.permit_wait, float)
+    if outcome.status == "done":
+        pass
+    if outcome.status == "finished":  # type: ignore[comparison-overlap]
+        pass
+
+assert_type(executor.submit(length, "one"), Future[int])
+executor.submit(length, 5)  # type: ignore[arg-type]
+assert_type(list(executor.map(length, ["one"], timeout=5, buffersize=2)), list[int])
+with executor as entered:
+    assert_type(entered, BatchExecutor)
+assert_type(executor.shutdown(wait=True, cancel_futures=True), None)
+
+
+class Subclass(BatchExecutor):
+    def __init__(self, name: str) -> None:
+        super().__init__(None, 2)
+        self.name = name
+
+
+with Subclass("mine") as mine:
+    assert_type(mine.name, str)
+
+
+# Failures
+
+
+def judge(record: ErrorRecord, timed_out: BatchTimeoutError, refused: PermitRefusedError) -> None:
+    plain: dict[str, str] = record
+    assert_type(record["error"], str)
+    assert_type(record.exception, BaseException)
+    assert_type(record.index, int)
+    standard_timeout: TimeoutError = timed_out
+    runtime_error: RuntimeError = refused
+    del plain, standard_timeout, runtime_error
+
+
+# Retries
+
+
+def may_be_repeated(error: Exception) -> bool:
+    return isinstance(error, TimeoutError)
+
+
+def seconds_asked_for(error: Exception) -> float | None:
+    return 5.0 if error.args else None
+
+
+retry = Retry(3, on=may_be_repeated, retry_after=seconds_asked_for, budget=0.1)
+Retry(on=TimeoutError, backoff=timedelta(seconds=1))
+Retry(on=(TimeoutError, ConnectionError), default_pause=60, budget=20)
+assert_type(retry.attempts, int)
+assert_type(retry.backoff, float)
+assert_type(retry.budget, float | None)
+retry.attempts = 5  # type: ignore[misc]
+Retry(on="TimeoutError")  # type: ignore[arg-type]
+Retry(on=lambda: True)  # type: ignore[arg-type, misc]
+Retry(retry_after=str)  # type: ignore[arg-type]
+mode: Literal["record", "return", "raise"] = "raise"
+executor.execute_batch(lengths([]), on_error=mode)
