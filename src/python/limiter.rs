@@ -20,7 +20,7 @@ const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest wait or pause: 292 years, and a little more than `threading.TIMEOUT_MAX`.
 const LONGEST_WAIT: Duration = Duration::from_nanos(1 << 63);
 
-/// Its docstrings are in the stub.
+/// At most ``limit`` permits in any window of ``per`` seconds, first come first served.
 #[pyclass(frozen, module = "paceline", weakref)]
 pub(crate) struct RateLimiter {
     limiter: Limiter,
@@ -29,6 +29,7 @@ pub(crate) struct RateLimiter {
 
 enum Makeup {
     Single(Spec),
+    /// Single ones, all older than the combination: there is no cycle for the collector to find.
     Combined(Vec<Py<RateLimiter>>),
 }
 
@@ -57,13 +58,11 @@ impl RateLimiter {
     fn parts_of(this: &Bound<'_, Self>) -> Vec<Py<Self>> {
         match &this.get().makeup {
             Makeup::Single(_) => vec![this.clone().unbind()],
-            Makeup::Combined(parts) => {
-                parts.iter().map(|part| part.clone_ref(this.py())).collect()
-            }
+            Makeup::Combined(parts) => parts.iter().map(|part| part.clone_ref(this.py())).collect(),
         }
     }
 
-    fn checked(&self, weight: Weight) -> PyResult<u64> {
+    fn checked(&self, weight: Given<Weight>) -> PyResult<u64> {
         let weight = weight.0?;
         let largest = self.limiter.largest_weight();
         if weight > largest {
@@ -107,27 +106,35 @@ impl RateLimiter {
 #[pymethods]
 impl RateLimiter {
     #[new]
-    #[pyo3(signature = (limit, per=None, *, burst=None, margin=None, adaptive=false))]
+    #[pyo3(
+        signature = (limit, per=Given(Ok(Seconds::ONE)), *, burst=None, margin=None,
+            adaptive=Given(Ok(false))),
+        text_signature = "(limit, per=1.0, *, burst=None, margin=None, adaptive=False)"
+    )]
     fn new(
         limit: &Bound<'_, PyAny>,
-        per: Option<&Bound<'_, PyAny>>,
+        per: Given<Per>,
         burst: Option<&Bound<'_, PyAny>>,
         margin: Option<&Bound<'_, PyAny>>,
-        adaptive: bool,
+        adaptive: Given<Adaptive>,
     ) -> PyResult<Self> {
         let limit = whole("limit", limit, Rate::LARGEST_LIMIT)?;
-        let per = per.map_or(Ok(Seconds::ONE), |per| seconds("per", per))?;
-        if per.duration.is_zero() {
-            return Err(PyValueError::new_err(format!(
-                "per must be at least a nanosecond, not {} seconds",
-                per.number
-            )));
-        }
-        let burst = burst.map(|burst| whole("burst", burst, u64::MAX)).transpose()?;
-        let margin = margin.map(|margin| seconds("margin", margin)).transpose()?;
-        let rate = Rate::new(limit, per.duration, burst, margin.map(|margin| margin.duration))
-            .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
-            .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        let per = per.0?;
+        let adaptive = adaptive.0?;
+        let burst = burst
+            .map(|burst| whole("burst", burst, u64::MAX))
+            .transpose()?;
+        let margin = margin
+            .map(|margin| seconds("margin", margin, Rate::LONGEST))
+            .transpose()?;
+        let rate = Rate::new(
+            limit,
+            per.duration,
+            burst,
+            margin.map(|margin| margin.duration),
+        )
+        .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
+        .map_err(|error| PyValueError::new_err(error.to_string()))?;
         Ok(Self {
             limiter: Limiter::new(rate),
             makeup: Makeup::Single(Spec {
@@ -138,15 +145,21 @@ impl RateLimiter {
         })
     }
 
-    #[pyo3(signature = (weight=Weight(Ok(1)), *, timeout=None))]
+    /// Waits for a permit and takes it. False if it was not to be had within ``timeout`` seconds.
+    #[pyo3(
+        signature = (weight=Given(Ok(1)), *, timeout=None),
+        text_signature = "($self, weight=1, *, timeout=None)"
+    )]
     fn acquire(
         &self,
         py: Python<'_>,
-        weight: Weight,
+        weight: Given<Weight>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let weight = self.checked(weight)?;
-        let timeout = timeout.map(|timeout| wait("timeout", timeout)).transpose()?;
+        let timeout = timeout
+            .map(|timeout| wait("timeout", timeout))
+            .transpose()?;
         if self.limiter.try_acquire(weight, Monotonic) {
             return Ok(true);
         }
@@ -159,54 +172,69 @@ impl RateLimiter {
         self.wait_in_line(py, weight, Time::now() + timeout)
     }
 
-    #[pyo3(signature = (weight=Weight(Ok(1))))]
-    fn try_acquire(&self, weight: Weight) -> PyResult<bool> {
+    /// Takes a permit if there is one now, without waiting. False while anyone waits.
+    #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
+    fn try_acquire(&self, weight: Given<Weight>) -> PyResult<bool> {
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
-    #[pyo3(signature = (weight=Weight(Ok(1))))]
-    fn wait_time(&self, weight: Weight) -> PyResult<f64> {
-        Ok(self.limiter.wait_time(self.checked(weight)?, Monotonic).as_secs_f64())
+    /// The least seconds until a permit would be granted, without taking it.
+    #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
+    fn wait_time(&self, weight: Given<Weight>) -> PyResult<f64> {
+        Ok(self
+            .limiter
+            .wait_time(self.checked(weight)?, Monotonic)
+            .as_secs_f64())
     }
 
+    /// Gives no permit to anybody for so many seconds. Only ever lengthens a pause.
     fn pause(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let pause = wait("seconds", seconds)?;
         self.limiter.pause_until(Time::now() + pause);
         Ok(())
     }
 
+    /// Permits in any window.
     #[getter]
     fn limit(&self) -> PyResult<u64> {
         Ok(self.spec("limit")?.rate.limit())
     }
 
+    /// Length of the window in seconds.
     #[getter]
     fn per(&self) -> PyResult<f64> {
         Ok(self.spec("per")?.per)
     }
 
+    /// Permits that may follow each other at once; None if they are not paced.
     #[getter]
     fn burst(&self) -> PyResult<Option<u64>> {
         Ok(self.spec("burst")?.rate.burst())
     }
 
+    /// How much longer than ``per`` the window is kept, in seconds.
     #[getter]
     fn margin(&self) -> PyResult<f64> {
         let spec = self.spec("margin")?;
-        Ok(spec.margin.unwrap_or_else(|| spec.rate.margin().as_secs_f64()))
+        Ok(spec
+            .margin
+            .unwrap_or_else(|| spec.rate.margin().as_secs_f64()))
     }
 
+    /// Whether refusals lower the limit in effect.
     #[getter]
     fn adaptive(&self) -> PyResult<bool> {
         Ok(self.spec("adaptive")?.rate.is_adaptive())
     }
 
+    /// Permits in any window as of now.
     #[getter]
     fn effective_limit(&self) -> PyResult<u64> {
         self.spec("effective_limit")?;
         Ok(self.limiter.effective_limit(Monotonic))
     }
 
+    /// The limiters it was combined from, or itself alone.
     #[getter]
     fn parts(slf: &Bound<'_, Self>) -> PyResult<Py<PyTuple>> {
         PyTuple::new(slf.py(), Self::parts_of(slf)).map(Bound::unbind)
@@ -223,7 +251,13 @@ impl RateLimiter {
             return Ok(only.clone_ref(slf.py()));
         }
         let limiter = Limiter::all_of(parts.iter().map(|part| &part.get().limiter));
-        Py::new(slf.py(), Self { limiter, makeup: Makeup::Combined(parts) })
+        Py::new(
+            slf.py(),
+            Self {
+                limiter,
+                makeup: Makeup::Combined(parts),
+            },
+        )
     }
 
     fn __repr__(&self) -> String {
@@ -234,11 +268,6 @@ impl RateLimiter {
                 parts.join(" & ")
             }
         }
-    }
-
-    #[staticmethod]
-    fn __reduce__() -> PyResult<()> {
-        Err(PyTypeError::new_err("cannot pickle 'RateLimiter' object"))
     }
 }
 
@@ -261,14 +290,64 @@ impl std::fmt::Display for Spec {
     }
 }
 
-/// The weight of a permit, or what is wrong with it: pyo3 would put words of its own in front.
-struct Weight(PyResult<u64>);
+/// An argument with a default that is not None, checked: or what is wrong with it, because an
+/// error here would get words of pyo3's in front.
+struct Given<A: Argument>(PyResult<A::Value>);
 
-impl<'py> FromPyObject<'_, 'py> for Weight {
+trait Argument {
+    type Value;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<Self::Value>;
+}
+
+impl<A: Argument> FromPyObject<'_, '_> for Given<A> {
     type Error = Infallible;
 
-    fn extract(object: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
-        Ok(Self(whole("weight", &object, u64::MAX)))
+    fn extract(given: Borrowed<'_, '_, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(A::check(&given)))
+    }
+}
+
+struct Weight;
+
+impl Argument for Weight {
+    type Value = u64;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<u64> {
+        whole("weight", given, u64::MAX)
+    }
+}
+
+struct Per;
+
+impl Argument for Per {
+    type Value = Seconds;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+        let per = seconds("per", given, Rate::LONGEST)?;
+        if per.duration.is_zero() {
+            return Err(PyValueError::new_err(format!(
+                "per must be at least a nanosecond, not {}",
+                shown(given)
+            )));
+        }
+        Ok(per)
+    }
+}
+
+struct Adaptive;
+
+impl Argument for Adaptive {
+    type Value = bool;
+
+    fn check(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+        match given.cast::<PyBool>() {
+            Ok(flag) => Ok(flag.is_true()),
+            Err(_) => Err(PyTypeError::new_err(format!(
+                "adaptive must be a bool, not {}",
+                shown(given)
+            ))),
+        }
     }
 }
 
@@ -280,7 +359,10 @@ struct Seconds {
 }
 
 impl Seconds {
-    const ONE: Self = Self { number: 1.0, duration: Duration::from_secs(1) };
+    const ONE: Self = Self {
+        number: 1.0,
+        duration: Duration::from_secs(1),
+    };
 }
 
 /// A whole number from 1 to `largest`.
@@ -293,7 +375,10 @@ fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
         value.call_method0("__index__").ok()
     };
     let Some(index) = index else {
-        return Err(PyTypeError::new_err(format!("{name} must be an int, not {}", shown(value))));
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be an int, not {}",
+            shown(value)
+        )));
     };
     match index.extract::<u64>() {
         Ok(number) if (1..=largest).contains(&number) => Ok(number),
@@ -308,17 +393,16 @@ fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
     }
 }
 
-/// A time from 0 on, as a number of seconds or a `timedelta`.
-fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+/// A time from 0 to `longest`, as a number of seconds or a `timedelta`.
+fn seconds(name: &str, value: &Bound<'_, PyAny>, longest: Duration) -> PyResult<Seconds> {
     let wrong_type = || {
         PyTypeError::new_err(format!(
             "{name} must be a number of seconds or a timedelta, not {}",
             shown(value)
         ))
     };
-    let wrong_value = |rule: &str| {
-        PyValueError::new_err(format!("{name} must be {rule}, not {}", shown(value)))
-    };
+    let wrong_value =
+        |rule: &str| PyValueError::new_err(format!("{name} must be {rule}, not {}", shown(value)));
     let number = if value.is_instance_of::<PyDelta>() {
         value.call_method0("total_seconds")?.extract::<f64>()?
     } else if value.is_instance_of::<PyBool>() {
@@ -339,14 +423,17 @@ fn seconds(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
         return Err(wrong_value("0 seconds or more"));
     }
     match Duration::try_from_secs_f64(number) {
-        Ok(duration) if duration <= LONGEST_WAIT => Ok(Seconds { number, duration }),
-        _ => Err(wrong_value("at most 292 years")),
+        Ok(duration) if duration <= longest => Ok(Seconds { number, duration }),
+        _ => Err(wrong_value(&format!(
+            "at most {} seconds",
+            longest.as_secs()
+        ))),
     }
 }
 
 /// How long to wait, from 0 on.
 fn wait(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    seconds(name, value).map(|wait| wait.duration)
+    seconds(name, value, LONGEST_WAIT).map(|wait| wait.duration)
 }
 
 /// A value as it appears in messages.
@@ -360,9 +447,9 @@ fn shown(value: &Bound<'_, PyAny>) -> String {
                 None => repr.into_owned(),
             }
         }
-        Err(_) => value
-            .get_type()
-            .name()
-            .map_or_else(|_| "that".to_owned(), |name| format!("that {name}")),
+        Err(_) => value.get_type().name().map_or_else(
+            |_| "that".to_owned(),
+            |name| format!("this {name}, too long to show"),
+        ),
     }
 }

@@ -44,21 +44,25 @@ impl Adaptive {
 
     /// When the next step back towards the limit is due.
     pub(super) fn next_step(&self) -> Time {
-        if self.effective < self.limit { self.since + self.every } else { Time::NEVER }
+        if self.effective < self.limit {
+            self.since + self.every
+        } else {
+            Time::NEVER
+        }
     }
 
-    /// Takes the steps that are due by `now`. Returns whether there were any.
-    pub(super) fn advance(&mut self, now: Time) -> bool {
-        if self.next_step() > now {
-            return false;
+    /// Takes one step if it is due by `now`, and returns when it was.
+    pub(super) fn step(&mut self, now: Time) -> Option<Time> {
+        let step = self.next_step();
+        if step > now || step == Time::NEVER {
+            return None;
         }
-        let every = self.every.as_nanos().max(1);
-        let steps = u64::try_from(now.since(self.since).as_nanos() / every).unwrap_or(u64::MAX);
-        let gain = (self.limit / STEPS).max(1).saturating_mul(steps);
-        self.effective = self.effective.saturating_add(gain).min(self.limit);
-        let taken = u128::from(steps) * every;
-        self.since = self.since + Duration::from_nanos(u64::try_from(taken).unwrap_or(u64::MAX));
-        true
+        self.effective = self
+            .effective
+            .saturating_add((self.limit / STEPS).max(1))
+            .min(self.limit);
+        self.since = step;
+        Some(step)
     }
 
     /// Notes that something started.
@@ -69,8 +73,7 @@ impl Adaptive {
     /// Cuts, unless the refusal belongs to an episode that was cut for already: one within the
     /// window after the last cut, or before anything started at the new speed.
     pub(super) fn cut(&mut self, now: Time) -> bool {
-        let same_episode =
-            !self.tried || self.last_cut.is_some_and(|cut| now < cut + self.every);
+        let same_episode = !self.tried || self.last_cut.is_some_and(|cut| now < cut + self.every);
         if same_episode {
             return false;
         }
@@ -84,5 +87,74 @@ impl Adaptive {
     /// Does not grow before `until`: nothing is learnt while nothing starts.
     pub(super) fn hold_until(&mut self, until: Time) {
         self.since = self.since.max(until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn second(seconds: u64) -> Time {
+        Time::default() + SECOND * u32::try_from(seconds).unwrap_or(u32::MAX)
+    }
+
+    fn settled(adaptive: &mut Adaptive, now: Time) -> u64 {
+        while adaptive.step(now).is_some() {}
+        adaptive.effective()
+    }
+
+    #[test]
+    fn refusals_of_one_episode_cut_once() {
+        let mut adaptive = Adaptive::new(100, SECOND);
+        assert!(adaptive.cut(second(10)));
+        assert!(!adaptive.cut(second(10)));
+        adaptive.started();
+        assert!(
+            !adaptive.cut(second(10) + SECOND / 2),
+            "still the same window"
+        );
+        assert!(adaptive.cut(second(11)));
+        assert!(!adaptive.cut(second(20)), "nothing was tried since");
+        assert_eq!(adaptive.effective(), 25);
+    }
+
+    #[test]
+    fn it_grows_step_by_step_and_never_beyond_the_limit() {
+        let mut adaptive = Adaptive::new(100, SECOND);
+        adaptive.cut(second(10));
+        assert_eq!(
+            settled(&mut adaptive, second(11) - Duration::from_nanos(1)),
+            50
+        );
+        assert_eq!(settled(&mut adaptive, second(11)), 55);
+        assert_eq!(settled(&mut adaptive, second(19)), 95);
+        assert_eq!(settled(&mut adaptive, second(20)), 100);
+        assert_eq!(settled(&mut adaptive, second(1000)), 100);
+        assert_eq!(adaptive.next_step(), Time::NEVER);
+    }
+
+    #[test]
+    fn it_does_not_grow_while_paused() {
+        let mut adaptive = Adaptive::new(100, SECOND);
+        adaptive.hold_until(second(30));
+        adaptive.cut(second(10));
+        assert_eq!(settled(&mut adaptive, second(30)), 50);
+        assert_eq!(settled(&mut adaptive, second(31)), 55);
+    }
+
+    #[test]
+    fn it_is_never_cut_to_nothing_and_a_small_limit_comes_back() {
+        let mut adaptive = Adaptive::new(3, SECOND);
+        for cut in 1..10 {
+            adaptive.started();
+            adaptive.cut(second(cut));
+        }
+        assert_eq!(adaptive.effective(), 1);
+        assert_eq!(settled(&mut adaptive, second(11)), 3);
+        let mut largest = Adaptive::new(1 << 63, SECOND);
+        largest.cut(second(1));
+        assert_eq!(settled(&mut largest, second(100)), 1 << 63);
     }
 }

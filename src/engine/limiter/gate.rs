@@ -21,13 +21,18 @@ impl Speed {
     fn new(rate: Rate) -> Self {
         Self {
             rate,
-            adaptive: rate.is_adaptive().then(|| Adaptive::new(rate.limit(), rate.span())),
-            pacing: rate.pace().map(|burst| Pacing::new(burst, rate.interval(rate.limit()))),
+            adaptive: rate
+                .is_adaptive()
+                .then(|| Adaptive::new(rate.limit(), rate.span())),
+            pacing: rate
+                .pace()
+                .map(|burst| Pacing::new(burst, rate.interval(rate.limit()))),
         }
     }
 
     fn effective_limit(&self) -> u64 {
-        self.adaptive.map_or(self.rate.limit(), |adaptive| adaptive.effective())
+        self.adaptive
+            .map_or(self.rate.limit(), |adaptive| adaptive.effective())
     }
 
     /// What the window may hold once `weight` is in it. A weight beyond a limit that was cut has
@@ -37,17 +42,26 @@ impl Speed {
     }
 
     fn next_step(&self) -> Time {
-        self.adaptive.map_or(Time::NEVER, |adaptive| adaptive.next_step())
+        self.adaptive
+            .map_or(Time::NEVER, |adaptive| adaptive.next_step())
     }
 
     fn advance(&mut self, now: Time) {
-        if self.adaptive.as_mut().is_some_and(|adaptive| adaptive.advance(now)) {
-            self.follow_limit(now);
+        // Step by step, so that it makes no difference how often anybody looks.
+        while let Some(step) = self
+            .adaptive
+            .as_mut()
+            .and_then(|adaptive| adaptive.step(now))
+        {
+            self.follow_limit(step);
         }
     }
 
     fn cut(&mut self, now: Time) -> bool {
-        let cut = self.adaptive.as_mut().is_some_and(|adaptive| adaptive.cut(now));
+        let cut = self
+            .adaptive
+            .as_mut()
+            .is_some_and(|adaptive| adaptive.cut(now));
         if cut {
             self.follow_limit(now);
         }
@@ -99,10 +113,7 @@ impl Gate {
     pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
         let now = self.settle(now);
         // The usual case, without a forecast.
-        if self.has_room(weight)
-            && self.paused_until <= now
-            && self.speed.due(weight, now) <= now
-        {
+        if self.has_room(weight) && self.paused_until <= now && self.speed.due(weight, now) <= now {
             return None;
         }
         let due = self.forecast(now).due(weight);
@@ -183,7 +194,9 @@ impl Forecast<'_> {
         }
         self.speed.advance(self.now);
         while self.used > self.speed.capacity_for(weight) - weight {
-            let Some(oldest) = self.oldest() else { return Time::NEVER };
+            let Some(oldest) = self.oldest() else {
+                return Time::NEVER;
+            };
             let leaves = oldest.time + self.window.span();
             let grows = self.speed.next_step();
             if grows < leaves {
@@ -221,12 +234,93 @@ impl Forecast<'_> {
     }
 
     fn oldest(&mut self) -> Option<Stamp> {
-        self.given.peek().map(|stamp| **stamp).or_else(|| self.foreseen.front().copied())
+        self.given
+            .peek()
+            .map(|stamp| **stamp)
+            .or_else(|| self.foreseen.front().copied())
     }
 
     fn drop_oldest(&mut self) {
         if self.given.next().is_none() {
             self.foreseen.pop_front();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::rate::RateError;
+    use super::*;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    /// An adaptive gate without a margin.
+    fn gate(limit: u64, burst: Option<u64>) -> Result<Gate, RateError> {
+        let second = Duration::from_secs(1);
+        Rate::new(limit, second, burst, Some(Duration::ZERO))?
+            .adaptive()
+            .map(Gate::new)
+    }
+
+    #[test]
+    fn a_cut_limit_holds_the_window_back_until_it_has_grown() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        let start = at(10 * SECOND);
+        gate.charge(20, start, Arrival::Direct);
+        assert!(gate.slow_down(start));
+        assert_eq!(gate.effective_limit(start), 10);
+        let left = at(11 * SECOND);
+        // The limit grows by one in the instant that the twenty leave the window.
+        assert_eq!(gate.due(11, left), None);
+        gate.charge(11, left, Arrival::Direct);
+        assert_eq!(gate.effective_limit(left), 11);
+        // It is twelve a second later, but one permit is in the window until half a second after.
+        gate.charge(1, left + Duration::from_millis(500), Arrival::Direct);
+        assert_eq!(gate.forecast(left).due(12), at(12 * SECOND + SECOND / 2));
+        assert_eq!(gate.forecast(left).due(11), at(12 * SECOND));
+        Ok(())
+    }
+
+    #[test]
+    fn room_that_comes_of_growing_is_foreseen() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        assert!(gate.slow_down(at(10 * SECOND)));
+        let late = at(10 * SECOND + SECOND / 2);
+        gate.charge(10, late, Arrival::Direct);
+        // The limit of ten is eleven half a second before the ten have left the window.
+        assert_eq!(gate.due(1, late), Some(at(11 * SECOND)));
+        assert_eq!(gate.due(2, late), Some(late + Duration::from_secs(1)));
+        assert_eq!(gate.due(1, at(11 * SECOND)), None);
+        Ok(())
+    }
+
+    #[test]
+    fn a_cut_limit_is_paced_accordingly() -> Result<(), RateError> {
+        let mut gate = gate(20, Some(1))?;
+        let start = at(10 * SECOND);
+        gate.charge(1, start, Arrival::Direct);
+        assert_eq!(gate.due(1, start), Some(start + Duration::from_millis(50)));
+        assert!(gate.slow_down(start));
+        assert_eq!(gate.due(1, start), Some(start + Duration::from_millis(100)));
+        let grown = at(20 * SECOND);
+        gate.charge(1, grown, Arrival::Direct);
+        assert_eq!(gate.due(1, grown), Some(grown + Duration::from_millis(50)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_weight_beyond_a_cut_limit_has_the_window_for_itself() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        assert!(gate.slow_down(at(10 * SECOND)));
+        let late = at(10 * SECOND + SECOND / 2);
+        gate.charge(1, late, Arrival::Direct);
+        assert_eq!(gate.due(20, late), Some(late + Duration::from_secs(1)));
+        Ok(())
     }
 }

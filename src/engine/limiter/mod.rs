@@ -50,7 +50,10 @@ struct State {
 
 impl State {
     fn new(rate: Rate) -> Mutex<Self> {
-        Mutex::new(Self { gate: Gate::new(rate), queue: Queue::default() })
+        Mutex::new(Self {
+            gate: Gate::new(rate),
+            queue: Queue::default(),
+        })
     }
 }
 
@@ -70,23 +73,33 @@ impl Limiter {
             rate,
             state: PerProcess::new(State::new(rate)),
         };
-        Self { parts: Arc::new([Arc::new(part)]) }
+        Self {
+            parts: Arc::new([Arc::new(part)]),
+        }
     }
 
     /// A limiter that permits what all of `limiters` permit, and charges all of them or none.
     #[must_use]
     pub fn all_of<'a>(limiters: impl IntoIterator<Item = &'a Self>) -> Self {
-        let mut parts: Vec<_> =
-            limiters.into_iter().flat_map(|limiter| limiter.parts.iter().cloned()).collect();
+        let mut parts: Vec<_> = limiters
+            .into_iter()
+            .flat_map(|limiter| limiter.parts.iter().cloned())
+            .collect();
         parts.sort_by_key(|part| part.number);
         parts.dedup_by_key(|part| part.number);
-        Self { parts: parts.into() }
+        Self {
+            parts: parts.into(),
+        }
     }
 
     /// The largest weight that can ever be granted.
     #[must_use]
     pub fn largest_weight(&self) -> u64 {
-        self.parts.iter().map(|part| part.rate.largest_weight()).min().unwrap_or(u64::MAX)
+        self.parts
+            .iter()
+            .map(|part| part.rate.largest_weight())
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Takes `weight` permits if they may be taken now; never blocks.
@@ -106,7 +119,8 @@ impl Limiter {
         })
     }
 
-    /// A place at the end of the queue. `signal` is given when the turn may have come.
+    /// A place at the end of the queue. The turn may have come at once; `signal` is given when it
+    /// may have come later.
     pub fn enqueue(&self, weight: u64, signal: Arc<Signal>) -> Ticket {
         let number = self.locked(|states| {
             // Numbered under the locks, so that numbers ascend in every queue and two limiters
@@ -145,7 +159,11 @@ impl Limiter {
     ///
     /// Pauses every rate of a combination, so everybody who shares one of them.
     pub fn pause_until(&self, until: Time) {
-        self.locked(|states| states.iter_mut().for_each(|state| state.gate.pause_until(until)));
+        self.locked(|states| {
+            for state in states {
+                state.gate.pause_until(until);
+            }
+        });
     }
 
     /// The end of the pause; in the past if there is none.
@@ -161,7 +179,11 @@ impl Limiter {
     pub fn slow_down(&self, clock: impl Clock) -> bool {
         self.locked(|states| {
             let now = clock.now();
-            states.iter_mut().filter_map(|state| state.gate.slow_down(now).then_some(())).count() > 0
+            let mut cut = false;
+            for state in states {
+                cut |= state.gate.slow_down(now);
+            }
+            cut
         })
     }
 
@@ -170,7 +192,10 @@ impl Limiter {
     pub fn effective_limit(&self, clock: impl Clock) -> u64 {
         self.locked(|states| {
             let now = clock.now();
-            states.iter_mut().map(|state| state.gate.effective_limit(now)).min()
+            states
+                .iter_mut()
+                .map(|state| state.gate.effective_limit(now))
+                .min()
         })
         .unwrap_or(u64::MAX)
     }
@@ -178,10 +203,15 @@ impl Limiter {
     /// Calls `act` with the state of every part, all locked in the order of their numbers.
     fn locked<R>(&self, act: impl FnOnce(&mut [MutexGuard<'_, State>]) -> R) -> R {
         if let [part] = &*self.parts {
-            return part.state.with(|| State::new(part.rate), |state| act(&mut [lock(state)]));
+            return part
+                .state
+                .with(|| State::new(part.rate), |state| act(&mut [lock(state)]));
         }
-        let states: Vec<_> =
-            self.parts.iter().map(|part| part.state.get(|| State::new(part.rate))).collect();
+        let states: Vec<_> = self
+            .parts
+            .iter()
+            .map(|part| part.state.get(|| State::new(part.rate)))
+            .collect();
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
     }
@@ -193,7 +223,10 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 
 /// When every part may give `weight` permits; `None` is now.
 fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<Time> {
-    states.iter_mut().filter_map(|state| state.gate.due(weight, now)).max()
+    states
+        .iter_mut()
+        .filter_map(|state| state.gate.due(weight, now))
+        .max()
 }
 
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
@@ -232,7 +265,8 @@ pub struct Ticket {
 impl Ticket {
     /// Whether the turn has come; changes nothing.
     pub fn turn(&self, clock: impl Clock) -> Turn {
-        self.limiter.locked(|states| self.turn_in(states, clock.now()))
+        self.limiter
+            .locked(|states| self.turn_in(states, clock.now()))
     }
 
     /// Takes the permits if the turn has come, stamped with this instant, and leaves the queue.
@@ -243,7 +277,11 @@ impl Ticket {
             let mut heads = Vec::new();
             if turn == Turn::Ready {
                 charge(states, self.weight, now, Arrival::Queued);
-                heads.extend(states.iter_mut().filter_map(|state| state.queue.leave(self.number)));
+                heads.extend(
+                    states
+                        .iter_mut()
+                        .filter_map(|state| state.queue.leave(self.number)),
+                );
             }
             (turn, heads)
         });
@@ -269,7 +307,10 @@ impl Drop for Ticket {
             return;
         }
         let heads: Vec<_> = self.limiter.locked(|states| {
-            states.iter_mut().filter_map(|state| state.queue.leave(self.number)).collect()
+            states
+                .iter_mut()
+                .filter_map(|state| state.queue.leave(self.number))
+                .collect()
         });
         wake(&heads);
     }

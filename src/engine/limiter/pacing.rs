@@ -43,7 +43,11 @@ pub(super) struct Pacing {
 
 impl Pacing {
     pub(super) fn new(burst: NonZeroU32, interval: Duration) -> Self {
-        Self { burst, interval, earned: Time::default() }
+        Self {
+            burst,
+            interval,
+            earned: Time::default(),
+        }
     }
 
     /// When `weight` permits may start, not before `now`.
@@ -60,14 +64,11 @@ impl Pacing {
             Arrival::Queued => TOLERANCE.max(self.interval / 2),
             Arrival::Direct => TOLERANCE,
         };
-        // Only a start after `earned` would shift later ones. Asked for the past, governor tells
-        // when this one was due.
-        let booked = if now > self.earned && now.since(self.first_due(weight)) <= tolerance {
-            self.earned
-        } else {
-            now
-        };
-        if let Ok(earned) = self.decide(weight, booked).or_else(|_| self.decide(weight, now)) {
+        // Booked at `earned`, the next is due as if this one had started when it was due. Asked
+        // for the beginning of time, governor tells when that was.
+        let due = self.due(weight, Time::default());
+        let on_time = now.since(due) <= tolerance;
+        if let Ok(earned) = self.decide(weight, if on_time { self.earned } else { now }) {
             self.earned = earned;
         }
     }
@@ -82,10 +83,6 @@ impl Pacing {
         self.interval = interval;
     }
 
-    fn first_due(&self, weight: u64) -> Time {
-        self.due(weight, Time::default())
-    }
-
     /// When everything would be earned if `weight` permits started at `at`, or, if they may not,
     /// the earliest time that they may.
     fn decide(&self, weight: u64, at: Time) -> Result<Time, Time> {
@@ -95,6 +92,11 @@ impl Pacing {
         let Some(quota) = Quota::with_period(self.interval) else {
             return Err(Time::NEVER);
         };
+        // governor's sums are not checked: whoever waits until the end of time waits for ever.
+        let whole_burst = self.interval.saturating_mul(self.burst.get());
+        if self.earned.max(at) + whole_burst == Time::NEVER {
+            return Err(Time::NEVER);
+        }
         let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(
             quota.allow_burst(self.burst),
             Earned(Cell::new(self.earned)),
@@ -133,5 +135,98 @@ impl StateStore for Earned {
         let (outcome, earned) = decide(Some(Nanos::new(self.0.get().as_nanos())))?;
         self.0.set(Time::from_nanos(earned.as_u64()));
         Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    fn pacing(burst: u32, interval_ms: u64) -> Pacing {
+        let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+        Pacing::new(burst, Duration::from_millis(interval_ms))
+    }
+
+    /// Starts `count` permits, each `late` after it is due, and returns when they started.
+    fn starts(pacing: &mut Pacing, count: usize, late: u64, arrival: Arrival) -> Vec<u64> {
+        let mut now = at(1_000 * MS);
+        let mut starts = Vec::new();
+        for _ in 0..count {
+            now = pacing.due(1, now) + Duration::from_nanos(late);
+            pacing.charge(1, now, arrival);
+            starts.push(now.as_nanos());
+        }
+        starts
+    }
+
+    #[test]
+    fn a_burst_goes_at_once_and_the_rest_in_step() {
+        let starts = starts(&mut pacing(3, 10), 6, 0, Arrival::Queued);
+        let after: Vec<_> = starts
+            .iter()
+            .map(|start| (start - starts[0]) / MS)
+            .collect();
+        assert_eq!(after, [0, 0, 0, 10, 20, 30]);
+    }
+
+    #[test]
+    fn lateness_of_the_queue_does_not_add_up() {
+        // 0.9 of the tolerance of long intervals, of short ones, and of a burst.
+        for (burst, interval, late) in [(1, 100, 45 * MS), (1, 1, 9 * MS / 10), (4, 20, 9 * MS)] {
+            let starts = starts(&mut pacing(burst, interval), 1001, late, Arrival::Queued);
+            let paced = 1000 - u64::from(burst - 1);
+            let took = starts[1000] - starts[0];
+            assert!(
+                took <= paced * interval * MS + late,
+                "{took} ns at {interval} ms"
+            );
+        }
+    }
+
+    #[test]
+    fn a_start_that_is_too_late_begins_the_pace_anew() {
+        for (arrival, late) in [(Arrival::Queued, 51 * MS), (Arrival::Direct, 2 * MS)] {
+            let starts = starts(&mut pacing(1, 100), 11, late, arrival);
+            assert_eq!(starts[10] - starts[0], 10 * (100 * MS + late));
+        }
+    }
+
+    #[test]
+    fn a_weight_is_that_many_permits() {
+        let mut pacing = pacing(4, 10);
+        let now = at(1_000 * MS);
+        pacing.charge(4, now, Arrival::Direct);
+        assert_eq!(pacing.due(1, now), now + Duration::from_millis(10));
+        assert_eq!(pacing.due(4, now), now + Duration::from_millis(40));
+        assert_eq!(pacing.due(5, now), Time::NEVER);
+    }
+
+    #[test]
+    fn the_end_of_time_is_never_reached() {
+        let mut pacing = Pacing::new(NonZeroU32::MIN, Duration::from_nanos(1 << 62));
+        for start in 0..3 {
+            let due = pacing.due(1, at(0));
+            assert_eq!(due, at(0) + Duration::from_nanos(1 << 62) * start);
+            pacing.charge(1, due, Arrival::Queued);
+        }
+        assert_eq!(pacing.due(1, at(0)), Time::NEVER);
+        assert_eq!(pacing.due(1, Time::NEVER), Time::NEVER);
+    }
+
+    #[test]
+    fn what_is_owed_scales_with_the_interval() {
+        let mut pacing = pacing(2, 10);
+        let now = at(1_000 * MS);
+        pacing.charge(2, now, Arrival::Direct);
+        pacing.change_interval(Duration::from_millis(30), now);
+        assert_eq!(pacing.due(1, now), now + Duration::from_millis(30));
+        pacing.change_interval(Duration::from_millis(10), now + Duration::from_millis(30));
+        assert_eq!(pacing.due(2, now), now + Duration::from_millis(40));
     }
 }

@@ -24,11 +24,17 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, number: u64, weight: u64, signal: Arc<Signal>) {
-        self.waiters.push_back(Waiter { number, weight, signal });
+        self.waiters.push_back(Waiter {
+            number,
+            weight,
+            signal,
+        });
     }
 
     pub(super) fn is_head(&self, number: u64) -> bool {
-        self.waiters.front().is_some_and(|head| head.number == number)
+        self.waiters
+            .front()
+            .is_some_and(|head| head.number == number)
     }
 
     pub(super) fn weights(&self) -> impl Iterator<Item = u64> + '_ {
@@ -37,7 +43,10 @@ impl Queue {
 
     /// Takes a waiter out. Returns the signal of the one that became the head by it, if any did.
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Signal>> {
-        let place = self.waiters.binary_search_by_key(&number, |waiter| waiter.number).ok()?;
+        let place = self
+            .waiters
+            .binary_search_by_key(&number, |waiter| waiter.number)
+            .ok()?;
         self.waiters.remove(place);
         if place > 0 {
             return None;

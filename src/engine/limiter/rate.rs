@@ -4,8 +4,6 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// The longest window: sums of times on the engine's clock stay far from overflow.
-const LONGEST: Duration = Duration::from_nanos(1 << 62);
 /// A margin of one part in this many of the window.
 const DEFAULT_MARGIN_SHARE: u32 = 100;
 const LARGEST_DEFAULT_MARGIN: Duration = Duration::from_millis(250);
@@ -23,6 +21,9 @@ pub struct Rate {
 impl Rate {
     /// The largest limit.
     pub const LARGEST_LIMIT: u64 = 1 << 63;
+    /// The longest window and the largest margin, 146 years: sums of times on the engine's clock
+    /// stay far from overflow.
+    pub const LONGEST: Duration = Duration::from_nanos(1 << 62);
 
     /// A rate of `limit` permits per `per`; with `burst`, at most that many back to back and the
     /// rest evenly spaced. The window is kept for `margin` longer, by default 1 % of `per` but at
@@ -42,20 +43,33 @@ impl Rate {
         if per.is_zero() {
             return Err(RateError::PerTooShort);
         }
-        if per > LONGEST {
+        if per > Self::LONGEST {
             return Err(RateError::TooLong("per", per));
         }
         let margin = margin.unwrap_or_else(|| Self::default_margin(per));
-        if margin > LONGEST {
+        if margin > Self::LONGEST {
             return Err(RateError::TooLong("margin", margin));
         }
-        let burst = burst.map(|burst| Self::pacing_burst(burst, limit, per)).transpose()?;
-        Self { limit, per, burst, margin, adaptive: false }.paced_in_range()
+        let burst = burst
+            .map(|burst| Self::pacing_burst(burst, limit, per))
+            .transpose()?;
+        Self {
+            limit,
+            per,
+            burst,
+            margin,
+            adaptive: false,
+        }
+        .paced_in_range()
     }
 
     /// The same rate, cut when the server refuses and grown back afterwards.
     pub fn adaptive(self) -> Result<Self, RateError> {
-        Self { adaptive: true, ..self }.paced_in_range()
+        Self {
+            adaptive: true,
+            ..self
+        }
+        .paced_in_range()
     }
 
     /// The margin of a window of `per` when none is given.
@@ -83,9 +97,12 @@ impl Rate {
                 if self
                     .interval(slowest)
                     .checked_mul(burst.get())
-                    .is_none_or(|debt| debt > LONGEST) =>
+                    .is_none_or(|debt| debt > Self::LONGEST) =>
             {
-                Err(RateError::PaceTooLong { burst: burst.get(), interval: self.interval(slowest) })
+                Err(RateError::PaceTooLong {
+                    burst: burst.get(),
+                    interval: self.interval(slowest),
+                })
             }
             _ => Ok(self),
         }
@@ -191,11 +208,14 @@ impl fmt::Display for RateError {
             Self::TooLong(name, time) => write!(
                 f,
                 "{name} must be at most {} seconds, not {}",
-                LONGEST.as_secs(),
+                Rate::LONGEST.as_secs(),
                 time.as_secs_f64()
             ),
             Self::BurstOutside { burst, limit } => {
-                write!(f, "burst must be between 1 and the limit of {limit}, not {burst}")
+                write!(
+                    f,
+                    "burst must be between 1 and the limit of {limit}, not {burst}"
+                )
             }
             Self::BurstTooLarge(burst) => write!(
                 f,
@@ -213,10 +233,111 @@ impl fmt::Display for RateError {
                 f,
                 "burst={burst} at one permit in {} seconds takes longer to earn than {} seconds",
                 interval.as_secs_f64(),
-                LONGEST.as_secs()
+                Rate::LONGEST.as_secs()
             ),
         }
     }
 }
 
 impl std::error::Error for RateError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn refusal(rate: Result<Rate, RateError>) -> String {
+        rate.map_or_else(
+            |error| error.to_string(),
+            |rate| format!("accepted {rate:?}"),
+        )
+    }
+
+    #[test]
+    fn refusals_name_the_value() {
+        let nanosecond = Duration::from_nanos(1);
+        let too_long = Rate::LONGEST + nanosecond;
+        let year = SECOND * 31_536_000;
+        for (rate, words) in [
+            (
+                Rate::new(0, SECOND, None, None),
+                "limit must be at least 1, not 0",
+            ),
+            (
+                Rate::new(u64::MAX, SECOND, None, None),
+                "not 18446744073709551615",
+            ),
+            (
+                Rate::new(1, Duration::ZERO, None, None),
+                "per must be at least a nanosecond",
+            ),
+            (
+                Rate::new(1, too_long, None, None),
+                "per must be at most 4611686018 seconds, not",
+            ),
+            (
+                Rate::new(1, Duration::MAX, None, None),
+                "per must be at most 4611686018 seconds",
+            ),
+            (
+                Rate::new(1, SECOND, None, Some(too_long)),
+                "margin must be at most",
+            ),
+            (
+                Rate::new(5, SECOND, Some(0), None),
+                "between 1 and the limit of 5, not 0",
+            ),
+            (
+                Rate::new(5, SECOND, Some(6), None),
+                "between 1 and the limit of 5, not 6",
+            ),
+            (
+                Rate::new(1 << 40, year, Some(1 << 33), None),
+                "not 8589934592; leave it out",
+            ),
+            (
+                Rate::new(2, nanosecond, Some(1), None),
+                "more than one per nanosecond",
+            ),
+            (
+                Rate::new(1000, year, Some(1000), None).and_then(Rate::adaptive),
+                "burst=1000 at one permit in 31536000 seconds takes longer",
+            ),
+        ] {
+            let message = refusal(rate);
+            assert!(
+                message.contains(words),
+                "{message:?} does not say {words:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_extremes_are_accepted() {
+        let nanosecond = Duration::from_nanos(1);
+        for rate in [
+            Rate::new(Rate::LARGEST_LIMIT, nanosecond, None, None),
+            Rate::new(1 << 62, Rate::LONGEST, Some(1), Some(Rate::LONGEST)),
+            Rate::new(1, nanosecond, Some(1), Some(Duration::ZERO)),
+            Rate::new(
+                u64::from(u32::MAX),
+                Rate::LONGEST,
+                Some(u64::from(u32::MAX) / 2),
+                None,
+            ),
+        ] {
+            assert!(rate.is_ok(), "{}", refusal(rate));
+        }
+    }
+
+    #[test]
+    fn the_margin_is_a_hundredth_of_the_window_up_to_a_quarter_second() {
+        for (per, margin) in [(1, 10), (20, 200), (25, 250), (60, 250)] {
+            assert_eq!(
+                Rate::default_margin(SECOND * per),
+                Duration::from_millis(margin)
+            );
+        }
+    }
+}

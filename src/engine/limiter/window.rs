@@ -26,7 +26,12 @@ pub(super) struct Window {
 
 impl Window {
     pub(super) fn new(span: Duration) -> Self {
-        Self { span, stamps: VecDeque::new(), used: 0, newest: Time::default() }
+        Self {
+            span,
+            stamps: VecDeque::new(),
+            used: 0,
+            newest: Time::default(),
+        }
     }
 
     pub(super) const fn span(&self) -> Duration {
@@ -58,7 +63,8 @@ impl Window {
         if self.stamps.capacity() > SMALLEST_CAPACITY
             && self.stamps.len() < self.stamps.capacity() / 8
         {
-            self.stamps.shrink_to((self.stamps.len() * 2).max(SMALLEST_CAPACITY));
+            self.stamps
+                .shrink_to((self.stamps.len() * 2).max(SMALLEST_CAPACITY));
         }
     }
 
@@ -70,5 +76,69 @@ impl Window {
             Some(last) if last.time == time => last.weight += weight,
             _ => self.stamps.push_back(Stamp { time, weight }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(nanos: u64) -> Time {
+        Time::from_nanos(nanos)
+    }
+
+    #[test]
+    fn permits_leave_after_the_span_each_at_its_time() {
+        let mut window = Window::new(Duration::from_nanos(100));
+        for (time, weight) in [(10, 1), (20, 5), (20, 2), (30, 1)] {
+            window.stamp(at(time), weight);
+        }
+        for (now, used) in [
+            (109, 9),
+            (110, 8),
+            (119, 8),
+            (120, 1),
+            (129, 1),
+            (130, 0),
+            (999, 0),
+        ] {
+            window.expire(at(now));
+            assert_eq!(window.used(), used, "at {now}");
+        }
+    }
+
+    #[test]
+    fn memory_follows_the_permits_in_the_window() {
+        let mut window = Window::new(Duration::from_millis(1));
+        for time in 0..1_000_000 {
+            window.stamp(at(time), 1);
+        }
+        assert_eq!(size_of::<Stamp>(), 16);
+        assert!(window.stamps.capacity() < 2_100_000);
+        for time in 1_000_000..5_000_000 {
+            window.expire(at(time));
+            window.stamp(at(time), 1);
+        }
+        assert!(window.stamps.capacity() < 2_100_000);
+        window.expire(at(5_990_000));
+        assert_eq!(window.used(), 9_999);
+        assert!(window.stamps.capacity() < 100_000);
+        window.expire(at(9_000_000));
+        assert!(window.stamps.capacity() <= 2 * SMALLEST_CAPACITY);
+    }
+
+    #[test]
+    fn permits_of_one_instant_are_one_stamp() {
+        let mut window = Window::new(Duration::from_nanos(100));
+        for _ in 0..1000 {
+            window.stamp(at(7), 3);
+        }
+        assert_eq!(
+            window.iter().collect::<Vec<_>>(),
+            [&Stamp {
+                time: at(7),
+                weight: 3000
+            }]
+        );
     }
 }

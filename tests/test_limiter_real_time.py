@@ -1,0 +1,304 @@
+"""A RateLimiter measured on the real clock, where operations start."""
+
+from __future__ import annotations
+
+import http.client
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pytest
+from paceline import RateLimiter
+
+# Two shared cores may hold a thread up between its permit and its stamp: the limiters under test
+# keep their windows this much longer than they are measured.
+NOISE = 0.05
+# What a noisy machine may add to a run that a quiet one ends within 3 % and 0.2 s of the least.
+SLACK = 0.6
+
+
+class Start(NamedTuple):
+    time: float
+    weight: int
+
+
+class Recorder:
+    """Takes permits and writes down when what they permit starts."""
+
+    def __init__(self, limiter: RateLimiter) -> None:
+        self.limiter = limiter
+        self.starts: list[Start] = []
+
+    def start(self, weight: int = 1) -> None:
+        self.limiter.acquire(weight)
+        self.starts.append(Start(time.monotonic(), weight))
+
+    def start_many(self, count: int) -> None:
+        self.start_all([1] * count)
+
+    def start_all(self, weights: Iterable[int]) -> None:
+        for weight in weights:
+            self.start(weight)
+
+
+def worst_window(starts: Sequence[Start], per: float) -> int:
+    """The most that started in any stretch of `per` seconds."""
+    ordered = sorted(starts)
+    times = [start.time for start in ordered]
+    sums = [0, *itertools.accumulate(start.weight for start in ordered)]
+    return max(
+        sums[bisect_left(times, begin + per)] - sums[first] for first, begin in enumerate(times)
+    )
+
+
+def elapsed(act: Callable[[], object]) -> float:
+    began = time.monotonic()
+    act()
+    return time.monotonic() - began
+
+
+def in_threads(count: int, act: Callable[[], object]) -> None:
+    with ThreadPoolExecutor(count) as pool:
+        for future in [pool.submit(act) for _ in range(count)]:
+            future.result()
+
+
+def test_the_measure_itself_finds_an_overfull_window() -> None:
+    starts = [Start(time, 1) for time in (0.0, 0.5, 0.6, 1.4, 1.5)]
+    assert worst_window(starts, 1.01) == 4
+    assert worst_window(starts, 1.0) == 3
+    assert worst_window(starts, 0.9) == 3
+    assert worst_window([Start(0.0, 3), Start(0.5, 2), Start(1.0, 4)], 1.0) == 6
+
+
+@pytest.mark.parametrize("threads", [1, 5, 16])
+def test_no_window_holds_more_than_the_limit(threads: int) -> None:
+    recorder = Recorder(RateLimiter(48, per=0.4, margin=NOISE))
+    took = elapsed(lambda: in_threads(threads, lambda: recorder.start_many(240 // threads)))
+    assert worst_window(recorder.starts, 0.4) <= 48
+    least = (len(recorder.starts) / 48 - 1) * (0.4 + NOISE)
+    assert least - NOISE <= took <= least * 1.03 + SLACK
+
+
+def test_idling_saves_nothing_up() -> None:
+    recorder = Recorder(RateLimiter(40, per=0.4, margin=NOISE))
+    for idle in (0.0, 0.3, 0.45, 0.2, 1.0):
+        time.sleep(idle)
+        recorder.start_many(40)
+    assert worst_window(recorder.starts, 0.4) <= 40
+
+
+def test_weights_fill_the_window_as_so_many_permits() -> None:
+    recorder = Recorder(RateLimiter(20, per=0.3, margin=NOISE))
+    weights = itertools.cycle([1, 7, 2, 20, 3])
+    took = elapsed(lambda: in_threads(4, lambda: recorder.start_all(itertools.islice(weights, 10))))
+    assert worst_window(recorder.starts, 0.3) <= 20
+    # The heaviest waits for an empty window, and that costs those behind it: but no more than
+    # a window for each.
+    assert took <= len(recorder.starts) * (0.3 + NOISE)
+
+
+def test_several_windows_at_once() -> None:
+    fast, slow = RateLimiter(10, per=0.1, margin=NOISE), RateLimiter(50, per=1, margin=NOISE)
+    both, alone = Recorder(fast & slow), Recorder(slow)
+
+    def start() -> None:
+        both.start_many(20)
+        alone.start_many(10)
+
+    took = elapsed(lambda: in_threads(4, start))
+    assert worst_window(both.starts, 0.1) <= 10
+    assert worst_window(both.starts + alone.starts, 1.0) <= 50
+    assert took <= 2 * (1 + NOISE) * 1.03 + 0.1 + SLACK
+
+
+# A start that comes more than a millisecond late is not made up for at 1000 a second, so there
+# the rate is the machine's.
+@pytest.mark.parametrize(("rate", "seconds", "share"), [(50, 2, 0.95), (1000, 1, 0.7)])
+def test_a_metronome_reaches_its_rate_and_no_more(rate: int, seconds: float, share: float) -> None:
+    def achieved() -> float:
+        recorder = Recorder(RateLimiter(rate, burst=1, margin=0))
+        count = int(rate * seconds)
+        recorder.start_many(count + 1)
+        times = [start.time for start in recorder.starts]
+        intervals = sorted(after - before for before, after in itertools.pairwise(times))
+        assert intervals[len(intervals) // 2] == pytest.approx(1 / rate, abs=0.001)
+        return count / (times[-1] - times[0])
+
+    best = max(achieved() for _ in range(2))
+    assert share * rate <= best <= 1.01 * rate
+
+
+def test_a_burst_goes_at_once_and_the_rest_in_step() -> None:
+    recorder = Recorder(RateLimiter(40, per=2, burst=5))
+    recorder.start_many(15)
+    times = [start.time - recorder.starts[0].time for start in recorder.starts]
+    assert times[4] < 0.1
+    for place, reached in enumerate(times[5:], 1):
+        # Lateness is made up for, so that later starts come neither earlier nor later for it.
+        assert place * 0.05 - 0.025 <= reached <= place * 0.05 + 0.3
+
+
+def test_a_paced_limiter_is_not_slowed_by_threads_that_hold_the_interpreter() -> None:
+    stop = threading.Event()
+
+    def compute() -> None:
+        while not stop.is_set():
+            sum(range(1000))
+
+    def took() -> float:
+        recorder = Recorder(RateLimiter(50, burst=1, margin=0))
+        recorder.start_many(51)
+        return recorder.starts[-1].time - recorder.starts[0].time
+
+    thread = threading.Thread(target=compute)
+    thread.start()
+    try:
+        best = min(took() for _ in range(3))
+    finally:
+        stop.set()
+        thread.join()
+    # Every start waits for the interpreter, usually for 5 ms of an interval of 20 ms.
+    assert best <= 1.15
+
+
+def test_waiting_costs_next_to_nothing() -> None:
+    limiter = RateLimiter(50, burst=1)
+    before = time.process_time()
+    took = elapsed(lambda: [limiter.acquire() for _ in range(60)])
+    assert time.process_time() - before <= 0.15 * took
+
+
+def count_for(seconds: float) -> int:
+    """How far a plain Python loop comes."""
+    end = time.monotonic() + seconds
+    count = 0
+    while time.monotonic() < end:
+        count += 1
+    return count
+
+
+@pytest.mark.parametrize("waiters", [1, 8])
+def test_other_threads_run_at_full_speed_while_some_wait(waiters: int) -> None:
+    alone = max(count_for(0.2) for _ in range(3))
+    limiter = RateLimiter(100)
+    limiter.pause(1.0)
+    threads = [threading.Thread(target=limiter.acquire) for _ in range(waiters)]
+    for thread in threads:
+        thread.start()
+    beside = max(count_for(0.2) for _ in range(3))
+    assert all(thread.is_alive() for thread in threads)
+    for thread in threads:
+        thread.join()
+    assert beside >= 0.6 * alone
+
+
+def test_contention_does_not_make_a_permit_dear() -> None:
+    def cost(threads: int) -> float:
+        limiter = RateLimiter(10**9)
+        calls = 40_000 // threads
+        return elapsed(
+            lambda: in_threads(threads, lambda: [limiter.acquire() for _ in range(calls)])
+        )
+
+    alone = min(cost(1) for _ in range(5))
+    together = min(cost(8) for _ in range(5))
+    assert together <= 4 * alone + 0.02
+
+
+def test_a_window_of_very_many_permits_is_workable() -> None:
+    limiter = RateLimiter(300_000, per=1.0, margin=0)
+    took = elapsed(lambda: [limiter.acquire() for _ in range(300_000)])
+    assert took < 10
+    assert elapsed(lambda: limiter.wait_time(300_000)) < 0.2
+    assert limiter.acquire(300_000, timeout=10)
+    assert not limiter.try_acquire()
+
+
+# Answers 429 to what arrives beyond 100 in any second, exactly, and 200 otherwise, 20 ms later. It
+# has a process of its own, so that it counts arrivals when they arrive and not when the threads
+# under test leave it the interpreter.
+COUNTING_SERVER = """
+import asyncio, collections, sys, time
+
+accepted = collections.deque()
+
+class Connection(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+
+    def data_received(self, request):
+        now = time.monotonic()
+        while accepted and accepted[0] <= now - 1.0:
+            accepted.popleft()
+        status = b"429 Too Many Requests"
+        if len(accepted) < 100:
+            accepted.append(now)
+            status = b"200 OK"
+        answer = b"HTTP/1.1 " + status + b"\\r\\nContent-Length: 0\\r\\n\\r\\n"
+        asyncio.get_running_loop().call_later(0.02, self.transport.write, answer)
+
+async def serve():
+    server = await asyncio.get_running_loop().create_server(Connection, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
+
+asyncio.run(serve())
+"""
+
+
+@contextmanager
+def counting_server() -> Iterator[int]:
+    """The port of a server that allows 100 requests in any second."""
+    with subprocess.Popen(
+        [sys.executable, "-c", COUNTING_SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        yield int(process.stdout.readline())
+        process.communicate("", timeout=30)
+
+
+def refusals_and_time(requests: int, limiter: RateLimiter) -> tuple[int, float]:
+    """How 16 threads fare that share the limiter."""
+    left = iter(range(requests))
+    answers: list[int] = []
+
+    def work(port: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.connect()
+        for _ in left:
+            limiter.acquire()
+            connection.request("GET", "/")
+            with connection.getresponse() as response:
+                answers.append(response.status)
+        connection.close()
+
+    with counting_server() as port:
+        took = elapsed(lambda: in_threads(16, lambda: work(port)))
+    assert len(answers) == requests
+    return answers.count(429), took
+
+
+def test_a_server_that_counts_arrivals_refuses_nothing() -> None:
+    refused, took = refusals_and_time(300, RateLimiter(100, margin=0.1))
+    assert refused == 0
+    assert took <= 2 * 1.1 + 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_ten_runs_of_a_server_that_counts_arrivals_refuse_nothing() -> None:
+    runs = [refusals_and_time(500, RateLimiter(100)) for _ in range(10)]
+    assert [refused for refused, _ in runs] == [0] * 10, runs
+    # The first 100 at once, then 100 a second, and the last answer.
+    assert min(took for _, took in runs) <= (4 + 0.02) * 1.05 + 0.1, runs
