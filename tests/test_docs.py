@@ -107,6 +107,14 @@ def test_every_block_says_what_it_is() -> None:
             assert match["language"].strip(), f"{document.name}:{line}"
 
 
+def test_every_block_is_seen() -> None:
+    """An indented fence would be passed over."""
+    for document in DOCUMENTS:
+        text = document.read_text("utf-8")
+        fences = [line for line in text.splitlines() if line.lstrip().startswith(("```", "~~~"))]
+        assert len(fences) == 2 * len(FENCE.findall(text)), document.name
+
+
 def test_links_between_the_documents_lead_somewhere() -> None:
     for document in DOCUMENTS:
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text("utf-8")):
