@@ -24,9 +24,9 @@ from paceline import BatchExecutor, RateLimiter, Retry
 from standin import StandIn
 
 
-@pytest.mark.parametrize("form", ["seconds", "date", "absent", "html"])
+@pytest.mark.parametrize("form", ["seconds", "html"])
 def test_150_creates_through_the_sdk_at_a_server_that_allows_less(form: str) -> None:
-    # The SDK drops a date, and every header of a page that is no JSON: 2.5 s have to be told.
+    # The SDK drops the headers of a page that is no JSON, so the 2 s have to be told.
     retry = Retry(default_pause=None if form == "seconds" else 2.5)
     with StandIn(limit=50, per=2.0, lockout=2.0, retry_after=form, **QUICK) as server:
         create = sdk_create(server)
@@ -45,8 +45,10 @@ def test_150_creates_through_the_sdk_at_a_server_that_allows_less(form: str) -> 
     assert max(outcome.attempts for outcome in report) <= retry.attempts
 
 
-@pytest.mark.parametrize("client", [httpx_create, requests_create])
-@pytest.mark.parametrize("form", ["seconds", "date", "html"])
+@pytest.mark.parametrize(
+    ("client", "form"),
+    [(httpx_create, "date"), (httpx_create, "html"), (requests_create, "seconds")],
+)
 def test_plain_clients_wait_as_long_as_they_are_told(client: Client, form: str) -> None:
     with StandIn(limit=20, per=1.0, lockout=1.0, retry_after=form, **QUICK) as server:
         with BatchExecutor(RateLimiter(100, per=1.0), 4, retry=Retry()) as executor:

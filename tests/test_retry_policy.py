@@ -16,7 +16,7 @@ from client_errors import httpx_error
 from paceline._retry import Retry, Verdict
 
 
-class Busy(Exception):  # noqa: N818 - reads like the error it stands for
+class Busy(Exception):
     """Raised by the operations of these tests."""
 
 

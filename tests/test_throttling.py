@@ -276,7 +276,7 @@ class Thorns:
         raise ZeroDivisionError
 
 
-class Thorny(Exception):  # noqa: N818 - not an error of the package
+class Thorny(Exception):
     """Every attribute a policy might look at raises."""
 
     @property
