@@ -17,12 +17,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import http.client
 import json
 import math
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -390,8 +390,9 @@ def main() -> None:
     options = vars(parser.parse_args())
     if options.pop("until_stdin_closes"):
         threading.Thread(target=end_with_parent, daemon=True).start()
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(Behaviour(**options)))
+    # At once: there is nothing to save, and open connections would make asyncio talk about them.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(0))
+    asyncio.run(serve(Behaviour(**options)))
 
 
 if __name__ == "__main__":
