@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -78,18 +77,21 @@ class Drive(Generic[T]):
 
     def to_end(self) -> _core.Batch:
         """Run the batch to its end, and take it out of its executor."""
-        with self.guard():
+        try:
             self.start()
             while self._advance():
                 pass
             self.settle()
             self._batch.close()
+        except BaseException as error:
+            self._end_early(error)
+            raise
         return self._batch
 
     def outcomes(self) -> Iterator[_core.Outcome[T]]:
         """Hand the outcomes on as they are ready."""
         held = self._held
-        with self.guard():
+        try:
             self.start()
             while self._advance():
                 while held:
@@ -100,6 +102,9 @@ class Drive(Generic[T]):
                         self._feed(room)
             self.settle()
             self._batch.close()
+        except BaseException as error:
+            self._end_early(error)
+            raise
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
@@ -179,30 +184,26 @@ class Drive(Generic[T]):
             self._pool.check()
         return CancelledError("the executor was shut down, and what had not started cancelled")
 
-    @contextmanager
-    def guard(self) -> Iterator[None]:
-        """End the batch with whatever is raised inside, and let that carry the report."""
-        try:
-            yield
-        except BaseException as error:
-            if self._doing == "consumer":
+    def _end_early(self, error: BaseException) -> None:
+        """End the batch with an exception, and let that carry the report."""
+        doing = self._doing
+        if doing == "consumer":
+            self._batch.discard()
+            return
+        if isinstance(error, KeyboardInterrupt) and doing != "operation":
+            doing = "interrupt"
+        patient = doing not in _IMPATIENT
+        self._batch.end(patient)
+        if patient:
+            try:
+                self._batch.join()
+            except BaseException as interruption:
+                attach_report(interruption, self._report("interrupt"))
                 self._batch.discard()
                 raise
-            doing = "interrupt" if isinstance(error, KeyboardInterrupt) else self._doing
-            self._batch.end()
-            if doing not in _IMPATIENT:
-                self._join(error)
-            if self.is_batch or doing != "operation":
-                attach_report(error, self._report(doing))
-            self._batch.discard()
-            raise
-
-    def _join(self, error: BaseException) -> None:
-        try:
-            self._batch.join()
-        except BaseException as interruption:
-            attach_report(interruption, self._report("interrupt"))
-            raise interruption from error
+        if self.is_batch or doing != "operation":
+            attach_report(error, self._report(doing))
+        self._batch.discard()
 
     def _report(self, ended_by: str) -> BatchReport[Any]:
         if self._ended is None:

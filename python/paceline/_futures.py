@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -82,30 +81,42 @@ class CallFuture(Future[T]):
 
     def result(self, timeout: float | None = None) -> T:
         """As of every future; a worker of the same executor may run the call itself."""
-        with self._helping(timeout):
+        helping = self._help(timeout)
+        try:
             return super().result(timeout)
+        finally:
+            if helping:
+                self._pool.runtime.unblock()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """As of every future; a worker of the same executor may run the call itself."""
-        with self._helping(timeout):
+        helping = self._help(timeout)
+        try:
             return super().exception(timeout)
+        finally:
+            if helping:
+                self._pool.runtime.unblock()
 
-    @contextmanager
-    def _helping(self, timeout: float | None) -> Iterator[None]:
-        """Keep a worker that waits for its own executor from standing in its way."""
+    def _help(self, timeout: float | None) -> bool:
+        """Keep a worker that waits for its own executor from standing in its way.
+
+        Returns whether another worker may work in its place until it has waited.
+        """
         pool, number = self._pool, self._number
         if self.done() or number is None or not pool.runtime.works_here():
-            yield
-            return
+            return False
         if timeout is None:
             pool.run_here(number)
+        if self.done():
+            return False
         # What runs elsewhere, or must not be waited for to the end, needs another worker.
         pool.runtime.block()
         try:
             pool.grow()
-            yield
-        finally:
+        except BaseException:
             pool.runtime.unblock()
+            raise
+        return True
 
 
 def submit(

@@ -27,6 +27,7 @@ __all__ = ["Pool"]
 
 _runtimes: weakref.WeakSet[_core.Runtime] = weakref.WeakSet()
 _threads: dict[threading.Thread, _core.Runtime] = {}
+_dispatchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
 class Pool:
@@ -53,6 +54,7 @@ class Pool:
         self._acquire = acquire
         self._started = 0
         self._dispatching = False
+        self._asking = False
         self._lock = threading.Lock()
         _runtimes.add(runtime)
 
@@ -105,9 +107,14 @@ class Pool:
             raise BrokenThreadPool(self.broken)
 
     def join(self) -> None:
-        """Wait until every thread has ended, but for the calling one."""
+        """Wait until every thread has ended, but for the calling one.
+
+        A dispatcher is not waited for while it asks a limiter, which may never answer.
+        """
         for thread, runtime in list(_threads.items()):
-            if runtime is self.runtime and thread is not threading.current_thread():
+            if runtime is not self.runtime or thread is threading.current_thread():
+                continue
+            if thread.ident is not None and not (thread in _dispatchers and self._asking):
                 thread.join()
 
     def _next_name(self) -> str:
@@ -121,6 +128,8 @@ class Pool:
             initialize = partial(self._initializer, *self._initargs)
         args = (run, initialize, weakref.ref(self))
         thread = threading.Thread(target=_run, args=args, name=name, daemon=True)
+        if not isinstance(run, _core.Worker):
+            _dispatchers.add(thread)
         _threads[thread] = self.runtime
         try:
             thread.start()
@@ -131,7 +140,11 @@ class Pool:
     def ask(self) -> PermitRefusedError | None:
         """Ask the limiter, which is not ours, for one permit."""
         assert self._acquire is not None
-        return ask(self._acquire)
+        self._asking = True
+        try:
+            return ask(self._acquire)
+        finally:
+            self._asking = False
 
     def break_down(self) -> None:
         """Let everything that has not started end: the workers cannot be set up."""
@@ -187,15 +200,19 @@ def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
 
 def _at_exit() -> None:
     """Let submitted calls finish and every worker end; nothing else starts any more."""
-    _core.exiting()
+    _core.exiting(finished=False)
     try:
         for runtime in {*_runtimes, *_threads.values()}:
             if runtime.is_current():
                 runtime.close_at_exit()
+        # A dispatcher is not waited for: it may be inside a limiter that never answers, and by
+        # then nothing is left that needs a permit.
         for thread in list(_threads):
-            thread.join()
+            if thread.ident is not None and thread not in _dispatchers:
+                thread.join()
     except KeyboardInterrupt:
         _end_process()
+    _core.exiting(finished=True)
 
 
 def _end_process() -> None:

@@ -379,6 +379,7 @@ impl<W: Work> Scheduler<W> {
             }
         }
         source.owner_waits = true;
+        source.owner_works = nested;
         Step::Rest(until)
     }
 
@@ -426,6 +427,9 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             source.grant(waited, now);
+            if source.owner_works && source.owner_waits {
+                source.tell_owner();
+            }
         }
         state.stir(now);
     }

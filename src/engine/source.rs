@@ -56,8 +56,10 @@ pub enum End {
     MaxFailures,
     /// An operation's failure was to end it.
     Operation,
-    /// Its owner gave it up.
+    /// Its owner gave it up, and does not wait for it.
     Owner,
+    /// Its owner could not go on reading its input or asking for its permits.
+    Failed,
     /// The executor was shut down with everything that had not started.
     Cancelled,
     /// The limiter failed.
@@ -158,6 +160,8 @@ pub struct Source<W: Work> {
     /// What the limiter failed with.
     limiter_error: Option<W::Error>,
     pub(super) began: Time,
+    /// Its owner works on it while it waits.
+    pub(super) owner_works: bool,
     /// Permits being asked for.
     pub(super) asking: usize,
     /// The operations that permits were granted for, in that order.
@@ -192,6 +196,7 @@ impl<W: Work> Source<W> {
             limiter_error: None,
             began: now,
             asking: 0,
+            owner_works: false,
             granted: VecDeque::new(),
             spare_permits: 0,
             head: 0,
@@ -241,11 +246,22 @@ impl<W: Work> Source<W> {
 
     /// Whether a worker could start something now.
     pub(super) fn available(&self, now: Time) -> bool {
+        if !self.granted.is_empty() && self.uses_its_permits() {
+            return true;
+        }
         self.ended.is_none()
             && now < self.terms.deadline
-            && (!self.granted.is_empty()
-                || (self.terms.gate == Gate::Worker || self.spare_permits > 0)
-                    && (self.live > 0 || self.retry_due(now)))
+            && (self.terms.gate == Gate::Worker || self.spare_permits > 0)
+            && (self.live > 0 || self.retry_due(now))
+    }
+
+    /// Whether operations that have their permit still start: what waits for running operations
+    /// waits for these as well.
+    fn uses_its_permits(&self) -> bool {
+        matches!(
+            self.ended,
+            None | Some(End::Operation | End::MaxFailures | End::Limiter | End::Failed)
+        )
     }
 
     /// Permits that were granted or asked for, and are not used yet.
@@ -529,9 +545,8 @@ impl<W: Work> Source<W> {
 
     /// Nothing of it waits or runs.
     pub(super) fn quiet(&self) -> bool {
-        self.running.is_empty()
-            && (self.ended.is_some()
-                || self.live == 0 && self.retries.is_empty() && self.granted.is_empty())
+        self.idle()
+            && (self.ended.is_some() || self.live == 0 && self.retries.is_empty())
     }
 
     /// It has run to the end of its input.
@@ -545,9 +560,9 @@ impl<W: Work> Source<W> {
         &self.running
     }
 
-    /// Whether nothing of it runs.
+    /// Whether nothing of it runs, or is about to.
     pub(super) fn idle(&self) -> bool {
-        self.running.is_empty()
+        self.running.is_empty() && (self.granted.is_empty() || !self.uses_its_permits())
     }
 
     /// The indexes of the operations that wait to be tried again.

@@ -76,7 +76,7 @@ const fn name_of(end: Option<End>) -> &'static str {
         Some(End::Timeout) => "timeout",
         Some(End::MaxFailures) => "max_failures",
         Some(End::Operation) => "operation",
-        Some(End::Owner) => "owner",
+        Some(End::Owner | End::Failed) => "owner",
         Some(End::Cancelled) => "shutdown",
         Some(End::Limiter) => "limiter",
         Some(End::Broken) => "broken",
@@ -145,7 +145,15 @@ impl Batch {
                             step => return Ok(step),
                         }
                     }
-                    interpreter::wait(py, &self.owner, until)?;
+                    if seat.is_some() {
+                        // The dispatcher may count on this worker, which runs what it is granted.
+                        scheduler.block(Time::now());
+                    }
+                    let waited = interpreter::wait(py, &self.owner, until);
+                    if seat.is_some() {
+                        scheduler.unblock();
+                    }
+                    waited?;
                 }
                 step => return Ok(step),
             }
@@ -266,10 +274,11 @@ impl Batch {
         Ok(PyList::new(py, outcomes)?.unbind())
     }
 
-    /// Nothing more of it starts.
-    fn end(&self) {
+    /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.
+    fn end(&self, patient: bool) {
+        let end = if patient { End::Failed } else { End::Owner };
         if self.runtime.is_of_this_process() {
-            self.runtime.scheduler.end(self.id, End::Owner, Time::now());
+            self.runtime.scheduler.end(self.id, end, Time::now());
         }
     }
 

@@ -65,7 +65,7 @@ impl BatchExecutor {
     ) -> PyResult<()> {
         let retrying = retry.map(|retry| Retrying::new(&retry)).transpose()?.map(Arc::new);
         let limiter = limiter.map(|limiter| limiter.get().limiter().clone());
-        let config = Config { max_workers, limiter, foreign, retrying };
+        let config = Config { max_workers, limiter, foreign, retrying, shut: Arc::default() };
         let state = PerProcess::new(Runtime::new(&config));
         self.made
             .set((config, state))
@@ -114,6 +114,9 @@ impl Handle {
         terms: Terms,
     ) -> PyResult<Batch> {
         let runtime = &self.0;
+        if interpreter::is_exiting(py) {
+            return Err(after_exit());
+        }
         logging::refresh_levels(py);
         let owner = Arc::<Signal>::default();
         let context = Arc::new(Context::Batch { copy, logged, _pool: pool });
@@ -127,6 +130,9 @@ impl Handle {
     /// Queues a call; returns its number.
     fn submit(&self, job: Bound<'_, PyTuple>) -> PyResult<usize> {
         let runtime = &self.0;
+        if interpreter::is_exiting(job.py()) {
+            return Err(after_exit());
+        }
         runtime
             .scheduler
             .submit(job.into_any().unbind(), Time::now())
@@ -245,7 +251,7 @@ impl Handle {
     /// Takes no more work. With `cancel`, nothing that has not started will start.
     fn close(&self, cancel: bool) -> PyResult<()> {
         let runtime = &self.0;
-        runtime.scheduler.close();
+        runtime.close();
         if cancel {
             let keep = |terms: &EngineTerms| terms.keep != Keep::Nothing;
             runtime.scheduler.end_where(End::Cancelled, keep);
@@ -282,9 +288,9 @@ impl Handle {
 const CALLS: SourceId = Scheduler::<Operations>::CALLS;
 
 fn closed() -> PyErr {
-    PyRuntimeError::new_err(if interpreter::is_exiting() {
-        "cannot schedule new futures after interpreter shutdown"
-    } else {
-        "cannot schedule new futures after shutdown"
-    })
+    PyRuntimeError::new_err("cannot schedule new futures after shutdown")
+}
+
+fn after_exit() -> PyErr {
+    PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
 }

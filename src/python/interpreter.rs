@@ -19,7 +19,11 @@ use crate::engine::time::Time;
 /// How long the main thread may be deaf to Ctrl-C.
 const SLICE: Duration = Duration::from_millis(50);
 
+/// The process exits: only the main thread and workers come back to Python.
 static EXITING: AtomicBool = AtomicBool::new(false);
+/// The workers have ended: nobody but the main thread comes back.
+static FINISHED: AtomicBool = AtomicBool::new(false);
+/// Threads on their way back to Python.
 static RETURNING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
@@ -27,20 +31,72 @@ thread_local! {
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Runs `wait` with the interpreter released.
-pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
-    let exempt = is_main_thread(py) || works_for_any();
-    let result = py.detach(|| {
-        let result = wait();
+/// Who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Waiter {
+    Main,
+    Worker,
+    Other,
+}
+
+impl Waiter {
+    fn here(py: Python<'_>) -> Self {
+        if works_for_any() {
+            Self::Worker
+        } else if is_main_thread(py) {
+            Self::Main
+        } else {
+            Self::Other
+        }
+    }
+
+    /// Called detached, before attaching again; [`returned`] is to be called after.
+    fn comes_back(self) {
         RETURNING.fetch_add(1, Ordering::SeqCst);
-        if EXITING.load(Ordering::SeqCst) && !exempt {
-            RETURNING.fetch_sub(1, Ordering::SeqCst);
+        let stays = match self {
+            Self::Main => false,
+            Self::Worker => FINISHED.load(Ordering::SeqCst),
+            Self::Other => EXITING.load(Ordering::SeqCst),
+        };
+        if stays {
+            returned();
             park_for_ever();
         }
+    }
+}
+
+fn returned() {
+    RETURNING.fetch_sub(1, Ordering::SeqCst);
+}
+
+/// Runs `wait` with the interpreter released.
+pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
+    detach_as(py, Waiter::here(py), wait)
+}
+
+/// Runs a worker's whole life with the interpreter released.
+pub(crate) fn detach_worker<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+    detach_as(py, Waiter::Worker, work)
+}
+
+fn detach_as<T: Send>(py: Python<'_>, who: Waiter, wait: impl FnOnce() -> T + Send) -> T {
+    let result = py.detach(|| {
+        let result = wait();
+        who.comes_back();
         result
     });
-    RETURNING.fetch_sub(1, Ordering::SeqCst);
+    returned();
     result
+}
+
+/// Attaches a worker for `work`.
+pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
+    Waiter::Worker.comes_back();
+    let result = Python::try_attach(|py| {
+        returned();
+        work(py)
+    });
+    result.unwrap_or_else(|| park_for_ever())
 }
 
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
@@ -51,7 +107,7 @@ pub(crate) fn wait(py: Python<'_>, signal: &Signal, until: Time) -> PyResult<()>
     py.check_signals()
 }
 
-pub(crate) fn park_for_ever() -> ! {
+fn park_for_ever() -> ! {
     loop {
         std::thread::park();
     }
@@ -101,15 +157,21 @@ pub(crate) fn monotonic(py: Python<'_>, time: Time) -> PyResult<f64> {
 #[pyfunction]
 pub(crate) fn forked() {
     EXITING.store(false, Ordering::SeqCst);
+    FINISHED.store(false, Ordering::SeqCst);
     RETURNING.store(0, Ordering::SeqCst);
     process::forked();
 }
 
 /// Called when the process exits: from now on no thread comes back to Python but the main thread
-/// and our workers. Returns when none is on its way.
+/// and, until they have `finished`, our workers. Returns when none is on its way.
 #[pyfunction]
-pub(crate) fn exiting(py: Python<'_>) {
+pub(crate) fn exiting(py: Python<'_>, finished: bool) {
     EXITING.store(true, Ordering::SeqCst);
+    FINISHED.store(finished, Ordering::SeqCst);
+    wait_for_returning(py);
+}
+
+fn wait_for_returning(py: Python<'_>) {
     py.detach(|| {
         while RETURNING.load(Ordering::SeqCst) > 0 {
             std::thread::sleep(Duration::from_micros(100));
@@ -117,6 +179,11 @@ pub(crate) fn exiting(py: Python<'_>) {
     });
 }
 
-pub(crate) fn is_exiting() -> bool {
-    EXITING.load(Ordering::SeqCst)
+/// Whether the process exits. A thread that it will not wait for does not come back from asking.
+pub(crate) fn is_exiting(py: Python<'_>) -> bool {
+    let exiting = EXITING.load(Ordering::SeqCst);
+    if exiting && Waiter::here(py) == Waiter::Other {
+        py.detach(|| park_for_ever());
+    }
+    exiting
 }

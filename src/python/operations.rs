@@ -8,6 +8,9 @@ use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
 
+/// How many characters of an object's repr a message shows.
+const LONGEST_SHOWN: usize = 200;
+
 /// Remembers what was found last: a batch is mostly one function, bound many times.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -99,8 +102,12 @@ fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 fn show(operation: &Bound<'_, PyAny>) -> String {
-    operation.repr().map_or_else(
-        |_| format!("an instance of {}", operation.get_type()),
-        |text| text.to_string_lossy().into_owned(),
-    )
+    let Ok(text) = operation.repr() else {
+        return format!("an instance of {}", operation.get_type());
+    };
+    let text = text.to_string_lossy();
+    match text.char_indices().nth(LONGEST_SHOWN) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.into_owned(),
+    }
 }

@@ -1,10 +1,11 @@
 //! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 
+use super::interpreter::detach_worker;
 use super::retrying::{Met, Retrying};
 use super::worker::{Context, Operations, Pool};
 use crate::engine::ledger::Keep;
@@ -22,6 +23,8 @@ pub(crate) struct Config {
     /// The permits come from an object that is not ours.
     pub(crate) foreign: bool,
     pub(crate) retrying: Option<Arc<Retrying>>,
+    /// Whether it was shut down, in this process or before it was forked.
+    pub(crate) shut: Arc<AtomicBool>,
 }
 
 /// The swappable state of an executor.
@@ -34,6 +37,7 @@ pub(crate) struct Runtime {
     pub(crate) retrying: Option<Arc<Retrying>>,
     pub(crate) episodes: Met,
     pub(crate) max_workers: usize,
+    shut: Arc<AtomicBool>,
     pub(crate) pool: Mutex<Pool>,
 }
 
@@ -55,6 +59,9 @@ impl Runtime {
             Arc::new(Context::Calls),
             terms,
         );
+        if config.shut.load(Ordering::Relaxed) {
+            scheduler.close();
+        }
         Self {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             process: process::generation(),
@@ -63,8 +70,15 @@ impl Runtime {
             retrying: config.retrying.clone(),
             episodes: Met::default(),
             max_workers: config.max_workers,
+            shut: Arc::clone(&config.shut),
             pool: Mutex::new(Pool::default()),
         }
+    }
+
+    /// Takes no more work.
+    pub(crate) fn close(&self) {
+        self.shut.store(true, Ordering::Relaxed);
+        self.scheduler.close();
     }
 
     /// Whether this state belongs to the process that asks.
@@ -109,7 +123,7 @@ impl Worker {
     fn __call__(&self, py: Python<'_>) {
         let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(entry) = entry {
-            py.detach(|| entry.run(&self.runtime));
+            detach_worker(py, || entry.run(&self.runtime));
         }
     }
 

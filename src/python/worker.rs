@@ -9,7 +9,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
-use super::interpreter::{park_for_ever, work_for};
+use super::interpreter::{attach_worker, work_for};
 use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
@@ -119,9 +119,7 @@ fn work(runtime: &Arc<Runtime>) {
                 Claim::Exit => break,
                 Claim::Rest(until) => seat.rest(until),
                 Claim::Ready | Claim::Start(_) => {
-                    if Python::try_attach(|py| run_ready(py, runtime, &mut seat)).is_none() {
-                        park_for_ever();
-                    }
+                    attach_worker(|py| drop(run_ready(py, runtime, &mut seat)));
                 }
             }
         }
