@@ -6,8 +6,9 @@ import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from observing import worker_threads
 
 from paceline import BatchExecutor, RateLimiter
 
-PATIENCE = 20.0
+PATIENCE = 10.0
 
 LIMITERS = pytest.mark.parametrize(
     "limiter",
@@ -24,6 +25,18 @@ LIMITERS = pytest.mark.parametrize(
     ids=["no limiter", "ours", "foreign"],
 )
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
+
+
+@contextmanager
+def executor_of(limiter: Any, workers: int) -> Iterator[BatchExecutor]:
+    """An executor that is waited for only if the test went well: a deadlock is not waited for."""
+    executor = BatchExecutor(limiter, max_workers=workers)
+    try:
+        yield executor
+    except BaseException:
+        executor.shutdown(wait=False, cancel_futures=True)
+        raise
+    executor.shutdown()
 
 
 def by_result(executor: BatchExecutor, call: Callable[[], int]) -> int:
@@ -115,7 +128,7 @@ def nested(way: Callable[..., int], executor: BatchExecutor, depth: int) -> int:
 @WORKERS
 @pytest.mark.parametrize("way", WAYS)
 def test_three_deep(way: Callable[..., int], workers: int, limiter: Callable[[], Any]) -> None:
-    with BatchExecutor(limiter(), max_workers=workers) as executor:
+    with executor_of(limiter(), workers) as executor:
         assert executor.submit(nested, way, executor, 3).result(PATIENCE) == 3
         assert executor.execute(functools.partial(nested, way, executor, 3)) == 3
 
@@ -123,7 +136,7 @@ def test_three_deep(way: Callable[..., int], workers: int, limiter: Callable[[],
 @pytest.mark.parametrize("outer", WAYS)
 @pytest.mark.parametrize("inner", WAYS)
 def test_any_way_inside_any_other(outer: Callable[..., int], inner: Callable[..., int]) -> None:
-    with BatchExecutor(RateLimiter(1_000_000), max_workers=1) as executor:
+    with executor_of(RateLimiter(1_000_000), 1) as executor:
 
         def middle() -> int:
             return 1 + inner(executor, lambda: 1)
@@ -138,7 +151,7 @@ def test_any_way_inside_any_other(outer: Callable[..., int], inner: Callable[...
 @WORKERS
 def test_many_operations_that_all_wait(workers: int) -> None:
     """Each of 30 operations waits for three more; all would block a fixed pool at once."""
-    with BatchExecutor(max_workers=workers) as executor:
+    with executor_of(None, workers) as executor:
 
         def outer(n: int) -> int:
             return sum(future.result() for future in [executor.submit(int, n) for _ in range(3)])
@@ -151,7 +164,7 @@ def test_many_operations_that_all_wait(workers: int) -> None:
 
 
 def test_waiting_for_one_that_stands_far_back_in_the_queue() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         handed_in: Future[Future[int]] = Future()
 
         def waits_for_the_last() -> int:
@@ -165,7 +178,7 @@ def test_waiting_for_one_that_stands_far_back_in_the_queue() -> None:
 
 
 def test_waiting_for_one_that_another_operation_is_running() -> None:
-    with BatchExecutor(max_workers=2) as executor:
+    with executor_of(None, 2) as executor:
         release = threading.Event()
         slow = executor.submit(release.wait, PATIENCE)
         waiting = [executor.submit(slow.result) for _ in range(4)]
@@ -177,7 +190,7 @@ def test_waiting_for_one_that_another_operation_is_running() -> None:
 
 def test_waiting_for_one_that_must_not_run_in_this_thread() -> None:
     """Two operations that need each other's progress: neither may be run inside the other."""
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         first_step, second_step = threading.Event(), threading.Event()
 
         def inner() -> str:
@@ -241,7 +254,7 @@ def test_spare_threads_go_when_they_are_no_longer_needed() -> None:
 
 
 def test_result_from_a_done_callback() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         answers: list[int] = []
         gate = threading.Event()
         first = executor.submit(gate.wait, PATIENCE)
@@ -262,7 +275,7 @@ def test_result_from_a_done_callback() -> None:
 
 
 def test_result_of_the_future_itself_in_its_callback() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         gate = threading.Event()
         future = executor.submit(gate.wait, PATIENCE)
         answers: list[bool] = []
@@ -273,7 +286,7 @@ def test_result_of_the_future_itself_in_its_callback() -> None:
 
 
 def test_chained_callbacks_go_deep() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         done: Future[int] = Future()
 
         def step(n: int) -> None:
@@ -287,7 +300,7 @@ def test_chained_callbacks_go_deep() -> None:
 
 
 def test_an_operation_that_cancels_what_it_waits_for() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
 
         def outer() -> bool:
             future = executor.submit(int)
@@ -299,7 +312,7 @@ def test_an_operation_that_cancels_what_it_waits_for() -> None:
 
 
 def test_a_nested_result_with_a_timeout_ends_in_time() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         release = threading.Event()
 
         def outer() -> str:
@@ -320,7 +333,7 @@ def test_a_failure_crosses_every_level() -> None:
     def fail() -> int:
         raise LookupError("at the bottom")
 
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
         for way in WAYS:
             if way in (by_stream, by_ordered_stream):
                 continue
@@ -331,7 +344,7 @@ def test_a_failure_crosses_every_level() -> None:
 
 
 def test_nested_streams_left_half_way() -> None:
-    with BatchExecutor(max_workers=1) as executor:
+    with executor_of(None, 1) as executor:
 
         def outer() -> int:
             taken = 0

@@ -6,6 +6,7 @@ import functools
 import gc
 import itertools
 import json
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -66,6 +67,10 @@ def naps(seconds: float, count: int | None = None) -> Iterator[Callable[[], None
 
 def raise_value_error(n: int) -> None:
     raise ValueError(f"operation {n}")
+
+
+def raise_lookup_error() -> None:
+    raise LookupError("no such row")
 
 
 # What comes out
@@ -459,6 +464,26 @@ def test_leaving_while_a_foreign_limiter_is_asked() -> None:
     executor.shutdown()
 
 
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+def test_leaving_again_and_again_never_stalls_the_next(limiter: Any) -> None:
+    executor = BatchExecutor(limiter, max_workers=2)
+    until = time.monotonic() + 4
+
+    def leave_often() -> None:
+        while time.monotonic() < until:
+            next(executor.stream([raise_lookup_error] * 3, buffersize=1))
+
+    logging.getLogger("paceline").disabled = True
+    try:
+        thread = threading.Thread(target=leave_often, daemon=True)
+        thread.start()
+        thread.join(4 + PATIENCE)
+        assert not thread.is_alive()
+    finally:
+        logging.getLogger("paceline").disabled = False
+        executor.shutdown(wait=False)
+
+
 def test_a_stream_never_iterated_lets_go() -> None:
     gauge = Gauge()
 
@@ -543,7 +568,9 @@ def test_max_failures_ends_the_stream(ordered: bool) -> None:
         report = error.batch_report  # type: ignore[attr-defined]
         assert report.ended_by == "max_failures"
         assert 5 <= report.counts["failed"] <= 5 + 1
-        assert len(error.exceptions) == report.counts["failed"]
+        # The failures that were handed over are the consumer's already; the message counts all.
+        assert len(error.exceptions) == statuses(report).count("failed") >= 1
+        assert error.message.startswith(f"{report.counts['failed']} of {source.read} ")
         assert_nothing_is_lost(handed_over, report, source.read)
         # This end waits for what was running.
         assert report.counts.get("running", 0) == 0

@@ -71,6 +71,7 @@ ACTIVITIES = {
     "paced": ("RateLimiter(1000, per=1, burst=1)", "executor.run([work] * 100_000)"),
     "foreign limiter": ("Foreign()", "executor.execute_batch([int] * 100_000)"),
     "stuck foreign limiter": ("Stuck()", "executor.execute_batch([int] * 100)"),
+    "stream, stuck foreign limiter": ("Stuck()", "list(executor.stream(itertools.repeat(work)))"),
     "stream": ("None", "list(executor.stream(itertools.repeat(work)))"),
     "stream of quick ones": ("None", "for _ in executor.stream(itertools.repeat(int)): pass"),
     "slow input": ("None", "executor.run(time.sleep(0.3) or int for _ in range(10**9))"),

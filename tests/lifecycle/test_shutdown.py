@@ -163,13 +163,16 @@ def test_shutdown_from_a_worker(dev: bool) -> None:
         """
         from paceline import BatchExecutor
         executor = BatchExecutor(max_workers=2)
+        gate = threading.Event()
         def leave(**how):
+            assert gate.wait(20)
             executor.shutdown(**how)
             try:
                 executor.submit(int)
             except RuntimeError:
                 return "shut"
         pending = [executor.submit(leave, wait=True)] + [executor.submit(int) for _ in range(10)]
+        gate.set()
         assert pending[0].result(20) == "shut"
         assert [future.result(20) for future in pending[1:]] == [0] * 10
         executor.shutdown()
