@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import sys
 import time
 from functools import partial
@@ -37,7 +38,9 @@ def live_objects() -> int:
 
 
 @pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
-def test_batches_leave_no_objects_behind(limiter: Any) -> None:
+def test_batches_leave_no_objects_behind(limiter: Any, caplog: pytest.LogCaptureFixture) -> None:
+    # What pytest keeps of the log is not ours.
+    caplog.set_level(logging.CRITICAL + 1, "paceline")
     with BatchExecutor(limiter, 4) as executor:
 
         def round_of_batches() -> None:
