@@ -21,6 +21,7 @@ __all__ = ["Drive", "Terms"]
 
 T = TypeVar("T")
 
+
 class Terms(NamedTuple):
     """How a batch is to be treated; the numbers are read in ``src/python/batch.rs``."""
 
@@ -42,7 +43,7 @@ class Drive(Generic[T]):
 
     def __init__(
         self,
-        batch: _core.Batch,
+        batch: _core.Batch[T],
         pool: Pool,
         operations: Iterable[Callable[[], T]],
         *,
@@ -75,7 +76,7 @@ class Drive(Generic[T]):
         self._pool.dispatch()
         self._pool.grow()
 
-    def to_end(self) -> _core.Batch:
+    def to_end(self) -> _core.Batch[T]:
         """Run the batch to its end, and take it out of its executor."""
         try:
             self.start()

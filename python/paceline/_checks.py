@@ -53,6 +53,8 @@ def failure_limit(value: Any) -> tuple[float, int] | None:
         if isinstance(share, bool) or not isinstance(share, (int, float)):
             raise TypeError(f"the share in max_failures must be a number, not {share!r}")
         if not 0 < share <= 1:
-            raise ValueError(f"the share in max_failures must be above 0 and up to 1, not {share!r}")
+            raise ValueError(
+                f"the share in max_failures must be above 0 and up to 1, not {share!r}"
+            )
         return float(share), positive_int("the number of operations in max_failures", of, 2**31)
     return 0.0, positive_int("max_failures", value, 2**62)

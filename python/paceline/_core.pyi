@@ -1,7 +1,49 @@
+from collections.abc import Callable, Sequence
+from contextvars import Context
 from datetime import timedelta
-from typing import Self, final
+from types import GenericAlias
+from typing import (
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Never,
+    Self,
+    TypeAlias,
+    TypedDict,
+    TypeVar,
+    final,
+    overload,
+    type_check_only,
+)
 
-__all__ = ["RateLimiter"]
+from typing_extensions import disjoint_base
+
+from paceline._batch import Terms
+from paceline._futures import CallFuture
+from paceline._retry import Retry
+
+__all__ = [
+    "Batch",
+    "BatchExecutor",
+    "Dispatcher",
+    "Outcome",
+    "RateLimiter",
+    "Runtime",
+    "Step",
+    "Worker",
+    "exiting",
+    "forked",
+    "log_batch",
+]
+
+_T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+# A submitted call: its future, the function, its arguments and the caller's context.
+_Call: TypeAlias = tuple[
+    CallFuture[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any], Context
+]
 
 @final
 class RateLimiter:
@@ -160,3 +202,353 @@ class RateLimiter:
     @property
     def effective_limit(self) -> int:
         """Permits in any window as of now: ``limit``, or less after a refusal if ``adaptive``."""
+
+@final
+class Outcome(Generic[_T_co]):
+    """What became of one operation of a batch. It never changes.
+
+    All times are in seconds. Only the package makes outcomes: :meth:`BatchExecutor.run`,
+    :meth:`BatchExecutor.stream`, and the ``batch_report`` of an exception that ended a batch.
+    """
+
+    @property
+    def index(self) -> int:
+        """The operation's place in its batch, from 0."""
+
+    @property
+    def status(self) -> Literal["done", "failed", "running", "not_started", "cancelled"]:
+        """What became of the operation.
+
+        ``"done"``: it returned ``value``.
+        ``"failed"``: it raised ``exception``, or its permit was refused; or it had failed and
+        waited to be tried again when the batch ended.
+        ``"running"``: it had started and not ended when the report was made; its thread runs on,
+        and what it returns is lost to the report.
+        ``"not_started"``: the batch ended before its turn.
+        ``"cancelled"``: it had not started when ``shutdown(cancel_futures=True)`` was called.
+        """
+
+    @property
+    def value(self) -> _T_co | None:
+        """What the operation returned; None also if it is not done, so look at ``status``."""
+
+    @property
+    def exception(self) -> BaseException | None:
+        """What its last attempt raised, with the traceback into it; None if it has not failed."""
+
+    @property
+    def attempts(self) -> int:
+        """How often it was called; 0 if never, also when its permit was refused."""
+
+    @property
+    def permit_wait(self) -> float:
+        """Seconds that it waited for permits with a worker free for it, over all attempts."""
+
+    @property
+    def started_at(self) -> float | None:
+        """When its last attempt started, in seconds on the clock of ``time.monotonic()``.
+
+        None if it was never called.
+        """
+
+    @property
+    def duration(self) -> float:
+        """Seconds that its last attempt took; if it still runs, until the report was made.
+
+        0.0 if it was never called.
+        """
+
+    @property
+    def earlier_attempts(self) -> tuple[tuple[BaseException, float, float, float], ...]:
+        """The failed attempts before the last one, in their order.
+
+        Each is a tuple of ``(exception, started_at, duration, permit_wait)``: what it raised,
+        when it started on the clock of ``time.monotonic()``, how long it took and how long it
+        waited for its permit, all in seconds.
+        """
+
+    @classmethod
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
+
+# What follows is what the package's own modules stand on. Nothing of it is public.
+
+@disjoint_base
+class BatchExecutor:
+    """What the public ``BatchExecutor`` stands on: a configuration, and a state per process."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+    def _configure(
+        self, max_workers: int, limiter: RateLimiter | None, foreign: bool, retry: Retry | None
+    ) -> None:
+        """Sets it up, once.
+
+        Args:
+            max_workers: How many operations run at once, at most.
+            limiter: A limiter of ours.
+            foreign: Whether there is one that is not ours, whose permits come from Python.
+            retry: When failed operations are called again.
+
+        Raises:
+            RuntimeError: If it was set up before.
+        """
+
+    def _runtime(self) -> Runtime:
+        """The state that the calling process has of it.
+
+        Raises:
+            RuntimeError: If it was not set up.
+        """
+
+    @staticmethod
+    def _check(operation: object) -> None:
+        """Refuses what no worker could call.
+
+        Raises:
+            TypeError: If it is not callable, or is a coroutine function.
+        """
+
+@final
+class Runtime:
+    """What one process has of an executor. Any thread may call it, except where it says so."""
+
+    def is_current(self) -> bool:
+        """Whether it belongs to the process that asks."""
+
+    def begin(
+        self, copy: Callable[[], Context], pool: object, logged: bool, terms: Terms
+    ) -> Batch[Any]:
+        """Opens a batch, owned by the calling thread.
+
+        Args:
+            copy: Copies the context in which the verb was called, once for each operation.
+            pool: Lives as long as the batch has operations, whoever else forgets it.
+            logged: Whether failures are logged, because they are only recorded.
+            terms: How the batch is to be treated.
+
+        Raises:
+            RuntimeError: After shutdown, or when the interpreter is exiting.
+        """
+
+    def submit(self, job: _Call) -> int:
+        """Queues a call, and returns its number.
+
+        Raises:
+            RuntimeError: After shutdown, or when the interpreter is exiting.
+        """
+
+    def withdraw(self, number: int) -> tuple[_Call, BaseException | None] | None:
+        """Takes a call back that has not started, or that waits to be tried again.
+
+        Returns:
+            The call and what it failed with before; None if it runs or has ended.
+        """
+
+    def withdraw_all(self) -> list[tuple[_Call, BaseException | None]]:
+        """Takes all such calls back."""
+
+    def holds(self, number: int) -> bool:
+        """Whether a submitted call waits for its first start."""
+
+    def works_here(self) -> bool:
+        """Whether the calling thread is one of the workers."""
+
+    def run_here(self, number: int, permit: bool) -> bool:
+        """Runs a submitted call on the calling thread, a worker, unless it has started.
+
+        Args:
+            number: The call's.
+            permit: Whether its permit was granted by a limiter that is not ours.
+
+        Returns:
+            Whether it was run.
+        """
+
+    def block(self) -> None:
+        """A worker begins to wait for a call of its own executor, so a spare may replace it."""
+
+    def unblock(self) -> None:
+        """That worker has waited."""
+
+    def take_on(self) -> Worker | None:
+        """A worker thread to start, if there is work for a further one."""
+
+    def dispatcher(self) -> Dispatcher:
+        """What a dispatcher thread drives."""
+
+    def break_down(self) -> None:
+        """The workers cannot be set up: everything that has not started ends."""
+
+    def close(self, cancel: bool) -> None:
+        """Takes no more work; with ``cancel``, nothing of a batch starts any more."""
+
+    def close_at_exit(self) -> None:
+        """Ends what waits for an owner that will not come back; submitted calls go on."""
+
+    def closed(self) -> bool:
+        """Whether it takes no more work."""
+
+    def is_over(self) -> bool:
+        """Whether there will never be anything to do any more."""
+
+    def join(self) -> None:
+        """Waits until nothing waits or runs any more. Ctrl-C ends the wait."""
+
+@final
+class Batch(Generic[_T]):
+    """One batch. It belongs to the thread that opened it, which alone may call it."""
+
+    def feed(self, operations: list[Callable[[], _T]]) -> None:
+        """Adds all operations that there will be, after checking each.
+
+        Raises:
+            TypeError: If one is not callable, or is a coroutine function; none is added then.
+        """
+
+    def feed_one(self, operation: Callable[[], _T]) -> bool:
+        """Adds one operation; returns whether a further worker thread would have work.
+
+        Raises:
+            TypeError: If it is not callable, or is a coroutine function.
+        """
+
+    def finish_input(self) -> None:
+        """Tells that there will be no more operations."""
+
+    def step(self, held: int) -> tuple[Step, int]:
+        """Waits until there is something for the owner to do. Ctrl-C ends the wait.
+
+        Args:
+            held: How many outcomes were taken and not handed on yet.
+
+        Returns:
+            What to do, and for how many operations.
+        """
+
+    def room(self, held: int) -> int:
+        """How many more operations are wanted at once, with ``held`` outcomes not handed on."""
+
+    def grant(self) -> None:
+        """The permit that was asked for was granted."""
+
+    def refuse(self, error: BaseException) -> None:
+        """The permit was refused: the operation whose turn it is has failed with ``error``."""
+
+    def hand_over(self) -> list[Outcome[_T]]:
+        """Takes the outcomes that are ready."""
+
+    def leave_to_run(self, leave: bool) -> None:
+        """Says whether what was read is to run when nobody holds the batch any more."""
+
+    def end(self, patient: bool) -> None:
+        """Starts nothing more; ``patient`` lets those start that have their permit."""
+
+    def join(self) -> None:
+        """Waits until nothing of it runs. Ctrl-C ends the wait."""
+
+    def close(self) -> None:
+        """Takes it out of its executor, so that its results can be had."""
+
+    def discard(self) -> None:
+        """Takes it out of its executor, and drops whatever it still holds."""
+
+    def ended_by(self) -> str:
+        """A word for why it ended, or ``"completed"``."""
+
+    def limiter_error(self) -> BaseException | None:
+        """What a limiter raised in the dispatcher. Takes it."""
+
+    def first_failure(self) -> BaseException | None:
+        """The error that ended it, if one did."""
+
+    @overload
+    def values(self, failed: None) -> list[_T]: ...
+    @overload
+    def values(self, failed: Callable[[str, BaseException, int], object]) -> list[Any]:
+        """Takes the values out of a closed batch, in input order.
+
+        Args:
+            failed: Makes the entry of an operation that failed, from the exception's text, the
+                exception and the index. Without it the entry is the exception.
+        """
+
+    def outcomes(self) -> list[Outcome[_T]]:
+        """Takes the outcomes that were not handed over out of a closed batch, in input order."""
+
+    def totals(self) -> Totals:
+        """The sums over a closed batch."""
+
+@final
+class Step:
+    """What the owner of a batch is to do next."""
+
+    FEED: ClassVar[Step]
+    ACQUIRE: ClassVar[Step]
+    HAND_OVER: ClassVar[Step]
+    SETTLED: ClassVar[Step]
+
+    __hash__: ClassVar[None]  # type: ignore[assignment]
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __int__(self) -> int: ...
+
+@final
+class Dispatcher:
+    """Asks a limiter that is not ours, for owners that must not block. It belongs to one thread."""
+
+    def wait(self) -> bool:
+        """Waits until a permit is to be asked for; False if there will be none any more."""
+
+    def grant(self) -> None:
+        """The permit that was asked for was granted."""
+
+    def refuse(self, error: BaseException) -> None:
+        """The permit was refused: the operation whose turn it is has failed with ``error``."""
+
+    def fail(self, error: BaseException) -> None:
+        """The limiter raised ``error``: that ends what asked for the permit."""
+
+@final
+class Worker:
+    """One worker thread that is to be started."""
+
+    # Takes none, which the slot of the type does not say.
+    def __call__(self, *args: Never, **kwargs: Never) -> None:
+        """Works until there is nothing more to do. Called once, on the worker's own thread."""
+
+    def abandon(self) -> int:
+        """Tells that the thread could not be started; returns how many workers there are."""
+
+@type_check_only
+class Totals(TypedDict):
+    """The sums over a batch: numbers of operations, permits, calls and pauses; seconds."""
+
+    done: int
+    failed: int
+    permits: int
+    attempts: int
+    retries: int
+    pauses: int
+    paused: float
+    permit_wait: float
+    working: float
+    elapsed: float
+
+def log_batch(counts: Sequence[tuple[str, int]], elapsed: float, ended_by: str) -> None:
+    """Writes the line that each batch leaves in the log.
+
+    Args:
+        counts: Of each status, how many operations.
+        elapsed: Seconds that the batch took.
+        ended_by: A word for why it ended.
+    """
+
+def exiting(finished: bool) -> None:
+    """Called when the process exits; returns when no other thread is on its way to Python.
+
+    From then on no thread comes back to Python but the main thread and the workers, nor those
+    once they have ``finished``.
+    """
+
+def forked() -> None:
+    """Called in a process that was just forked, before anything else is done there."""

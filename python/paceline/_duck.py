@@ -7,7 +7,7 @@ raises, whatever a property or a mapping does.
 from __future__ import annotations
 
 from itertools import islice
-from typing import TypeGuard, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 # More headers than any server sends; a bound, because the mapping may be endless.
 _MOST_HEADERS = 1_000
@@ -66,9 +66,9 @@ def lower_headers(headers: object) -> dict[str, object]:
     """Return a copy of the headers under lower-case names; of a name given twice, the first."""
     found: dict[str, object] = {}
     try:
-        items = attribute(headers, "items")
-        pairs = items() if callable(items) else headers
-        for name, value in islice(pairs, _MOST_HEADERS):  # type: ignore[arg-type]
+        items: Any = attribute(headers, "items")
+        pairs: Any = items() if callable(items) else headers
+        for name, value in islice(pairs, _MOST_HEADERS):
             key = text(name)
             if key is not None:
                 found.setdefault(key.lower(), value)

@@ -6,7 +6,7 @@ import contextvars
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from paceline import _core
 from paceline._batch import Drive, Terms
@@ -21,12 +21,13 @@ if TYPE_CHECKING:
     from paceline._core import Outcome
     from paceline._retry import Retry
 
+    _OnError: TypeAlias = Literal["record", "return", "raise"]
+
 __all__ = ["BatchExecutor"]
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
-OnError = Literal["record", "return", "raise"]
 ON_ERROR = ("record", "return", "raise")
 
 # The engine's words, as src/python/batch.rs reads them.
@@ -63,7 +64,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         rate_limiter: Any = None,
         max_workers: int = 5,
         *,
-        on_error: OnError = "record",
+        on_error: _OnError = "record",
         retry: Retry | None = None,
         thread_name_prefix: str = "paceline",
         initializer: Callable[..., object] | None = None,
@@ -82,7 +83,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         self._max_workers = workers
         self._on_error = _check_on_error(on_error)
         self._acquire = None if native or rate_limiter is None else acquire
-        self._thread_setup = {
+        self._thread_setup: dict[str, Any] = {
             "name": str(thread_name_prefix),
             "initializer": initializer,
             "initargs": tuple(initargs),
@@ -123,15 +124,51 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         self._check(operation)
         drive = self._drive([operation], KEEP_ALL, stop_on_failure=True, logged=False)
         drive.is_batch = False
-        return cast("T", drive.to_end().values(None)[0])
+        return drive.to_end().values(None)[0]
 
+    @overload
     def execute_batch(
         self,
         operations: Iterable[Callable[[], T]],
         *,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
-        on_error: OnError | None = None,
+        on_error: Literal["raise"],
+    ) -> list[T]: ...
+    @overload
+    def execute_batch(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+        on_error: Literal["record"],
+    ) -> list[T | ErrorRecord]: ...
+    @overload
+    def execute_batch(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+        on_error: Literal["return"],
+    ) -> list[T | Exception]: ...
+    @overload
+    def execute_batch(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+        on_error: _OnError | None = None,
+    ) -> list[Any]: ...
+    def execute_batch(
+        self,
+        operations: Iterable[Callable[[], T]],
+        *,
+        timeout: float | timedelta | None = None,
+        max_failures: int | tuple[float, int] | None = None,
+        on_error: _OnError | None = None,
     ) -> list[Any]:
         """Run the operations, and return one entry for each, in their order.
 
@@ -342,9 +379,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         )
 
 
-def _check_on_error(on_error: OnError) -> OnError:
+def _check_on_error(on_error: _OnError) -> _OnError:
     if on_error not in ON_ERROR:
-        raise ValueError(f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {on_error!r}")
+        raise ValueError(
+            f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {on_error!r}"
+        )
     return on_error
 
 

@@ -100,9 +100,7 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
     def __getitem__(self, index: int, /) -> Outcome[T_co]: ...
     @overload
     def __getitem__(self, index: slice, /) -> tuple[Outcome[T_co], ...]: ...
-    def __getitem__(
-        self, index: int | slice, /
-    ) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
+    def __getitem__(self, index: int | slice, /) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
         return self._outcomes[index]
 
     def __len__(self) -> int:
@@ -154,9 +152,7 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
     def describe_counts(self) -> str:
         """Return the counts as words, such as ``"3 done, 1 failed of 4 operations"``."""
         words = [
-            f"{count} {status.replace('_', ' ')}"
-            for status, count in self.counts.items()
-            if count
+            f"{count} {status.replace('_', ' ')}" for status, count in self.counts.items() if count
         ]
         return f"{', '.join(words) or 'nothing done'} of {self._total()} operations"
 

@@ -181,7 +181,7 @@ Retry.__module__ = "paceline"
 # What a repr leaves out.
 _DEFAULTS = Retry.__init__.__kwdefaults__ or {}
 
-_F = TypeVar("_F")
+_F = TypeVar("_F", bound=Callable[..., object] | None)
 
 
 def _attempts(value: object) -> int:
