@@ -56,7 +56,7 @@ def main() -> int:
         parser.error(f"no such row: {', '.join(unknown)}; --list names them")
     print(
         f"{platform.python_implementation()} {platform.python_version()}, "
-        f"{os.cpu_count()} processors, {platform.system()}; best of the rounds unless said otherwise"
+        f"{os.cpu_count()} processors, {platform.system()}; best of the rounds"
     )
     began = time.monotonic()
     targets: list[Target] = []

@@ -7,6 +7,7 @@ import statistics
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -40,8 +41,6 @@ def exhaust(iterator: Iterable[Any]) -> None:
 def lazy_map(count: int) -> None:
     """``ThreadPoolExecutor.map`` with a bounded window, by ``buffersize`` where there is one."""
     if sys.version_info >= (3, 14):
-        from concurrent.futures import ThreadPoolExecutor
-
         with ThreadPoolExecutor(WORKERS) as executor:
             exhaust(executor.map(lambda op: op(), lazily_made(count), buffersize=2 * WORKERS + 1))
     else:

@@ -180,7 +180,7 @@ def in_thread(function: Callable[[], Any]) -> tuple[threading.Thread, list[Any]]
     def run() -> None:
         try:
             box.append(function())
-        except BaseException as error:  # noqa: BLE001 (handed to the test, whatever it is)
+        except BaseException as error:
             box.append(error)
 
     thread = threading.Thread(target=run, daemon=True)

@@ -27,7 +27,7 @@ from helpers import (
 from paceline import BatchExecutor, BatchReport, BatchTimeoutError, RateLimiter
 
 
-class Refused(Exception):  # noqa: N818 (it reads as what happened)
+class Refused(Exception):
     """What a failing operation raises in these tests."""
 
 
@@ -150,7 +150,7 @@ def test_a_timeout_beyond_all_clocks_is_refused_or_never_comes(timeout: float) -
         try:
             assert executor.execute_batch([int], timeout=timeout) == [0]
         except (ValueError, OverflowError) as error:
-            assert "timeout" in str(error)  # noqa: PT017 (either answer is right)
+            assert "timeout" in str(error)
 
 
 # max_failures
@@ -211,7 +211,7 @@ def test_a_bad_max_failures_is_refused_by_name(max_failures: Any) -> None:
     assert str(max_failures) in str(caught.value)
 
 
-# on_error="raise"
+# A first failure that is raised
 
 
 def test_the_first_failure_is_raised_as_it_is() -> None:
@@ -247,7 +247,7 @@ def test_raising_waits_for_operations_that_run_and_starts_no_more() -> None:
 
 
 def test_an_exception_that_takes_no_attributes_is_raised_all_the_same() -> None:
-    class Closed(Exception):  # noqa: N818 (it reads as what it is)
+    class Closed(Exception):
         def __setattr__(self, name: str, value: object) -> None:
             message = f"closed: {name}"
             raise AttributeError(message)

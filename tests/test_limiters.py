@@ -130,7 +130,7 @@ def test_other_false_values_refuse_and_the_operation_never_runs(refusal: object)
 
 def test_a_refusal_is_a_runtime_error_and_an_error_record() -> None:
     assert issubclass(PermitRefusedError, RuntimeError)
-    with BatchExecutor(RecordingLimiter(False)) as executor:  # noqa: FBT003 (the answer under test)
+    with BatchExecutor(RecordingLimiter(False)) as executor:
         (record,) = executor.execute_batch([int])
     assert isinstance(record, ErrorRecord)
     assert isinstance(record.exception, PermitRefusedError)
@@ -290,7 +290,7 @@ def test_an_async_limiter_is_a_type_error_and_nothing_runs(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # A limiter that is async on its face may be refused as early as this.
-        with pytest.raises(TypeError, match=r"(?i)await|async") as raised:  # noqa: PT012, SIM117
+        with pytest.raises(TypeError, match=r"(?i)await|async") as raised:
             with BatchExecutor(make(), 2) as executor:
                 if verb == "execute":
                     executor.execute(operation)
@@ -357,7 +357,7 @@ def test_the_executor_outlives_a_limiter_that_raised() -> None:
 
 def test_execute_raises_what_its_limiter_raised() -> None:
     error = OSError("away")
-    with BatchExecutor(RaisingLimiter(error)) as executor, pytest.raises(OSError) as caught:  # noqa: PT011
+    with BatchExecutor(RaisingLimiter(error)) as executor, pytest.raises(OSError) as caught:
         executor.execute(int)
     assert caught.value is error
 
@@ -391,9 +391,9 @@ def test_a_stream_raises_what_the_limiter_raised() -> None:
     error = OSError("away")
     with BatchExecutor(RaisingLimiter(error, permits=2), 1) as executor:
         outcomes = []
-        with pytest.raises(OSError) as caught:  # noqa: PT011, PT012
+        with pytest.raises(OSError) as caught:
             for outcome in executor.stream([int] * 5):
-                outcomes.append(outcome)  # noqa: PERF402 (what came before the error is kept)
+                outcomes.append(outcome)
     assert caught.value is error
     handed_over = [outcome.index for outcome in outcomes]
     reported = [outcome.index for outcome in error.batch_report]  # type: ignore[attr-defined]

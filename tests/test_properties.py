@@ -25,7 +25,7 @@ limiters = st.sampled_from([lambda: None, RecordingLimiter, lambda: RateLimiter(
 quickly = settings(max_examples=60, deadline=None)
 
 
-class Planned(Exception):  # noqa: N818 (it reads as what it is)
+class Planned(Exception):
     """What a planned failure raises."""
 
 
@@ -170,7 +170,7 @@ def test_raising_raises_a_failure_that_began_and_accounts_for_all(
 def test_stream_hands_over_every_outcome_once(
     plan: list[tuple[str, Any]],
     max_workers: int,
-    ordered: bool,  # noqa: FBT001 (drawn, not passed)
+    ordered: bool,
     buffersize: int | None,
     container: Callable[[list[Any]], Any],
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -130,7 +131,7 @@ def test_start_stamps_follow_the_input(limiter: Any) -> None:
     with BatchExecutor(limiter, 6) as executor:
         report = executor.run([partial(time.sleep, 0.001 * (i % 3)) for i in range(100)])
     stamps = [outcome.started_at for outcome in report]
-    late = sum(later < earlier for earlier, later in zip(stamps, stamps[1:], strict=False))
+    late = sum(later < earlier for earlier, later in pairwise(stamps))
     # A worker may lose the processor between taking an operation and starting it.
     assert late <= 5
 

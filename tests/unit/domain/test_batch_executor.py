@@ -1,5 +1,4 @@
 """Tests for batch executor"""
-
 import pytest
 from unittest.mock import Mock
 from descope_mgmt.domain.services.batch_executor import BatchExecutor
