@@ -1,6 +1,6 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
-from importlib.metadata import version
+from importlib.metadata import version as _version
 
 from paceline import _logging as _logging
 from paceline._core import Outcome, RateLimiter
@@ -20,4 +20,4 @@ __all__ = [
     "Retry",
 ]
 
-__version__ = version("paceline")
+__version__ = _version("paceline")
