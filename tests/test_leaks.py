@@ -89,7 +89,7 @@ def one(number):
 import logging
 logging.getLogger("paceline").setLevel("CRITICAL")
 threads = system_threads()
-for number in range(100):
+for number in range(700):
     one(number)
 settle(threads)
 print(json.dumps(measure()))
@@ -102,7 +102,7 @@ print(json.dumps(measure()))
     )
     assert added["threads"] <= 0
     assert added["files"] == 0
-    assert added["blocks"] < 500, "less than one object for two executors"
+    assert added["blocks"] < 250, "less than one object for four executors"
     assert added["resident"] < 6 * 1024
 
 

@@ -77,7 +77,7 @@ def stream_gain(count: int) -> dict[str, float]:
 import collections
 from concurrent.futures import ThreadPoolExecutor
 
-def bounded_submit(count, window=20):
+def bounded_submit(count, window=9):
     with ThreadPoolExecutor(4) as pool:
         waiting = collections.deque()
         for _ in range(count):
@@ -92,19 +92,20 @@ def stream(count, **options):
         for outcome in executor.stream(itertools.repeat(int, count), **options):
             outcome.value
 
-def rate(job, count, **options):
+def seconds(job, count, **options):
     began = time.perf_counter()
     job(count, **options)
-    return count / (time.perf_counter() - began)
+    return (time.perf_counter() - began) / count
 
 stream(5000)
 bounded_submit(500)
-gains = {{"unordered": [], "ordered": []}}
-for _ in range(5):
-    theirs = rate(bounded_submit, {count})
-    gains["unordered"].append(rate(stream, {count} * 20) / theirs)
-    gains["ordered"].append(rate(stream, {count} * 20, ordered=True) / theirs)
-print(json.dumps({{name: sorted(each)[2] for name, each in gains.items()}}))
+# Interleaved, so that what else the machine does hits all alike; the totals are compared.
+theirs, ours, ours_ordered = 0, 0, 0
+for _ in range(10):
+    theirs += seconds(bounded_submit, {count})
+    ours += seconds(stream, {count} * 20)
+    ours_ordered += seconds(stream, {count} * 20, ordered=True)
+print(json.dumps({{"unordered": theirs / ours, "ordered": theirs / ours_ordered}}))
 """,
         timeout=100,
     ).assert_silent()
@@ -112,7 +113,7 @@ print(json.dumps({{name: sorted(each)[2] for name, each in gains.items()}}))
 
 
 def test_streaming_costs_a_fraction_of_bounded_submits() -> None:
-    gains = stream_gain(2000)
+    gains = stream_gain(1000)
     assert gains["unordered"] >= 10, gains
     assert gains["ordered"] >= 10, gains
 
@@ -120,6 +121,6 @@ def test_streaming_costs_a_fraction_of_bounded_submits() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_streaming_costs_a_twentieth_of_bounded_submits() -> None:
-    gains = stream_gain(10_000)
+    gains = stream_gain(5000)
     assert gains["unordered"] >= 20, gains
     assert gains["ordered"] >= 20, gains
