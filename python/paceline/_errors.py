@@ -12,7 +12,11 @@ __all__ = ["BatchTimeoutError", "PermitRefusedError", "attach_report"]
 
 
 class BatchTimeoutError(TimeoutError):
-    """The time given to a batch has passed; ``batch_report`` tells what was done by then."""
+    """The time given to a batch has passed.
+
+    Attributes:
+        batch_report: what had become of each operation by then.
+    """
 
     batch_report: BatchReport[object]
 

@@ -117,7 +117,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def execute(self, operation: Callable[[], T]) -> T:
         """Run one operation on a worker, and return its value.
 
+        Args:
+            operation: a callable without arguments.
+
         Raises:
+            TypeError: if ``operation`` is not callable, or is a coroutine function.
             BaseException: whatever the operation, or the limiter, raises.
             RuntimeError: after :meth:`shutdown`.
         """
@@ -182,7 +186,13 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 ``(share, of)``, when that share of the last ``of`` operations failed.
             on_error: as of the executor, for this batch.
 
+        Returns:
+            As many entries as there are operations.
+
         Raises:
+            TypeError: if an operation is not callable or is a coroutine function, or an argument
+                is of the wrong type.
+            ValueError: if an argument has a value that is not allowed.
             BatchTimeoutError: if ``timeout`` has passed.
             ExceptionGroup: of the failures, if there were ``max_failures``.
             BaseException: with ``on_error="raise"`` the first failure; always what the limiter or
@@ -243,8 +253,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             timeout: as of :meth:`execute_batch`.
             max_failures: as of :meth:`execute_batch`.
 
+        Returns:
+            An iterator that belongs to one thread at a time.
+
         Raises:
-            What :meth:`execute_batch` raises, from ``next()``; bad arguments at once.
+            BaseException: what :meth:`execute_batch` raises, from ``next()``; for bad arguments,
+                and after :meth:`shutdown`, at once.
         """
         workers = self._max_workers
         if buffersize is None:
@@ -266,6 +280,14 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """Queue a call, and return its future. Never blocks.
 
         The call starts when a worker and a permit are free for it, in the order of submission.
+
+        Args:
+            fn: called with the rest of the arguments.
+            args: its positional arguments.
+            kwargs: its keyword arguments.
+
+        Returns:
+            The future of the call's value. Cancelled before its call starts, it takes no permit.
 
         Raises:
             RuntimeError: after :meth:`shutdown`.
@@ -294,7 +316,13 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             chunksize: accepted, and without effect, as with all threads.
             buffersize: how many calls may be under way whose values were not yet taken.
 
+        Returns:
+            An iterator over the values, in the order of the input.
+
         Raises:
+            ValueError: if ``chunksize`` or ``buffersize`` is less than 1.
+            TypeError: if ``fn`` is not callable, or is a coroutine function.
+            RuntimeError: after :meth:`shutdown`.
             TimeoutError: from ``next()``, when ``timeout`` has passed.
             BaseException: from ``next()``, whatever that call raised; it ends the iterator.
         """

@@ -18,6 +18,8 @@ STATUSES = ("done", "failed", "running", "not_started", "cancelled")
 class ErrorRecord(dict[str, str]):
     """The entry of a failed operation: equal to ``{"error": str(exception)}``.
 
+    It is a dictionary of plain text, so it can be written as JSON like one.
+
     Attributes:
         exception: the exception itself.
         index: the operation's place in the batch, from 0.
