@@ -205,6 +205,7 @@ def _at_exit() -> None:
         for runtime in {*_runtimes, *_threads.values()}:
             if runtime.is_current():
                 runtime.close_at_exit()
+                runtime.join()
         # A dispatcher is not waited for: it may be inside a limiter that never answers, and by
         # then nothing is left that needs a permit.
         for thread in list(_threads):

@@ -232,6 +232,17 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
+    pub(super) fn visit(&self, mut value: impl FnMut(&V), mut error: impl FnMut(&E)) {
+        let slots = self.slots.iter().flatten();
+        for record in slots.chain(self.completed.iter().map(|(_, record)| record)) {
+            match &record.result {
+                Ok(result) => value(result),
+                Err(failure) => error(failure),
+            }
+        }
+        self.history.values().flatten().for_each(|attempt| error(&attempt.error));
+    }
+
     /// Keeps no records from now on; gives back those it has.
     pub(super) fn discard(&mut self) -> Left<V, E> {
         self.keep = Keep::Nothing;

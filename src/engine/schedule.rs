@@ -151,6 +151,8 @@ struct State<W: Work> {
     /// When the last pause that a server asked for ends, whoever keeps it.
     pause_known: Time,
     closed: bool,
+    /// Some permits come from an owner or the dispatcher.
+    gated: bool,
 }
 
 /// Shares the workers of one executor among its sources.
@@ -193,6 +195,7 @@ impl<W: Work> Scheduler<W> {
                 paused_until: Time::default(),
                 pause_known: Time::default(),
                 closed: false,
+                gated: terms.gate != Gate::Worker,
             }),
             seats: std::sync::atomic::AtomicU64::new(0),
         }
@@ -236,6 +239,7 @@ impl<W: Work> Scheduler<W> {
         if state.closed {
             return None;
         }
+        state.gated |= terms.gate != Gate::Worker;
         state.serials += 1;
         let serial = state.serials;
         let source = (serial, Source::new(context, owner, terms, now));
@@ -347,7 +351,7 @@ impl<W: Work> Scheduler<W> {
         source.owner_waits = false;
         let late = now >= source.terms.deadline;
         if late && source.ended.is_none() && !source.settled() && !source.ledger.ready() {
-            source.ended = Some(End::Timeout);
+            source.end(End::Timeout);
         }
         if source.ended.is_some() {
             state.stir(now);
@@ -458,7 +462,7 @@ impl<W: Work> Scheduler<W> {
     pub fn end(&self, id: SourceId, end: End, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
-            source.ended.get_or_insert(end);
+            source.end(end);
             source.tell_owner();
             state.stir(now);
         }
@@ -582,7 +586,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         for (_, source) in state.sources.iter_mut().flatten() {
             if which(&source.terms) {
-                source.ended.get_or_insert(end);
+                source.end(end);
                 source.tell_owner();
             }
         }
@@ -635,11 +639,27 @@ impl<W: Work> State<W> {
             return false;
         }
         let sources = self.sources.iter().flatten();
+        if self.threads == 0 {
+            // Near the end of the process no thread may be had later, so one is there from the start.
+            return sources.clone().any(|(_, source)| source.startable(now) > 0);
+        }
         let startable: usize = sources.map(|(_, source)| source.ready_for_workers(now)).sum();
         startable > self.threads.saturating_sub(self.busy)
     }
 
     fn book(&mut self, finished: Finished<W>, now: Time) -> Leftover<W> {
+        let leftover = self.enter(finished, now);
+        // A worker is free now, whatever has become of the source.
+        if self.gated {
+            self.offer_slot(now);
+        }
+        if self.closed || !self.joiners.is_empty() {
+            self.tell_joiners();
+        }
+        leftover
+    }
+
+    fn enter(&mut self, finished: Finished<W>, now: Time) -> Leftover<W> {
         let Finished { source: id, running, ended, ending } = finished;
         let Some(source) = self.source(id) else {
             return match ending {
@@ -683,17 +703,11 @@ impl<W: Work> State<W> {
         if source.owner_waits && source.owner_has_something(now) {
             source.tell_owner();
         }
-        if source.orphaned && source.settled() {
-            if let Some((_, source)) = self.sources[id.slot].take() {
-                leftover = Leftover::Source(Box::new(source));
-            }
-        }
-        let source = &self.sources[id.slot];
-        if source.as_ref().is_some_and(|(_, source)| source.terms.gate != Gate::Worker) {
-            self.offer_slot(now);
-        }
-        if self.closed || !self.joiners.is_empty() {
-            self.tell_joiners();
+        if source.orphaned
+            && source.settled()
+            && let Some((_, source)) = self.sources[id.slot].take()
+        {
+            leftover = Leftover::Source(Box::new(source));
         }
         leftover
     }
@@ -906,10 +920,7 @@ impl<W: Work> State<W> {
 
     /// Tells one owner, and the dispatcher, that a worker is free.
     fn offer_slot(&mut self, now: Time) {
-        if self.sources.iter().flatten().all(|(_, source)| source.terms.gate == Gate::Worker) {
-            return;
-        }
-        if self.free_slots() == 0 {
+        if !self.gated || self.free_slots() == 0 {
             return;
         }
         for slot in self.turns() {

@@ -450,6 +450,27 @@ impl<W: Work> Source<W> {
         }
     }
 
+    /// Ends the source, unless it has run to its end or was ended before.
+    pub(super) fn end(&mut self, end: End) {
+        if !self.settled() {
+            self.ended.get_or_insert(end);
+        }
+    }
+
+    /// Shows every object that is held for the source: operations, values and errors.
+    pub fn visit(
+        &self,
+        mut job: impl FnMut(&W::Job),
+        value: impl FnMut(&W::Value),
+        mut error: impl FnMut(&W::Error),
+    ) {
+        self.granted.iter().for_each(|granted| job(&granted.job));
+        self.queue.iter().flatten().for_each(&mut job);
+        self.retries.iter().for_each(|retry| job(&retry.0.job));
+        self.limiter_error.iter().for_each(&mut error);
+        self.ledger.visit(value, error);
+    }
+
     /// Ends the source if its failures ask for it.
     pub(super) fn judge(&mut self, index: usize, failed: bool, fatal: bool) {
         if let Some(FailureLimit::Share { of, .. }) = self.terms.failure_limit {

@@ -1,10 +1,12 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -291,6 +293,36 @@ impl Batch {
         Ok(())
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        if !self.runtime.is_of_this_process() || self.left_to_run.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // The lock is waited for: whoever has it does not wait for Python, and what one pass of the
+        // collector sees all of its passes must see.
+        let seen = Cell::new(Ok(()));
+        let see = |result: Result<(), PyTraverseError>| {
+            if result.is_err() {
+                seen.set(result);
+            }
+        };
+        let show = |source: &mut PySource| {
+            source.visit(
+                |job| see(visit.call(job)),
+                |value| see(visit.call(value)),
+                |error| see(visit.call(error)),
+            );
+        };
+        self.runtime.scheduler.with(self.id, show);
+        if let Some(closed) = &mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner) {
+            show(&mut closed.source);
+        }
+        seen.into_inner()
+    }
+
+    fn __clear__(&self) {
+        self.discard();
+    }
+
     /// Takes it out of the executor, and drops whatever it still holds.
     fn discard(&self) {
         if self.runtime.is_of_this_process() {
@@ -311,7 +343,9 @@ impl Batch {
     }
 
     /// Why it ended: a word.
-    fn ended_by(&self) -> PyResult<&'static str> {
+    fn ended_by(&self, py: Python<'_>) -> PyResult<&'static str> {
+        // What the exit of the process has ended does not come back to tell.
+        interpreter::is_exiting(py);
         if let Some(ended) = self.runtime.scheduler.with(self.id, |source| source.ended()) {
             return Ok(name_of(ended));
         }
