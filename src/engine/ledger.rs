@@ -141,6 +141,7 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
+    #[inline]
     pub(super) fn enter(&mut self, index: usize, record: Record<V, E>) -> Option<Record<V, E>> {
         self.count(record.result.is_err());
         match self.keep {

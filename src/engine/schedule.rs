@@ -30,9 +30,16 @@ pub struct Seat {
     ticket: Option<Ticket>,
     waiting_since: Option<Time>,
     serves: Option<SourceId>,
+    ongoing: Option<Ongoing>,
 }
 
 impl Seat {
+    /// The operation that was claimed last, until it is booked.
+    #[must_use]
+    pub fn ongoing(&self) -> Option<&Ongoing> {
+        self.ongoing.as_ref()
+    }
+
     /// Forgets which source it served last.
     pub fn forget(&mut self) {
         self.serves = None;
@@ -57,15 +64,20 @@ pub enum Claim<W: Work> {
     Exit,
 }
 
-/// An operation that has its permit.
-#[derive(Debug)]
-pub struct Start<W: Work> {
+/// An operation between its start and its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Ongoing {
     /// Whose operation it is.
     pub source: SourceId,
-    /// What it shares with the others of its source; None if the seat's last start was of the same.
-    pub context: Option<Arc<W::Context>>,
     /// Its place and times.
     pub running: Running,
+}
+
+/// An operation that has its permit. Its place and times are with the seat.
+#[derive(Debug)]
+pub struct Start<W: Work> {
+    /// What it shares with the others of its source; None if the seat's last start was of the same.
+    pub context: Option<Arc<W::Context>>,
     /// The operation.
     pub job: W::Job,
 }
@@ -73,10 +85,6 @@ pub struct Start<W: Work> {
 /// An operation that a worker has called.
 #[derive(Debug)]
 pub struct Finished<W: Work> {
-    /// Whose operation it was.
-    pub source: SourceId,
-    /// Its place and times.
-    pub running: Running,
     /// When it ended.
     pub ended: Time,
     /// How.
@@ -94,13 +102,14 @@ pub enum Ending<W: Work> {
     Delivered(bool),
 }
 
-/// What is left over when a call has been booked, to be dropped without the lock.
+/// What may be left over when a call has been booked, to be dropped without the lock.
+pub type Leftover<W> = Option<Box<Remains<W>>>;
+
+/// What is left over when a call has been booked.
 #[derive(Debug)]
-pub enum Leftover<W: Work> {
-    /// Nothing.
-    Nothing,
+pub enum Remains<W: Work> {
     /// A source whose owner has gone, and whose last operation this was.
-    Source(Box<Source<W>>),
+    Source(Source<W>),
     /// A result that nobody waits for any more.
     Record(Record<W::Value, W::Error>),
     /// Earlier attempts of an operation that has ended.
@@ -224,7 +233,7 @@ impl<W: Work> Scheduler<W> {
 
     fn make_seat(&self, signal: Arc<Signal>, only: Option<(SourceId, Option<usize>)>) -> Seat {
         let id = self.seats.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Seat { id, signal, only, ticket: None, waiting_since: None, serves: None }
+        Seat { id, signal, only, ticket: None, waiting_since: None, serves: None, ongoing: None }
     }
 
     /// Takes up a source; None after [`close`](Self::close).
@@ -303,12 +312,12 @@ impl<W: Work> Scheduler<W> {
         now: Time,
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
-        let mut leftover = Leftover::Nothing;
-        if let Some(finished) = finished {
+        let mut leftover = None;
+        if let (Some(finished), Some(ongoing)) = (finished, seat.ongoing.take()) {
             if seat.only.is_none() {
                 state.busy -= 1;
             }
-            leftover = state.book(finished, now);
+            leftover = state.book(&ongoing, finished, now);
         } else {
             state.unpark(seat.id);
             state.arrive(seat.id);
@@ -328,9 +337,9 @@ impl<W: Work> Scheduler<W> {
         claim
     }
 
-    /// Books a call that was not claimed by a seat of the pool.
-    pub fn book(&self, finished: Finished<W>, now: Time) -> Leftover<W> {
-        self.state().book(finished, now)
+    /// Books an operation without claiming another.
+    pub fn book(&self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
+        self.state().book(ongoing, finished, now)
     }
 
     /// Gives up a nested seat, in whatever it was doing.
@@ -449,13 +458,13 @@ impl<W: Work> Scheduler<W> {
 
     /// Takes the next operation as one that was refused its permit. It is booked by
     /// [`book`](Self::book).
-    pub fn refuse(&self, id: SourceId, now: Time) -> Option<Start<W>> {
+    pub fn refuse(&self, id: SourceId, now: Time) -> Option<(Ongoing, Start<W>)> {
         let mut state = self.state();
         let source = state.source(id)?;
         source.asking = source.asking.saturating_sub(1);
         let (running, job) = source.refuse(now)?;
         let context = Some(Arc::clone(&source.context));
-        Some(Start { source: id, context, running, job })
+        Some((Ongoing { source: id, running }, Start { context, job }))
     }
 
     /// Ends a source: nothing more of it starts.
@@ -647,8 +656,8 @@ impl<W: Work> State<W> {
         startable > self.threads.saturating_sub(self.busy)
     }
 
-    fn book(&mut self, finished: Finished<W>, now: Time) -> Leftover<W> {
-        let leftover = self.enter(finished, now);
+    fn book(&mut self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
+        let leftover = self.enter(ongoing, finished, now);
         // A worker is free now, whatever has become of the source.
         if self.gated {
             self.offer_slot(now);
@@ -659,45 +668,48 @@ impl<W: Work> State<W> {
         leftover
     }
 
-    fn enter(&mut self, finished: Finished<W>, now: Time) -> Leftover<W> {
-        let Finished { source: id, running, ended, ending } = finished;
-        let Some(source) = self.source(id) else {
-            return match ending {
-                Ending::Result(result, _) => Leftover::Record(Record::of(result, &running, ended)),
-                Ending::Again(error, ..) => {
-                    Leftover::Record(Record::of(Err(error), &running, ended))
-                }
-                Ending::Delivered(_) => Leftover::Nothing,
+    #[inline]
+    fn enter(&mut self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
+        let Ongoing { source: id, running } = ongoing;
+        let Finished { ended, ending } = finished;
+        let Some(source) = self.source(*id) else {
+            let result = match ending {
+                Ending::Result(result, _) => result,
+                Ending::Again(error, ..) => Err(error),
+                Ending::Delivered(_) => return None,
             };
+            return Some(Box::new(Remains::Record(Record::of(result, running, ended))));
         };
         source.leave(running.index);
         if running.attempt > 0 {
             source.ledger.book(ended.nanos_since(running.started));
         }
-        let mut leftover = Leftover::Nothing;
+        let mut leftover = None;
         match ending {
             Ending::Again(error, due, job) if source.ended.is_none() => {
-                source.ledger.remember(running.index, Attempt::of(error, &running, ended));
-                source.retry(&running, due, job);
+                source.ledger.remember(running.index, Attempt::of(error, running, ended));
+                source.retry(running, due, job);
                 self.stir(now);
                 return leftover;
             }
             Ending::Again(error, _, job) => {
-                source.ledger.enter(running.index, Record::of(Err(error), &running, ended));
+                source.ledger.enter(running.index, Record::of(Err(error), running, ended));
                 source.judge(running.index, true, false);
-                leftover = Leftover::Job(job);
+                leftover = Some(Box::new(Remains::Job(job)));
             }
             Ending::Result(result, fatal) => {
                 let failed = result.is_err();
-                let record = Record::of(result, &running, ended);
-                if let Some(record) = source.ledger.enter(running.index, record) {
-                    leftover = Leftover::Record(record);
-                }
+                let record = Record::of(result, running, ended);
+                leftover = source
+                    .ledger
+                    .enter(running.index, record)
+                    .map(|record| Box::new(Remains::Record(record)));
                 source.judge(running.index, failed, fatal);
             }
             Ending::Delivered(failed) => {
                 source.ledger.count(failed);
-                leftover = Leftover::Attempts(source.ledger.history_of(running.index));
+                let earlier = source.ledger.history_of(running.index);
+                leftover = (!earlier.is_empty()).then(|| Box::new(Remains::Attempts(earlier)));
             }
         }
         if source.owner_waits && source.owner_has_something(now) {
@@ -707,7 +719,7 @@ impl<W: Work> State<W> {
             && source.settled()
             && let Some((_, source)) = self.sources[id.slot].take()
         {
-            leftover = Leftover::Source(Box::new(source));
+            leftover = Some(Box::new(Remains::Source(source)));
         }
         leftover
     }
@@ -786,7 +798,8 @@ impl<W: Work> State<W> {
         let id = SourceId { slot, serial: *serial };
         let known = seat.serves.replace(id) == Some(id);
         let context = if known { None } else { Some(Arc::clone(&source.context)) };
-        Some(Start { source: id, context, running, job })
+        seat.ongoing = Some(Ongoing { source: id, running });
+        Some(Start { context, job })
     }
 
     fn pick(&self, seat: &Seat, now: Time) -> Option<usize> {

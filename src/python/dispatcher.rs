@@ -81,17 +81,16 @@ impl Dispatcher {
 /// Books the next operation of a source as failed without having run.
 pub(crate) fn refuse(py: Python<'_>, runtime: &Runtime, source: SourceId, error: Py<PyBaseException>) {
     let now = Time::now();
-    if let Some(start) = runtime.scheduler.refuse(source, now)
+    if let Some((ongoing, start)) = runtime.scheduler.refuse(source, now)
         && let Some(context) = start.context
     {
         if let Context::Batch { logged: true, .. } = &*context {
-            super::logging::operation_failed(py, start.running.index, error.bind(py));
+            super::logging::operation_failed(py, ongoing.running.index, error.bind(py));
         }
         if let Context::Calls = &*context {
             set_running(py, start.job.bind(py));
         }
         let ending = conclude(py, &context, start.job, Err(error));
-        let finished = Finished { source, running: start.running, ended: now, ending };
-        drop(runtime.scheduler.book(finished, now));
+        drop(runtime.scheduler.book(&ongoing, Finished { ended: now, ending }, now));
     }
 }

@@ -212,8 +212,9 @@ impl Handle {
             }
             match scheduler.claim(&mut seat, None, Time::now()).1 {
                 Claim::Start(start) => {
-                    let (finished, now) = call(py, runtime, &Context::Calls, start);
-                    drop(scheduler.book(finished, now));
+                    let Some(ongoing) = seat.ongoing() else { break Ok(false) };
+                    let (finished, now) = call(py, runtime, &Context::Calls, ongoing, start.job);
+                    drop(scheduler.book(ongoing, finished, now));
                     break Ok(true);
                 }
                 Claim::Rest(Time::NEVER) if permit => break Ok(false),

@@ -9,8 +9,7 @@ use pyo3::prelude::*;
 use super::logging;
 use super::runtime::Runtime;
 use crate::engine::retry::{Budget, Episodes, Policy};
-use crate::engine::schedule::SourceId;
-use crate::engine::source::Running;
+use crate::engine::schedule::Ongoing;
 use crate::engine::time::Time;
 
 /// The user's policy.
@@ -64,8 +63,7 @@ impl Retrying {
         &self,
         py: Python<'_>,
         runtime: &Runtime,
-        source: SourceId,
-        running: &Running,
+        ongoing: &Ongoing,
         exception: &Bound<'_, PyBaseException>,
     ) -> Decision {
         if !exception.is_instance_of::<PyException>() {
@@ -82,6 +80,7 @@ impl Retrying {
             }
         };
         let (again, throttled, wish) = verdict;
+        let running = &ongoing.running;
         let now = Time::now();
         let mut due = now;
         if throttled {
@@ -93,7 +92,7 @@ impl Retrying {
             && running.attempt < self.policy.attempts
             && runtime
                 .scheduler
-                .with(source, |source| source.spend_retry(self.policy.budget))
+                .with(ongoing.source, |source| source.spend_retry(self.policy.budget))
                 .unwrap_or(false);
         if again { Decision::Again(due) } else { Decision::GiveUp }
     }

@@ -13,7 +13,7 @@ use super::interpreter::{attach_worker, work_for};
 use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
-use crate::engine::schedule::{Claim, Ending, Finished, Seat, Start};
+use crate::engine::schedule::{Claim, Ending, Finished, Ongoing, Seat};
 use crate::engine::source::Work;
 use crate::engine::time::Time;
 
@@ -141,7 +141,8 @@ pub(crate) fn run_ready(py: Python<'_>, runtime: &Arc<Runtime>, seat: &mut Seat)
                 if let Some(new) = start.context.take() {
                     context = new;
                 }
-                let (finished, now) = call(py, runtime, &context, start);
+                let Some(ongoing) = seat.ongoing() else { return Claim::Exit };
+                let (finished, now) = call(py, runtime, &context, ongoing, start.job);
                 let leftover;
                 (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
                 drop(leftover);
@@ -156,9 +157,10 @@ pub(crate) fn call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
-    start: Start<Operations>,
+    ongoing: &Ongoing,
+    job: Py<PyAny>,
 ) -> (Finished<Operations>, Time) {
-    let Start { source, running, job, .. } = start;
+    let running = &ongoing.running;
     let result = match context {
         Context::Batch { copy, .. } => {
             copy.call0(py).and_then(|copied| run_in(py)?.call1(py, (copied, &job)))
@@ -176,7 +178,7 @@ pub(crate) fn call(
             drop(job);
             let ended = Time::now();
             let ending = Ending::Result(Ok(value), false);
-            return (Finished { source, running, ended, ending }, ended);
+            return (Finished { ended, ending }, ended);
         }
         (result, _) => result,
     };
@@ -186,7 +188,7 @@ pub(crate) fn call(
         Err(error) => {
             let exception = error.into_value(py);
             let decision = match &runtime.retrying {
-                Some(retrying) => retrying.decide(py, runtime, source, &running, exception.bind(py)),
+                Some(retrying) => retrying.decide(py, runtime, ongoing, exception.bind(py)),
                 None => Decision::GiveUp,
             };
             match decision {
@@ -200,7 +202,7 @@ pub(crate) fn call(
             }
         }
     };
-    (Finished { source, running, ended, ending }, Time::now())
+    (Finished { ended, ending }, Time::now())
 }
 
 /// Hands a result on: a batch's to its records, a submitted call's to its future.
