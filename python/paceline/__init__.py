@@ -1,9 +1,7 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
-from importlib.metadata import version as _version
-
 from paceline import _logging as _logging
-from paceline._core import Outcome, RateLimiter
+from paceline._core import Outcome, RateLimiter, __version__
 from paceline._errors import BatchTimeoutError, PermitRefusedError
 from paceline._executor import BatchExecutor
 from paceline._report import BatchReport, ErrorRecord
@@ -20,4 +18,3 @@ __all__ = [
     "Retry",
 ]
 
-__version__ = _version("paceline")

@@ -174,7 +174,9 @@ impl<V, E> Ledger<V, E> {
         self.typical = if self.typical == u64::MAX {
             nanos
         } else {
-            (self.typical / 8).saturating_mul(7).saturating_add(nanos / 8)
+            (self.typical / 8)
+                .saturating_mul(7)
+                .saturating_add(nanos / 8)
         };
     }
 
@@ -197,7 +199,12 @@ impl<V, E> Ledger<V, E> {
 
     pub(super) fn error_at(&self, index: usize) -> Option<&E> {
         let slot = || self.slots.get(index.checked_sub(self.base)?)?.as_ref();
-        let completed = || self.completed.iter().find(|(at, _)| *at == index).map(|(_, record)| record);
+        let completed = || {
+            self.completed
+                .iter()
+                .find(|(at, _)| *at == index)
+                .map(|(_, record)| record)
+        };
         slot().or_else(completed)?.result.as_ref().err()
     }
 
@@ -241,7 +248,10 @@ impl<V, E> Ledger<V, E> {
                 Err(failure) => error(failure),
             }
         }
-        self.history.values().flatten().for_each(|attempt| error(&attempt.error));
+        self.history
+            .values()
+            .flatten()
+            .for_each(|attempt| error(&attempt.error));
     }
 
     /// Keeps no records from now on; gives back those it has.
@@ -252,6 +262,10 @@ impl<V, E> Ledger<V, E> {
 
     /// Takes the earlier attempts of one operation.
     pub fn history_of(&mut self, index: usize) -> Vec<Attempt<E>> {
-        if self.history.is_empty() { Vec::new() } else { self.history.remove(&index).unwrap_or_default() }
+        if self.history.is_empty() {
+            Vec::new()
+        } else {
+            self.history.remove(&index).unwrap_or_default()
+        }
     }
 }

@@ -30,7 +30,9 @@ pub struct PerProcess<T> {
 impl<T> PerProcess<T> {
     /// Holds `value` for the process that calls.
     pub fn new(value: T) -> Self {
-        Self { slot: ArcSwap::from_pointee((generation(), Arc::new(value))) }
+        Self {
+            slot: ArcSwap::from_pointee((generation(), Arc::new(value))),
+        }
     }
 
     /// Calls `act` with this process's value, without touching its reference count.
@@ -61,6 +63,10 @@ impl<T> PerProcess<T> {
         std::mem::forget(Arc::clone(&current.1));
         let fresh = Arc::new((generation(), Arc::new(make())));
         let previous = self.slot.compare_and_swap(&current, Arc::clone(&fresh));
-        if Arc::ptr_eq(&previous, &current) { Arc::clone(&fresh.1) } else { self.get(make) }
+        if Arc::ptr_eq(&previous, &current) {
+            Arc::clone(&fresh.1)
+        } else {
+            self.get(make)
+        }
     }
 }

@@ -51,7 +51,11 @@ impl Policy {
     #[must_use]
     pub fn backoff_after(&self, attempt: u32, random: f64) -> Duration {
         let most = doubled(self.backoff, attempt.saturating_sub(1)).min(self.max_backoff);
-        if self.jitter { most.mul_f64(random.clamp(0.0, 1.0)) } else { most }
+        if self.jitter {
+            most.mul_f64(random.clamp(0.0, 1.0))
+        } else {
+            most
+        }
     }
 }
 
@@ -81,24 +85,40 @@ pub struct Episodes {
 
 impl Episodes {
     /// A call that started at `started` was refused, and the server asks to wait `wish`.
-    pub fn refused(&mut self, policy: &Policy, started: Time, now: Time, wish: Option<Duration>) -> Pause {
+    pub fn refused(
+        &mut self,
+        policy: &Policy,
+        started: Time,
+        now: Time,
+        wish: Option<Duration>,
+    ) -> Pause {
         let same = self.count > 0 && started <= self.decided;
         if same {
             if let Some(wish) = wish {
                 self.until = self.until.max(now + wish.min(policy.max_pause));
             }
-            return Pause { until: self.until, new_episode: false };
+            return Pause {
+                until: self.until,
+                new_episode: false,
+            };
         }
         // After a quiet spell as long as the last pause, growth begins anew.
         if now > self.until + self.length.max(policy.backoff) {
             self.count = 0;
         }
-        let unknown = || policy.default_pause.unwrap_or_else(|| doubled(policy.backoff, self.count).min(policy.max_backoff));
+        let unknown = || {
+            policy
+                .default_pause
+                .unwrap_or_else(|| doubled(policy.backoff, self.count).min(policy.max_backoff))
+        };
         self.length = wish.unwrap_or_else(unknown).min(policy.max_pause);
         self.count = self.count.saturating_add(1);
         self.decided = now;
         self.until = self.until.max(now + self.length);
-        Pause { until: self.until, new_episode: true }
+        Pause {
+            until: self.until,
+            new_episode: true,
+        }
     }
 }
 
@@ -154,8 +174,13 @@ mod tests {
 
     #[test]
     fn backoff_doubles_up_to_its_cap() {
-        let policy = Policy { jitter: false, ..policy() };
-        let seconds: Vec<_> = (1..=9).map(|attempt| policy.backoff_after(attempt, 0.3).as_secs_f64()).collect();
+        let policy = Policy {
+            jitter: false,
+            ..policy()
+        };
+        let seconds: Vec<_> = (1..=9)
+            .map(|attempt| policy.backoff_after(attempt, 0.3).as_secs_f64())
+            .collect();
         assert_eq!(seconds, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
     }
 
@@ -164,22 +189,58 @@ mod tests {
         let mut episodes = Episodes::default();
         let wish = Some(Duration::from_secs(2));
         let first = episodes.refused(&policy(), at(0.0), at(1.0), wish);
-        assert_eq!(first, Pause { until: at(3.0), new_episode: true });
+        assert_eq!(
+            first,
+            Pause {
+                until: at(3.0),
+                new_episode: true
+            }
+        );
         let second = episodes.refused(&policy(), at(0.9), at(1.5), wish);
-        assert_eq!(second, Pause { until: at(3.5), new_episode: false });
+        assert_eq!(
+            second,
+            Pause {
+                until: at(3.5),
+                new_episode: false
+            }
+        );
         let unknown = episodes.refused(&policy(), at(0.9), at(1.6), None);
-        assert_eq!(unknown, Pause { until: at(3.5), new_episode: false });
+        assert_eq!(
+            unknown,
+            Pause {
+                until: at(3.5),
+                new_episode: false
+            }
+        );
         let later = episodes.refused(&policy(), at(3.6), at(3.7), wish);
-        assert_eq!(later, Pause { until: at(5.7), new_episode: true });
+        assert_eq!(
+            later,
+            Pause {
+                until: at(5.7),
+                new_episode: true
+            }
+        );
     }
 
     #[test]
     fn unknown_waits_grow_and_recover() {
         let mut episodes = Episodes::default();
-        assert_eq!(episodes.refused(&policy(), at(0.0), at(1.0), None).until, at(1.5));
-        assert_eq!(episodes.refused(&policy(), at(1.6), at(1.7), None).until, at(2.7));
-        assert_eq!(episodes.refused(&policy(), at(2.8), at(2.9), None).until, at(4.9));
-        assert_eq!(episodes.refused(&policy(), at(60.0), at(60.1), None).until, at(60.6));
+        assert_eq!(
+            episodes.refused(&policy(), at(0.0), at(1.0), None).until,
+            at(1.5)
+        );
+        assert_eq!(
+            episodes.refused(&policy(), at(1.6), at(1.7), None).until,
+            at(2.7)
+        );
+        assert_eq!(
+            episodes.refused(&policy(), at(2.8), at(2.9), None).until,
+            at(4.9)
+        );
+        assert_eq!(
+            episodes.refused(&policy(), at(60.0), at(60.1), None).until,
+            at(60.6)
+        );
     }
 
     #[test]

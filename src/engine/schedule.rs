@@ -222,18 +222,23 @@ impl<W: Work> Scheduler<W> {
 
     /// A seat for a worker that waits inside an operation: it starts what it waits for, only.
     #[must_use]
-    pub fn nested_seat(
-        &self,
-        signal: Arc<Signal>,
-        source: SourceId,
-        index: Option<usize>,
-    ) -> Seat {
+    pub fn nested_seat(&self, signal: Arc<Signal>, source: SourceId, index: Option<usize>) -> Seat {
         self.make_seat(signal, Some((source, index)))
     }
 
     fn make_seat(&self, signal: Arc<Signal>, only: Option<(SourceId, Option<usize>)>) -> Seat {
-        let id = self.seats.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        Seat { id, signal, only, ticket: None, waiting_since: None, serves: None, ongoing: None }
+        let id = self
+            .seats
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Seat {
+            id,
+            signal,
+            only,
+            ticket: None,
+            waiting_since: None,
+            serves: None,
+            ongoing: None,
+        }
     }
 
     /// Takes up a source; None after [`close`](Self::close).
@@ -289,7 +294,9 @@ impl<W: Work> Scheduler<W> {
         if state.closed {
             return Err(job);
         }
-        let Some(source) = state.source(Self::CALLS) else { return Err(job) };
+        let Some(source) = state.source(Self::CALLS) else {
+            return Err(job);
+        };
         let index = source.read();
         source.feed(std::iter::once(job), false);
         state.stir(now);
@@ -356,7 +363,9 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         let free = state.free_slots();
         let paused_until = state.paused_until;
-        let Some(source) = state.source(id) else { return Step::Settled };
+        let Some(source) = state.source(id) else {
+            return Step::Settled;
+        };
         source.owner_waits = false;
         let late = now >= source.terms.deadline;
         if late && source.ended.is_none() && !source.settled() && !source.ledger.ready() {
@@ -380,7 +389,11 @@ impl<W: Work> Scheduler<W> {
         if source.terms.gate == Gate::Owner {
             if source.wants_permit(now) {
                 // A nested owner uses its permit itself, so it asks for one at a time.
-                let free = if nested { !source.has_permit() } else { free > 0 };
+                let free = if nested {
+                    !source.has_permit()
+                } else {
+                    free > 0
+                };
                 if now < paused_until {
                     until = until.min(paused_until);
                 } else if free {
@@ -405,7 +418,9 @@ impl<W: Work> Scheduler<W> {
         let free = state.free_slots();
         let paused_until = state.paused_until;
         for slot in state.turns() {
-            let Some((serial, source)) = &mut state.sources[slot] else { continue };
+            let Some((serial, source)) = &mut state.sources[slot] else {
+                continue;
+            };
             if source.terms.gate != Gate::Dispatcher {
                 continue;
             }
@@ -414,7 +429,10 @@ impl<W: Work> Scheduler<W> {
                     until = until.min(paused_until);
                 } else if free > 0 {
                     source.asking += 1;
-                    let id = SourceId { slot, serial: *serial };
+                    let id = SourceId {
+                        slot,
+                        serial: *serial,
+                    };
                     state.turn = slot + 1;
                     return Some(Ok(id));
                 }
@@ -464,7 +482,13 @@ impl<W: Work> Scheduler<W> {
         source.asking = source.asking.saturating_sub(1);
         let (running, job) = source.refuse(now)?;
         let context = Some(Arc::clone(&source.context));
-        Some((Ongoing { source: id, running }, Start { context, job }))
+        Some((
+            Ongoing {
+                source: id,
+                running,
+            },
+            Start { context, job },
+        ))
     }
 
     /// Ends a source: nothing more of it starts.
@@ -480,7 +504,9 @@ impl<W: Work> Scheduler<W> {
     /// Whether something of the source still runs; if so its owner will be signalled.
     pub fn runs(&self, id: SourceId) -> bool {
         let mut state = self.state();
-        let Some(source) = state.source(id) else { return false };
+        let Some(source) = state.source(id) else {
+            return false;
+        };
         source.owner_waits = !source.idle();
         source.owner_waits
     }
@@ -499,9 +525,14 @@ impl<W: Work> Scheduler<W> {
     /// is to be dropped: the records so far, or the source if all of it has run.
     pub fn orphan(&self, id: SourceId) -> (Option<Left<W::Value, W::Error>>, Option<Source<W>>) {
         let mut state = self.state();
-        let Some(source) = state.source(id) else { return (None, None) };
+        let Some(source) = state.source(id) else {
+            return (None, None);
+        };
         if source.settled() || source.ended.is_some() {
-            return (None, state.sources[id.slot].take().map(|(_, source)| source));
+            return (
+                None,
+                state.sources[id.slot].take().map(|(_, source)| source),
+            );
         }
         source.orphaned = true;
         (Some(source.ledger.discard()), None)
@@ -511,7 +542,9 @@ impl<W: Work> Scheduler<W> {
     pub fn withdraw(&self, id: SourceId, index: usize) -> Option<W::Job> {
         let mut state = self.state();
         let source = state.source(id)?;
-        let job = source.withdraw(index).or_else(|| source.withdraw_retry(index));
+        let job = source
+            .withdraw(index)
+            .or_else(|| source.withdraw_retry(index));
         if job.is_some() {
             state.tell_joiners();
         }
@@ -521,7 +554,10 @@ impl<W: Work> Scheduler<W> {
     /// Takes everything of a source that has not started.
     pub fn withdraw_all(&self, id: SourceId) -> Vec<(usize, W::Job)> {
         let mut state = self.state();
-        let jobs = state.source(id).map(Source::withdraw_all).unwrap_or_default();
+        let jobs = state
+            .source(id)
+            .map(Source::withdraw_all)
+            .unwrap_or_default();
         state.tell_joiners();
         jobs
     }
@@ -652,7 +688,9 @@ impl<W: Work> State<W> {
             // Near the end of the process no thread may be had later, so one is there from the start.
             return sources.clone().any(|(_, source)| source.startable(now) > 0);
         }
-        let startable: usize = sources.map(|(_, source)| source.ready_for_workers(now)).sum();
+        let startable: usize = sources
+            .map(|(_, source)| source.ready_for_workers(now))
+            .sum();
         startable > self.threads.saturating_sub(self.busy)
     }
 
@@ -670,7 +708,10 @@ impl<W: Work> State<W> {
 
     #[inline]
     fn enter(&mut self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
-        let Ongoing { source: id, running } = ongoing;
+        let Ongoing {
+            source: id,
+            running,
+        } = ongoing;
         let Finished { ended, ending } = finished;
         let Some(source) = self.source(*id) else {
             let result = match ending {
@@ -678,7 +719,9 @@ impl<W: Work> State<W> {
                 Ending::Again(error, ..) => Err(error),
                 Ending::Delivered(_) => return None,
             };
-            return Some(Box::new(Remains::Record(Record::of(result, running, ended))));
+            return Some(Box::new(Remains::Record(Record::of(
+                result, running, ended,
+            ))));
         };
         source.leave(running.index);
         if running.attempt > 0 {
@@ -687,13 +730,17 @@ impl<W: Work> State<W> {
         let mut leftover = None;
         match ending {
             Ending::Again(error, due, job) if source.ended.is_none() => {
-                source.ledger.remember(running.index, Attempt::of(error, running, ended));
+                source
+                    .ledger
+                    .remember(running.index, Attempt::of(error, running, ended));
                 source.retry(running, due, job);
                 self.stir(now);
                 return leftover;
             }
             Ending::Again(error, _, job) => {
-                source.ledger.enter(running.index, Record::of(Err(error), running, ended));
+                source
+                    .ledger
+                    .enter(running.index, Record::of(Err(error), running, ended));
                 source.judge(running.index, true, false);
                 leftover = Some(Box::new(Remains::Job(job)));
             }
@@ -731,7 +778,9 @@ impl<W: Work> State<W> {
         now: Time,
         attached: bool,
     ) -> Claim<W> {
-        let Some(slot) = self.pick(seat, now) else { return self.nothing_to_start(seat, now) };
+        let Some(slot) = self.pick(seat, now) else {
+            return self.nothing_to_start(seat, now);
+        };
         if seat.only.is_none() && self.busy >= self.capacity {
             self.leave_front(seat);
             return self.park(seat);
@@ -745,7 +794,11 @@ impl<W: Work> State<W> {
         let mut permit_wait = 0;
         if let Some(limiter) = limiter.filter(|_| !gated) {
             let turn = if let Some(ticket) = &mut seat.ticket {
-                if attached { ticket.try_start(now) } else { ticket.turn(now) }
+                if attached {
+                    ticket.try_start(now)
+                } else {
+                    ticket.turn(now)
+                }
             } else if seat.only.is_none() && self.another_waits(seat) {
                 return self.park(seat);
             } else if !attached || limiter.try_acquire(1, now) {
@@ -795,10 +848,20 @@ impl<W: Work> State<W> {
         if source.owner_waits && source.room(0) > 0 {
             source.tell_owner();
         }
-        let id = SourceId { slot, serial: *serial };
+        let id = SourceId {
+            slot,
+            serial: *serial,
+        };
         let known = seat.serves.replace(id) == Some(id);
-        let context = if known { None } else { Some(Arc::clone(&source.context)) };
-        seat.ongoing = Some(Ongoing { source: id, running });
+        let context = if known {
+            None
+        } else {
+            Some(Arc::clone(&source.context))
+        };
+        seat.ongoing = Some(Ongoing {
+            source: id,
+            running,
+        });
         Some(Start { context, job })
     }
 
@@ -809,7 +872,9 @@ impl<W: Work> State<W> {
             return (*serial == id.serial && there && source.available(now)).then_some(id.slot);
         }
         self.turns().find(|slot| {
-            self.sources[*slot].as_ref().is_some_and(|(_, source)| source.available(now))
+            self.sources[*slot]
+                .as_ref()
+                .is_some_and(|(_, source)| source.available(now))
         })
     }
 
@@ -861,7 +926,11 @@ impl<W: Work> State<W> {
     fn leave_front(&mut self, seat: &mut Seat) {
         seat.ticket = None;
         seat.waiting_since = None;
-        if self.front.as_ref().is_some_and(|front| front.seat == seat.id) {
+        if self
+            .front
+            .as_ref()
+            .is_some_and(|front| front.seat == seat.id)
+        {
             self.front = None;
         }
     }
@@ -879,7 +948,9 @@ impl<W: Work> State<W> {
 
     /// Another worker waits for a permit on behalf of all.
     fn another_waits(&self, seat: &Seat) -> bool {
-        self.front.as_ref().is_some_and(|front| front.for_permit && front.seat != seat.id)
+        self.front
+            .as_ref()
+            .is_some_and(|front| front.for_permit && front.seat != seat.id)
     }
 
     fn arrive(&mut self, seat: u64) {
@@ -898,7 +969,12 @@ impl<W: Work> State<W> {
         if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
             return;
         }
-        if !self.sources.iter().flatten().any(|(_, source)| source.available(now)) {
+        if !self
+            .sources
+            .iter()
+            .flatten()
+            .any(|(_, source)| source.available(now))
+        {
             return;
         }
         if let Some((seat, signal)) = self.parked.pop() {
@@ -915,13 +991,21 @@ impl<W: Work> State<W> {
         if let Some(front) = &self.front {
             // The front looks again when what it waits for is gone, or a retry is due earlier.
             if !front.for_permit
-                || !self.sources.iter().flatten().any(|(_, source)| source.available(now))
+                || !self
+                    .sources
+                    .iter()
+                    .flatten()
+                    .any(|(_, source)| source.available(now))
             {
                 front.signal.notify();
             }
         } else if let Some((_, signal)) = self.parked.last()
             && self.waking.is_none()
-            && self.sources.iter().flatten().any(|(_, source)| source.next_due().is_some())
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .any(|(_, source)| source.next_due().is_some())
         {
             signal.notify();
         }
@@ -937,7 +1021,9 @@ impl<W: Work> State<W> {
             return;
         }
         for slot in self.turns() {
-            let Some((_, source)) = &mut self.sources[slot] else { continue };
+            let Some((_, source)) = &mut self.sources[slot] else {
+                continue;
+            };
             let wants = source.wants_permit(now) || source.next_due().is_some();
             if !wants {
                 continue;
@@ -989,6 +1075,11 @@ impl<W: Work> State<W> {
 
     /// There will never be anything to do.
     fn over(&self) -> bool {
-        self.closed && self.sources.iter().flatten().all(|(_, source)| source.over())
+        self.closed
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .all(|(_, source)| source.over())
     }
 }

@@ -25,7 +25,9 @@ impl Signal {
         let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
         while !*given {
             given = if deadline == Time::NEVER {
-                self.changed.wait(given).unwrap_or_else(PoisonError::into_inner)
+                self.changed
+                    .wait(given)
+                    .unwrap_or_else(PoisonError::into_inner)
             } else {
                 let left = deadline.since(Time::now());
                 if left.is_zero() {

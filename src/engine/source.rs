@@ -1,8 +1,8 @@
 //! A source of operations: one batch, or the calls submitted one by one.
 
 use std::cmp::Reverse;
-use std::fmt::Debug;
 use std::collections::{BinaryHeap, VecDeque};
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use super::ledger::{Keep, Ledger};
@@ -185,7 +185,12 @@ pub struct Source<W: Work> {
 }
 
 impl<W: Work> Source<W> {
-    pub(super) fn new(context: Arc<W::Context>, owner: Arc<Signal>, terms: Terms, now: Time) -> Self {
+    pub(super) fn new(
+        context: Arc<W::Context>,
+        owner: Arc<Signal>,
+        terms: Terms,
+        now: Time,
+    ) -> Self {
         Self {
             context,
             owner,
@@ -225,7 +230,8 @@ impl<W: Work> Source<W> {
         if self.live == 0 && self.ledger.typical() < QUICK {
             self.ahead = self.ahead.saturating_mul(2).min(self.terms.ahead.1);
         }
-        self.queue.reserve_exact(if complete { jobs.len() } else { 0 });
+        self.queue
+            .reserve_exact(if complete { jobs.len() } else { 0 });
         self.live += jobs.len();
         self.ledger.expect(jobs.len());
         self.queue.extend(jobs.map(Some));
@@ -241,7 +247,12 @@ impl<W: Work> Source<W> {
         if self.ended.is_some() {
             return 0;
         }
-        self.live + self.retries.iter().filter(|retry| retry.0.due <= now).count()
+        self.live
+            + self
+                .retries
+                .iter()
+                .filter(|retry| retry.0.due <= now)
+                .count()
     }
 
     /// Whether a worker could start something now.
@@ -285,7 +296,11 @@ impl<W: Work> Source<W> {
 
     /// When the next retry is due, if one waits.
     pub(super) fn next_due(&self) -> Option<Time> {
-        if self.ended.is_some() { None } else { self.retries.peek().map(|retry| retry.0.due) }
+        if self.ended.is_some() {
+            None
+        } else {
+            self.retries.peek().map(|retry| retry.0.due)
+        }
     }
 
     /// Whether the operation at `index` waits for its first attempt.
@@ -319,11 +334,29 @@ impl<W: Work> Source<W> {
         let retry = self.retry_due(now) && (self.retry_is_next || self.live == 0);
         self.retry_is_next = !retry;
         if retry {
-            let Reverse(Retry { index, attempts, waited, job, .. }) = self.retries.pop()?;
-            return Some(Granted { index, attempts, waited, permit_wait, job });
+            let Reverse(Retry {
+                index,
+                attempts,
+                waited,
+                job,
+                ..
+            }) = self.retries.pop()?;
+            return Some(Granted {
+                index,
+                attempts,
+                waited,
+                permit_wait,
+                job,
+            });
         }
         let (index, job) = self.pop()?;
-        Some(Granted { index, attempts: 0, waited: 0, permit_wait, job })
+        Some(Granted {
+            index,
+            attempts: 0,
+            waited: 0,
+            permit_wait,
+            job,
+        })
     }
 
     /// Takes the operation at `index`, if it still waits for its first attempt.
@@ -337,14 +370,31 @@ impl<W: Work> Source<W> {
         if self.terms.gate != Gate::Worker {
             self.spare_permits = self.spare_permits.saturating_sub(1);
         }
-        let next = Granted { index, attempts: 0, waited: 0, permit_wait, job };
+        let next = Granted {
+            index,
+            attempts: 0,
+            waited: 0,
+            permit_wait,
+            job,
+        };
         Some(self.enter(next, now))
     }
 
     fn enter(&mut self, next: Granted<W::Job>, started: Time) -> (Running, W::Job) {
-        let Granted { index, attempts, waited: waited_before, permit_wait, job } = next;
-        let running =
-            Running { index, attempt: attempts + 1, started, permit_wait, waited_before };
+        let Granted {
+            index,
+            attempts,
+            waited: waited_before,
+            permit_wait,
+            job,
+        } = next;
+        let running = Running {
+            index,
+            attempt: attempts + 1,
+            started,
+            permit_wait,
+            waited_before,
+        };
         let totals = &mut self.ledger.totals;
         totals.permits += 1;
         totals.attempts += 1;
@@ -382,7 +432,11 @@ impl<W: Work> Source<W> {
 
     /// Takes an operation out of the queue; None if it has started or gone.
     pub(super) fn withdraw(&mut self, index: usize) -> Option<W::Job> {
-        if let Some(place) = self.granted.iter().position(|granted| granted.index == index) {
+        if let Some(place) = self
+            .granted
+            .iter()
+            .position(|granted| granted.index == index)
+        {
             self.spare_permits += 1;
             return self.granted.remove(place).map(|granted| granted.job);
         }
@@ -421,8 +475,9 @@ impl<W: Work> Source<W> {
             .into_iter()
             .map(|Reverse(retry)| (retry.index, retry.job));
         self.spare_permits += self.granted.len();
-        let granted =
-            std::mem::take(&mut self.granted).into_iter().map(|granted| (granted.index, granted.job));
+        let granted = std::mem::take(&mut self.granted)
+            .into_iter()
+            .map(|granted| (granted.index, granted.job));
         granted.chain(queued).chain(retries).collect()
     }
 
@@ -445,7 +500,11 @@ impl<W: Work> Source<W> {
     }
 
     pub(super) fn leave(&mut self, index: usize) {
-        if let Some(place) = self.running.iter().position(|running| running.index == index) {
+        if let Some(place) = self
+            .running
+            .iter()
+            .position(|running| running.index == index)
+        {
             self.running.swap_remove(place);
         }
     }
@@ -511,7 +570,11 @@ impl<W: Work> Source<W> {
             Keep::All | Keep::Nothing => self.live + self.granted.len(),
         };
         let room = self.ahead.saturating_sub(outstanding);
-        let worthwhile = if self.ahead == least { 1 } else { self.ahead / 2 };
+        let worthwhile = if self.ahead == least {
+            1
+        } else {
+            self.ahead / 2
+        };
         if room >= worthwhile { room } else { 0 }
     }
 
@@ -566,8 +629,7 @@ impl<W: Work> Source<W> {
 
     /// Nothing of it waits or runs.
     pub(super) fn quiet(&self) -> bool {
-        self.idle()
-            && (self.ended.is_some() || self.live == 0 && self.retries.is_empty())
+        self.idle() && (self.ended.is_some() || self.live == 0 && self.retries.is_empty())
     }
 
     /// It has run to the end of its input.
@@ -596,7 +658,10 @@ impl<W: Work> Source<W> {
     pub fn unstarted(&self) -> impl Iterator<Item = usize> {
         let queued = (self.head..).zip(&self.queue);
         let queued = queued.filter_map(|(index, job)| job.as_ref().map(|_| index));
-        self.granted.iter().map(|granted| granted.index).chain(queued)
+        self.granted
+            .iter()
+            .map(|granted| granted.index)
+            .chain(queued)
     }
 
     /// Notes what the limiter failed with; the first failure counts.

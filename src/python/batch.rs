@@ -38,9 +38,15 @@ pub(crate) struct Terms {
 impl From<Terms> for EngineTerms {
     fn from(terms: Terms) -> Self {
         let failure_limit = terms.max_failures.map(|(share, of)| {
-            if share == 0.0 { FailureLimit::Count(of) } else { FailureLimit::Share { share, of } }
+            if share == 0.0 {
+                FailureLimit::Count(of)
+            } else {
+                FailureLimit::Share { share, of }
+            }
         });
-        let after = terms.timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
+        let after = terms
+            .timeout
+            .and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
         Self {
             keep: match terms.keep {
                 0 => Keep::All,
@@ -62,7 +68,13 @@ impl From<Terms> for EngineTerms {
 }
 
 /// What the owner of a batch is to do next.
-#[pyclass(frozen, eq, eq_int, module = "paceline._core", rename_all = "SCREAMING_SNAKE_CASE")]
+#[pyclass(
+    frozen,
+    eq,
+    eq_int,
+    module = "paceline._core",
+    rename_all = "SCREAMING_SNAKE_CASE"
+)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Feed,
@@ -121,7 +133,9 @@ impl Batch {
         if self.runtime.is_of_this_process() {
             Ok(())
         } else {
-            Err(PyRuntimeError::new_err("this batch belongs to the process that this one was forked from"))
+            Err(PyRuntimeError::new_err(
+                "this batch belongs to the process that this one was forked from",
+            ))
         }
     }
 
@@ -131,7 +145,12 @@ impl Batch {
 
     /// Waits, or works on the batch where its owner is a worker itself, until there is something
     /// for the owner to do.
-    fn next_step(&self, py: Python<'_>, held: usize, seat: &mut Option<Seat>) -> PyResult<EngineStep> {
+    fn next_step(
+        &self,
+        py: Python<'_>,
+        held: usize,
+        seat: &mut Option<Seat>,
+    ) -> PyResult<EngineStep> {
         let scheduler = &self.runtime.scheduler;
         loop {
             match scheduler.step(self.id, held, seat.is_some(), Time::now()) {
@@ -163,7 +182,11 @@ impl Batch {
     }
 
     fn closed<T>(&self, look: impl FnOnce(&mut Closed) -> PyResult<T>) -> PyResult<T> {
-        let mut closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let mut closed = self
+            .closed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let result = match &mut closed {
             Some(closed) => look(closed),
             None => Err(PyRuntimeError::new_err("the batch has not been closed")),
@@ -192,7 +215,9 @@ impl Batch {
     /// Adds all operations that there will be, after checking each.
     fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
         let jobs = operations::take(operations)?;
-        self.runtime.scheduler.feed(self.id, jobs.into_iter(), true, Time::now());
+        self.runtime
+            .scheduler
+            .feed(self.id, jobs.into_iter(), true, Time::now());
         Ok(())
     }
 
@@ -204,7 +229,12 @@ impl Batch {
         let checked = operations::check_one(operation, known, index)?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = checked;
         let now = Time::now();
-        scheduler.feed(self.id, std::iter::once(operation.clone().unbind()), false, now);
+        scheduler.feed(
+            self.id,
+            std::iter::once(operation.clone().unbind()),
+            false,
+            now,
+        );
         Ok(scheduler.wants_thread(now))
     }
 
@@ -216,9 +246,11 @@ impl Batch {
     /// Waits until there is something for the owner to do: what, and for how many operations.
     fn step(&self, py: Python<'_>, held: usize) -> PyResult<(Step, usize)> {
         self.check_process()?;
-        let mut seat = self
-            .nested()
-            .then(|| self.runtime.scheduler.nested_seat(Arc::clone(&self.owner), self.id, None));
+        let mut seat = self.nested().then(|| {
+            self.runtime
+                .scheduler
+                .nested_seat(Arc::clone(&self.owner), self.id, None)
+        });
         let step = self.next_step(py, held, &mut seat);
         if let Some(seat) = seat {
             self.runtime.scheduler.leave(seat);
@@ -241,14 +273,19 @@ impl Batch {
 
     /// Whether more input is wanted at once, with `held` outcomes not handed on yet: how many.
     fn room(&self, held: usize) -> usize {
-        self.runtime.scheduler.with(self.id, |source| source.room(held)).unwrap_or(0)
+        self.runtime
+            .scheduler
+            .with(self.id, |source| source.room(held))
+            .unwrap_or(0)
     }
 
     /// The permit asked for was granted.
     fn grant(&self) {
         let now = Time::now();
         let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        self.runtime.scheduler.grant(self.id, now.nanos_since(asked), now);
+        self.runtime
+            .scheduler
+            .grant(self.id, now.nanos_since(asked), now);
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
@@ -327,7 +364,11 @@ impl Batch {
     fn discard(&self) {
         if self.runtime.is_of_this_process() {
             let source = self.runtime.scheduler.remove(self.id, Time::now());
-            let closed = self.closed.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let closed = self
+                .closed
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
             drop((source, closed));
         }
     }
@@ -337,7 +378,8 @@ impl Batch {
         self.check_process()?;
         let at = Time::now();
         if let Some(source) = self.runtime.scheduler.remove(self.id, at) {
-            *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = Some(Closed { source, at });
+            *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some(Closed { source, at });
         }
         Ok(())
     }
@@ -346,7 +388,11 @@ impl Batch {
     fn ended_by(&self, py: Python<'_>) -> PyResult<&'static str> {
         // What the exit of the process has ended does not come back to tell.
         interpreter::is_exiting(py);
-        if let Some(ended) = self.runtime.scheduler.with(self.id, |source| source.ended()) {
+        if let Some(ended) = self
+            .runtime
+            .scheduler
+            .with(self.id, |source| source.ended())
+        {
             return Ok(name_of(ended));
         }
         self.closed(|closed| Ok(name_of(closed.source.ended())))
@@ -354,7 +400,10 @@ impl Batch {
 
     /// What a limiter raised in the dispatcher.
     fn limiter_error(&self) -> Option<Py<PyBaseException>> {
-        self.runtime.scheduler.with(self.id, |source| source.take_limiter_error()).flatten()
+        self.runtime
+            .scheduler
+            .with(self.id, |source| source.take_limiter_error())
+            .flatten()
     }
 
     /// The error that ended it, if it was to be ended by one: the first failure that is fatal, or
@@ -362,7 +411,9 @@ impl Batch {
     fn first_failure(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
         self.runtime
             .scheduler
-            .with(self.id, |source| source.ending_error().map(|error| error.clone_ref(py)))
+            .with(self.id, |source| {
+                source.ending_error().map(|error| error.clone_ref(py))
+            })
             .flatten()
     }
 
@@ -392,7 +443,11 @@ impl Batch {
         self.closed(|closed| {
             let read = closed.source.read();
             let cancelled = closed.source.ended() == Some(End::Cancelled);
-            let rest = if cancelled { Status::Cancelled } else { Status::NotStarted };
+            let rest = if cancelled {
+                Status::Cancelled
+            } else {
+                Status::NotStarted
+            };
             let waiting = closed.source.waiting_retries();
             let mut left = closed.source.ledger().take_left();
             let mut known: Vec<(usize, Outcome)> = Vec::new();
@@ -445,7 +500,15 @@ impl Batch {
 
 /// Writes the line that each batch leaves in the log.
 #[pyfunction]
-pub(crate) fn log_batch(py: Python<'_>, counts: Vec<(String, usize)>, elapsed: f64, ended_by: &str) {
-    let counts: Vec<_> = counts.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+pub(crate) fn log_batch(
+    py: Python<'_>,
+    counts: Vec<(String, usize)>,
+    elapsed: f64,
+    ended_by: &str,
+) {
+    let counts: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| (name.as_str(), *count))
+        .collect();
     logging::batch_ended(py, &counts, elapsed, ended_by);
 }

@@ -20,11 +20,17 @@ pub(crate) struct Dispatcher {
 
 impl Dispatcher {
     pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        Self { runtime, asking: Mutex::new(None) }
+        Self {
+            runtime,
+            asking: Mutex::new(None),
+        }
     }
 
     fn asked(&self) -> Option<(SourceId, Time)> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.asking
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
     }
 }
 
@@ -53,7 +59,9 @@ impl Dispatcher {
     fn grant(&self) {
         if let Some((source, since)) = self.asked() {
             let now = Time::now();
-            self.runtime.scheduler.grant(source, now.nanos_since(since), now);
+            self.runtime
+                .scheduler
+                .grant(source, now.nanos_since(since), now);
         }
     }
 
@@ -66,7 +74,9 @@ impl Dispatcher {
 
     /// The limiter raised: what asked for the permit ends with that.
     fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) {
-        let Some((source, _)) = self.asked() else { return };
+        let Some((source, _)) = self.asked() else {
+            return;
+        };
         let scheduler = &self.runtime.scheduler;
         if source == Scheduler::<Operations>::CALLS {
             refuse(py, &self.runtime, source, error);
@@ -79,7 +89,12 @@ impl Dispatcher {
 }
 
 /// Books the next operation of a source as failed without having run.
-pub(crate) fn refuse(py: Python<'_>, runtime: &Runtime, source: SourceId, error: Py<PyBaseException>) {
+pub(crate) fn refuse(
+    py: Python<'_>,
+    runtime: &Runtime,
+    source: SourceId,
+    error: Py<PyBaseException>,
+) {
     let now = Time::now();
     if let Some((ongoing, start)) = runtime.scheduler.refuse(source, now)
         && let Some(context) = start.context
@@ -91,6 +106,10 @@ pub(crate) fn refuse(py: Python<'_>, runtime: &Runtime, source: SourceId, error:
             set_running(py, start.job.bind(py));
         }
         let ending = conclude(py, &context, start.job, Err(error));
-        drop(runtime.scheduler.book(&ongoing, Finished { ended: now, ending }, now));
+        drop(
+            runtime
+                .scheduler
+                .book(&ongoing, Finished { ended: now, ending }, now),
+        );
     }
 }

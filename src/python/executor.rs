@@ -16,7 +16,7 @@ use super::logging;
 use super::operations::check;
 use super::retrying::Retrying;
 use super::runtime::{Config, Runtime, Worker};
-use super::worker::{Context, Operations, call};
+use super::worker::{Context, Operations, call, context_run};
 use crate::engine::ledger::Keep;
 use crate::engine::process::PerProcess;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
@@ -53,7 +53,9 @@ impl BatchExecutor {
     #[new]
     #[pyo3(signature = (*_args, **_kwargs))]
     fn new(_args: &Bound<'_, PyTuple>, _kwargs: Option<&Bound<'_, PyDict>>) -> Self {
-        Self { made: OnceLock::new() }
+        Self {
+            made: OnceLock::new(),
+        }
     }
 
     fn _configure(
@@ -63,9 +65,18 @@ impl BatchExecutor {
         foreign: bool,
         retry: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let retrying = retry.map(|retry| Retrying::new(&retry)).transpose()?.map(Arc::new);
+        let retrying = retry
+            .map(|retry| Retrying::new(&retry))
+            .transpose()?
+            .map(Arc::new);
         let limiter = limiter.map(|limiter| limiter.get().limiter().clone());
-        let config = Config { max_workers, limiter, foreign, retrying, shut: Arc::default() };
+        let config = Config {
+            max_workers,
+            limiter,
+            foreign,
+            retrying,
+            shut: Arc::default(),
+        };
         let state = PerProcess::new(Runtime::new(&config));
         self.made
             .set((config, state))
@@ -119,10 +130,20 @@ impl Handle {
         }
         logging::refresh_levels(py);
         let owner = Arc::<Signal>::default();
-        let context = Arc::new(Context::Batch { copy, logged, _pool: pool });
+        let context = Arc::new(Context::Batch {
+            copy,
+            run: context_run(py)?,
+            logged,
+            _pool: pool,
+        });
         let id = runtime
             .scheduler
-            .add(context, Arc::clone(&owner), EngineTerms::from(terms), Time::now())
+            .add(
+                context,
+                Arc::clone(&owner),
+                EngineTerms::from(terms),
+                Time::now(),
+            )
             .ok_or_else(closed)?;
         Ok(Batch::new(Arc::clone(runtime), id, owner))
     }
@@ -143,7 +164,9 @@ impl Handle {
     /// ended, else what it failed with before, or the call's tuple.
     fn withdraw(&self, number: usize) -> PyResult<Option<(Py<PyAny>, Option<Py<PyAny>>)>> {
         let runtime = &self.0;
-        let Some(job) = runtime.scheduler.withdraw(CALLS, number) else { return Ok(None) };
+        let Some(job) = runtime.scheduler.withdraw(CALLS, number) else {
+            return Ok(None);
+        };
         let error = runtime
             .scheduler
             .with(CALLS, |source| source.ledger().history_of(number).pop())
@@ -156,10 +179,13 @@ impl Handle {
     /// failed with before.
     fn withdraw_all(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
         let scheduler = &self.0.scheduler;
-        let calls = scheduler.withdraw_all(CALLS).into_iter().map(|(number, job)| {
-            let last = scheduler.with(CALLS, |source| source.ledger().history_of(number).pop());
-            (job, last.flatten().map(|attempt| attempt.error))
-        });
+        let calls = scheduler
+            .withdraw_all(CALLS)
+            .into_iter()
+            .map(|(number, job)| {
+                let last = scheduler.with(CALLS, |source| source.ledger().history_of(number).pop());
+                (job, last.flatten().map(|attempt| attempt.error))
+            });
         Ok(PyList::new(py, calls.collect::<Vec<_>>())?.unbind())
     }
 
@@ -174,13 +200,18 @@ impl Handle {
         if !runtime.scheduler.take_on(Time::now()) {
             return Ok(None);
         }
-        let entry =
-            runtime.pool.lock().unwrap_or_else(PoisonError::into_inner).take_entry(runtime);
+        let entry = runtime
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_entry(runtime);
         match entry {
             Ok(entry) => Ok(Some(Worker::new(Arc::clone(runtime), entry))),
             Err(error) => {
                 runtime.scheduler.let_go();
-                Err(PyRuntimeError::new_err(format!("the worker threads cannot be made: {error}")))
+                Err(PyRuntimeError::new_err(format!(
+                    "the worker threads cannot be made: {error}"
+                )))
             }
         }
     }
@@ -192,7 +223,10 @@ impl Handle {
 
     /// Whether a submitted call waits for its first start.
     fn holds(&self, number: usize) -> bool {
-        self.0.scheduler.with(CALLS, |source| source.holds(number)).unwrap_or(false)
+        self.0
+            .scheduler
+            .with(CALLS, |source| source.holds(number))
+            .unwrap_or(false)
     }
 
     /// On a worker: runs a submitted call here, if it has not started. For a limiter that is not
@@ -212,7 +246,9 @@ impl Handle {
             }
             match scheduler.claim(&mut seat, None, Time::now()).1 {
                 Claim::Start(start) => {
-                    let Some(ongoing) = seat.ongoing() else { break Ok(false) };
+                    let Some(ongoing) = seat.ongoing() else {
+                        break Ok(false);
+                    };
                     let (finished, now) = call(py, runtime, &Context::Calls, ongoing, start.job);
                     drop(scheduler.book(ongoing, finished, now));
                     break Ok(true);
@@ -266,7 +302,9 @@ impl Handle {
         runtime.scheduler.close();
         let owned = |terms: &EngineTerms| terms.attended || terms.ahead.1 != usize::MAX;
         let calls = |terms: &EngineTerms| terms.keep == Keep::Nothing;
-        runtime.scheduler.end_where(End::Owner, |terms| owned(terms) && !calls(terms));
+        runtime
+            .scheduler
+            .end_where(End::Owner, |terms| owned(terms) && !calls(terms));
         runtime.scheduler.detach_owners();
         Ok(())
     }

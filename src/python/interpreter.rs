@@ -102,7 +102,11 @@ pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
 /// signal handlers run; what they raise is raised here.
 pub(crate) fn wait(py: Python<'_>, signal: &Signal, until: Time) -> PyResult<()> {
-    let until = if is_main_thread(py) { until.min(Time::now() + SLICE) } else { until };
+    let until = if is_main_thread(py) {
+        until.min(Time::now() + SLICE)
+    } else {
+        until
+    };
     detach(py, || signal.wait_until(until));
     py.check_signals()
 }

@@ -32,12 +32,19 @@ pub(crate) fn refresh_levels(py: Python<'_>) {
 }
 
 /// An operation has failed, and its failure is only recorded.
-pub(crate) fn operation_failed(py: Python<'_>, index: usize, exception: &Bound<'_, PyBaseException>) {
+pub(crate) fn operation_failed(
+    py: Python<'_>,
+    index: usize,
+    exception: &Bound<'_, PyBaseException>,
+) {
     if !log::log_enabled!(target: TARGET, Level::Error) {
         return;
     }
     let error = describe(exception).to_string_lossy().into_owned();
-    let error_type = exception.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let error_type = exception
+        .get_type()
+        .name()
+        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
     let index = index as u64;
     event(
         py,
@@ -53,7 +60,12 @@ pub(crate) fn operation_failed(py: Python<'_>, index: usize, exception: &Bound<'
 
 /// A server asked everybody to wait.
 pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
-    event(py, Level::Warn, "rate_limited", &[("seconds", Value::from(seconds))]);
+    event(
+        py,
+        Level::Warn,
+        "rate_limited",
+        &[("seconds", Value::from(seconds))],
+    );
 }
 
 /// A batch has ended.
@@ -61,8 +73,10 @@ pub(crate) fn batch_ended(py: Python<'_>, counts: &[(&str, usize)], elapsed: f64
     if !log::log_enabled!(target: TARGET, Level::Debug) {
         return;
     }
-    let mut fields: Vec<_> =
-        counts.iter().map(|(name, count)| (*name, Value::from(*count as u64))).collect();
+    let mut fields: Vec<_> = counts
+        .iter()
+        .map(|(name, count)| (*name, Value::from(*count as u64)))
+        .collect();
     fields.push(("elapsed", Value::from(elapsed)));
     fields.push(("ended_by", Value::from(ended_by)));
     event(py, Level::Debug, "batch_ended", &fields);
@@ -90,7 +104,8 @@ pub(crate) fn describe<'py>(exception: &Bound<'py, PyBaseException>) -> Bound<'p
         Ok(text) => text,
         Err(error) => {
             let name = |kind: &Bound<'_, pyo3::types::PyType>| {
-                kind.name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
+                kind.name()
+                    .map_or_else(|_| "?".to_owned(), |name| name.to_string())
             };
             let (kind, raised) = (name(&exception.get_type()), name(&error.get_type(py)));
             PyString::new(py, &format!("<{kind}: its str() raised {raised}>"))

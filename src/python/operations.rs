@@ -20,7 +20,9 @@ pub(crate) struct Seen {
 
 impl Seen {
     fn is_known(&self, operation: &Bound<'_, PyAny>) -> bool {
-        self.operation.as_ref().is_some_and(|last| last.is(operation))
+        self.operation
+            .as_ref()
+            .is_some_and(|last| last.is(operation))
     }
 }
 
@@ -42,9 +44,8 @@ pub(crate) fn check_one(
     index: impl Fn() -> usize,
 ) -> PyResult<Seen> {
     if !seen.is_known(operation) {
-        check_with(operation, &mut seen).map_err(|problem| {
-            PyTypeError::new_err(format!("operation {} {problem}", index()))
-        })?;
+        check_with(operation, &mut seen)
+            .map_err(|problem| PyTypeError::new_err(format!("operation {} {problem}", index())))?;
     }
     Ok(seen)
 }
@@ -93,7 +94,10 @@ fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
         return is_async(&inner, seen);
     }
     static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    IS_ASYNC.import(py, "paceline._checks", "is_async")?.call1((operation,))?.extract()
+    IS_ASYNC
+        .import(py, "paceline._checks", "is_async")?
+        .call1((operation,))?
+        .extract()
 }
 
 fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

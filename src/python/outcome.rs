@@ -82,9 +82,16 @@ impl Outcome {
             exception,
             attempts: record.attempts,
             permit_wait: seconds(record.permit_wait),
-            started_at: if record.attempts == 0 { None } else { Some(monotonic(py, record.started)?) },
+            started_at: if record.attempts == 0 {
+                None
+            } else {
+                Some(monotonic(py, record.started)?)
+            },
             duration: seconds(record.duration),
-            earlier: earlier.into_iter().map(|each| EarlierAttempt::new(py, each)).collect::<PyResult<_>>()?,
+            earlier: earlier
+                .into_iter()
+                .map(|each| EarlierAttempt::new(py, each))
+                .collect::<PyResult<_>>()?,
         })
     }
 
@@ -102,8 +109,10 @@ impl Outcome {
             outcome.duration = seconds(last.duration);
             outcome.exception = Some(last.error);
         }
-        outcome.earlier =
-            attempts.into_iter().map(|each| EarlierAttempt::new(py, each)).collect::<PyResult<_>>()?;
+        outcome.earlier = attempts
+            .into_iter()
+            .map(|each| EarlierAttempt::new(py, each))
+            .collect::<PyResult<_>>()?;
         Ok(outcome)
     }
 
@@ -156,19 +165,30 @@ impl Outcome {
 
     #[getter]
     fn exception(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
-        self.exception.as_ref().map(|exception| exception.clone_ref(py))
+        self.exception
+            .as_ref()
+            .map(|exception| exception.clone_ref(py))
     }
 
     #[getter]
     fn earlier_attempts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let rows = self.earlier.iter().map(|each| {
-            (each.exception.clone_ref(py), each.started_at, each.duration, each.permit_wait)
+            (
+                each.exception.clone_ref(py),
+                each.started_at,
+                each.duration,
+                each.permit_wait,
+            )
         });
         PyTuple::new(py, rows.collect::<Vec<_>>())
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let mut text = format!("Outcome(index={}, status='{}'", self.index, self.status.name());
+        let mut text = format!(
+            "Outcome(index={}, status='{}'",
+            self.index,
+            self.status.name()
+        );
         if let Some(value) = &self.value {
             text += &format!(", value={}", value.bind(py).repr()?);
         }

@@ -37,9 +37,8 @@ struct Verdict {
 
 impl Retrying {
     pub(crate) fn new(retry: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let seconds = |name: &str| -> PyResult<Duration> {
-            Ok(duration(retry.getattr(name)?.extract()?))
-        };
+        let seconds =
+            |name: &str| -> PyResult<Duration> { Ok(duration(retry.getattr(name)?.extract()?)) };
         let budget = retry.getattr("budget")?;
         let budget = match (budget.is_none(), budget.extract::<usize>()) {
             (true, _) => None,
@@ -51,11 +50,17 @@ impl Retrying {
             backoff: seconds("backoff")?,
             max_backoff: seconds("max_backoff")?,
             jitter: retry.getattr("jitter")?.extract()?,
-            default_pause: retry.getattr("default_pause")?.extract::<Option<f64>>()?.map(duration),
+            default_pause: retry
+                .getattr("default_pause")?
+                .extract::<Option<f64>>()?
+                .map(duration),
             max_pause: seconds("max_pause")?,
             budget,
         };
-        Ok(Self { policy, decide: retry.getattr("decide")?.unbind() })
+        Ok(Self {
+            policy,
+            decide: retry.getattr("decide")?.unbind(),
+        })
     }
 
     /// Decides, pauses everybody where the server asks for it, and says so in the log.
@@ -69,10 +74,19 @@ impl Retrying {
         if !exception.is_instance_of::<PyException>() {
             return Decision::GiveUp;
         }
-        let verdict = match self.decide.call1(py, (exception,)).and_then(|it| it.extract(py)) {
-            Ok(Verdict { again, throttled, wait }) => (again, throttled, wait.map(duration)),
+        let verdict = match self
+            .decide
+            .call1(py, (exception,))
+            .and_then(|it| it.extract(py))
+        {
+            Ok(Verdict {
+                again,
+                throttled,
+                wait,
+            }) => (again, throttled, wait.map(duration)),
             Err(error) => {
-                let note = format!("paceline: not tried again, because the retry policy raised {error}");
+                let note =
+                    format!("paceline: not tried again, because the retry policy raised {error}");
                 if let Err(error) = exception.call_method1("add_note", (note,)) {
                     error.write_unraisable(py, None);
                 }
@@ -92,9 +106,15 @@ impl Retrying {
             && running.attempt < self.policy.attempts
             && runtime
                 .scheduler
-                .with(ongoing.source, |source| source.spend_retry(self.policy.budget))
+                .with(ongoing.source, |source| {
+                    source.spend_retry(self.policy.budget)
+                })
                 .unwrap_or(false);
-        if again { Decision::Again(due) } else { Decision::GiveUp }
+        if again {
+            Decision::Again(due)
+        } else {
+            Decision::GiveUp
+        }
     }
 
     fn pause(

@@ -46,7 +46,11 @@ impl Runtime {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let terms = Terms {
             keep: Keep::Nothing,
-            gate: if config.foreign { Gate::Dispatcher } else { Gate::Worker },
+            gate: if config.foreign {
+                Gate::Dispatcher
+            } else {
+                Gate::Worker
+            },
             attended: false,
             ahead: (0, 0),
             deadline: Time::NEVER,
@@ -94,7 +98,8 @@ impl Runtime {
                 limiter.slow_down(now);
             }
         }
-        self.scheduler.pause(now, until, new_episode, self.limiter.is_none());
+        self.scheduler
+            .pause(now, until, new_episode, self.limiter.is_none());
     }
 
     /// Lets the pool's threads end once they have left their workers' loop.
@@ -113,7 +118,10 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(runtime: Arc<Runtime>, entry: super::worker::Entry) -> Self {
-        Self { runtime, entry: Mutex::new(Some(entry)) }
+        Self {
+            runtime,
+            entry: Mutex::new(Some(entry)),
+        }
     }
 }
 
@@ -121,7 +129,11 @@ impl Worker {
 impl Worker {
     /// Works until there is nothing more to do. Called once, on the worker's own thread.
     fn __call__(&self, py: Python<'_>) {
-        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let entry = self
+            .entry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(entry) = entry {
             detach_worker(py, || entry.run(&self.runtime));
         }
@@ -129,9 +141,17 @@ impl Worker {
 
     /// The thread could not be started. Returns how many workers there are.
     fn abandon(&self) -> usize {
-        let entry = self.entry.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let entry = self
+            .entry
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         if let Some(entry) = entry {
-            self.runtime.pool.lock().unwrap_or_else(PoisonError::into_inner).put_back(entry);
+            self.runtime
+                .pool
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .put_back(entry);
         }
         self.runtime.scheduler.let_go()
     }

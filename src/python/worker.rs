@@ -35,6 +35,8 @@ pub(crate) enum Context {
     Batch {
         /// Copies the context in which the verb was called.
         copy: Py<PyAny>,
+        /// `contextvars.Context.run`, to be called with such a copy.
+        run: Py<PyAny>,
         /// Failures are recorded, so they are logged.
         logged: bool,
         /// Who asks the limiter for its permits, if that is not ours.
@@ -42,6 +44,12 @@ pub(crate) enum Context {
     },
     /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
     Calls,
+}
+
+impl Context {
+    fn is_batch(&self) -> bool {
+        matches!(self, Self::Batch { .. })
+    }
 }
 
 /// The threads of an executor. The rayon pool exists from the first start; its threads are started
@@ -71,7 +79,10 @@ impl Pool {
                 .num_threads(runtime.max_workers)
                 .panic_handler(|_| {})
                 .spawn_handler(move |builder| {
-                    collect.lock().unwrap_or_else(PoisonError::into_inner).push(builder);
+                    collect
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .push(builder);
                     Ok(())
                 })
                 .build()
@@ -130,7 +141,11 @@ fn work(runtime: &Arc<Runtime>) {
 }
 
 /// Runs what can start at once, one operation after another, without letting go of Python.
-pub(crate) fn run_ready(py: Python<'_>, runtime: &Arc<Runtime>, seat: &mut Seat) -> Claim<Operations> {
+pub(crate) fn run_ready(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    seat: &mut Seat,
+) -> Claim<Operations> {
     // Whatever comes first brings its context with it.
     seat.forget();
     let mut context = Arc::new(Context::Calls);
@@ -141,7 +156,9 @@ pub(crate) fn run_ready(py: Python<'_>, runtime: &Arc<Runtime>, seat: &mut Seat)
                 if let Some(new) = start.context.take() {
                     context = new;
                 }
-                let Some(ongoing) = seat.ongoing() else { return Claim::Exit };
+                let Some(ongoing) = seat.ongoing() else {
+                    return Claim::Exit;
+                };
                 let (finished, now) = call(py, runtime, &context, ongoing, start.job);
                 let leftover;
                 (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
@@ -162,9 +179,10 @@ pub(crate) fn call(
 ) -> (Finished<Operations>, Time) {
     let running = &ongoing.running;
     let result = match context {
-        Context::Batch { copy, .. } => {
-            copy.call0(py).and_then(|copied| run_in(py)?.call1(py, (copied, &job)))
-        }
+        Context::Batch { copy, run, .. } => match copy.call0(py) {
+            Ok(copied) => run.call1(py, (copied, &job)),
+            Err(error) => Err(error),
+        },
         Context::Calls => call_submitted(py, job.bind(py), running.attempt == 1),
     };
     if !runtime.is_of_this_process() {
@@ -172,20 +190,26 @@ pub(crate) fn call(
         // gone, and nobody waits for what it would do next.
         leave_process(py);
     }
-    let result = match (result, context) {
-        (Ok(value), Context::Batch { .. }) => {
+    let ended;
+    let ending = match result {
+        Ok(value) if context.is_batch() => {
             // The common case asks for the time once: when this one ends the next one starts.
             drop(job);
-            let ended = Time::now();
-            let ending = Ending::Result(Ok(value), false);
-            return (Finished { ended, ending }, ended);
+            ended = Time::now();
+            return (
+                Finished {
+                    ended,
+                    ending: Ending::Result(Ok(value), false),
+                },
+                ended,
+            );
         }
-        (result, _) => result,
-    };
-    let ended = Time::now();
-    let ending = match result {
-        Ok(value) => conclude(py, context, job, Ok(value)),
+        Ok(value) => {
+            ended = Time::now();
+            conclude(py, context, job, Ok(value))
+        }
         Err(error) => {
+            ended = Time::now();
             let exception = error.into_value(py);
             let decision = match &runtime.retrying {
                 Some(retrying) => retrying.decide(py, runtime, ongoing, exception.bind(py)),
@@ -214,7 +238,9 @@ pub(crate) fn conclude(
 ) -> Ending<Operations> {
     match context {
         Context::Batch { .. } => {
-            let fatal = result.as_ref().is_err_and(|error| !error.bind(py).is_instance_of::<PyException>());
+            let fatal = result
+                .as_ref()
+                .is_err_and(|error| !error.bind(py).is_instance_of::<PyException>());
             Ending::Result(result, fatal)
         }
         Context::Calls => {
@@ -228,7 +254,13 @@ pub(crate) fn conclude(
 }
 
 /// The submitted call's parts.
-type Call<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>, Bound<'py, PyTuple>, Bound<'py, PyDict>, Bound<'py, PyAny>);
+type Call<'py> = (
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyTuple>,
+    Bound<'py, PyDict>,
+    Bound<'py, PyAny>,
+);
 
 fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResult<Py<PyAny>> {
     let (future, function, args, kwargs, context): Call<'_> = job.extract()?;
@@ -237,12 +269,16 @@ fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResu
     }
     let mut all = vec![function];
     all.extend(args.iter());
-    context.call_method("run", PyTuple::new(py, all)?, Some(&kwargs)).map(Bound::unbind)
+    context
+        .call_method("run", PyTuple::new(py, all)?, Some(&kwargs))
+        .map(Bound::unbind)
 }
 
 /// Tells a call's future that it is no longer waiting.
 pub(crate) fn set_running(py: Python<'_>, job: &Bound<'_, PyAny>) {
-    let told = job.get_item(0).and_then(|future| future.call_method0("set_running_or_notify_cancel"));
+    let told = job
+        .get_item(0)
+        .and_then(|future| future.call_method0("set_running_or_notify_cancel"));
     if let Err(error) = told {
         error.write_unraisable(py, Some(job));
     }
@@ -258,11 +294,12 @@ fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>
 }
 
 /// `contextvars.Context.run`, to be called with a context.
-fn run_in(py: Python<'_>) -> PyResult<&Py<PyAny>> {
-    static RUN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    RUN.get_or_try_init(py, || {
-        Ok(py.import("contextvars")?.getattr("Context")?.getattr("run")?.unbind())
-    })
+pub(crate) fn context_run(py: Python<'_>) -> PyResult<Py<PyAny>> {
+    static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    Ok(CONTEXT
+        .import(py, "contextvars", "Context")?
+        .getattr("run")?
+        .unbind())
 }
 
 fn leave_process(py: Python<'_>) -> ! {

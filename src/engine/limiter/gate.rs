@@ -164,9 +164,11 @@ impl Gate {
     /// Brings everything to `now`, and never back: a clock that was read before somebody else
     /// read theirs is behind.
     fn settle(&mut self, now: Time) -> Time {
-        self.latest = self.latest.max(now);
-        self.window.expire(self.latest);
-        self.speed.advance(self.latest);
+        if now > self.latest {
+            self.latest = now;
+            self.window.expire(now);
+            self.speed.advance(now);
+        }
         self.latest
     }
 

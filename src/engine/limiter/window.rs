@@ -18,7 +18,8 @@ pub(super) struct Stamp {
 /// What was permitted in the last `span`, oldest first.
 #[derive(Debug)]
 pub(super) struct Window {
-    span: Duration,
+    /// Nanoseconds: durations are slower to add, and this is done for every permit.
+    span: u64,
     stamps: VecDeque<Stamp>,
     used: u64,
     newest: Time,
@@ -27,7 +28,7 @@ pub(super) struct Window {
 impl Window {
     pub(super) fn new(span: Duration) -> Self {
         Self {
-            span,
+            span: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
             stamps: VecDeque::new(),
             used: 0,
             newest: Time::default(),
@@ -35,7 +36,7 @@ impl Window {
     }
 
     pub(super) const fn span(&self) -> Duration {
-        self.span
+        Duration::from_nanos(self.span)
     }
 
     /// The sum of the weights in the window.
@@ -49,12 +50,12 @@ impl Window {
 
     /// Lets go of the permits that have left the window by `now`.
     pub(super) fn expire(&mut self, now: Time) {
-        if self.newest + self.span <= now {
+        if now.nanos_since(self.newest) >= self.span {
             self.stamps.clear();
             self.used = 0;
         } else {
             while let Some(stamp) = self.stamps.front()
-                && stamp.time + self.span <= now
+                && now.nanos_since(stamp.time) >= self.span
             {
                 self.used -= stamp.weight;
                 self.stamps.pop_front();
