@@ -1,7 +1,8 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
 from paceline import _logging as _logging
-from paceline._core import Outcome, RateLimiter, __version__
+from paceline._core import Outcome, RateLimiter
+from paceline._core import __version__ as __version__
 from paceline._errors import BatchTimeoutError, PermitRefusedError
 from paceline._executor import BatchExecutor
 from paceline._report import BatchReport, ErrorRecord
@@ -17,4 +18,3 @@ __all__ = [
     "RateLimiter",
     "Retry",
 ]
-

@@ -32,10 +32,13 @@ __all__ = [
     "Runtime",
     "Step",
     "Worker",
+    "__version__",
     "exiting",
     "forked",
     "log_batch",
 ]
+
+__version__: str
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
