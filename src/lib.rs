@@ -11,7 +11,9 @@ mod _core {
     #[pymodule_export]
     use crate::python::dispatcher::Dispatcher;
     #[pymodule_export]
-    use crate::python::executor::{BatchExecutor, Handle};
+    use crate::python::executor::BatchExecutor;
+    #[pymodule_export]
+    use crate::python::handle::Handle;
     #[pymodule_export]
     use crate::python::interpreter::{exiting, forked};
     #[pymodule_export]

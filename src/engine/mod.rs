@@ -7,4 +7,5 @@ pub mod retry;
 pub mod schedule;
 pub mod signal;
 pub mod source;
+pub mod terms;
 pub mod time;

@@ -5,88 +5,11 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::ledger::{Keep, Ledger};
+use super::ledger::{Keep, Ledger, Record};
 use super::retry::Budget;
 use super::signal::Signal;
+use super::terms::{End, FailureLimit, Gate, Terms, Work};
 use super::time::Time;
-
-/// The types that the engine carries and never looks into.
-pub trait Work: Debug {
-    /// What the operations of one source share.
-    type Context: Debug;
-    /// One operation.
-    type Job: Debug;
-    /// What an operation returns.
-    type Value: Debug;
-    /// What an operation fails with.
-    type Error: Debug;
-}
-
-/// Who takes the permits of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// The worker itself, from the engine's own limiter, or nobody.
-    Worker,
-    /// The thread that owns the source, from a limiter of its own.
-    Owner,
-    /// The dispatcher, for owners that must not block.
-    Dispatcher,
-}
-
-/// When too many operations have failed.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum FailureLimit {
-    /// At this many failures.
-    Count(usize),
-    /// When this share of the last `of` operations failed.
-    Share {
-        /// The share, above 0 and up to 1.
-        share: f64,
-        /// Over how many of the last operations.
-        of: usize,
-    },
-}
-
-/// Why a source ended before its input did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// Its deadline passed.
-    Timeout,
-    /// Too many operations failed.
-    MaxFailures,
-    /// An operation's failure was to end it.
-    Operation,
-    /// Its owner gave it up, and does not wait for it.
-    Owner,
-    /// Its owner could not go on reading its input or asking for its permits.
-    Failed,
-    /// The executor was shut down with everything that had not started.
-    Cancelled,
-    /// The limiter failed.
-    Limiter,
-    /// The workers could not be set up.
-    Broken,
-}
-
-/// How a source is to be treated.
-#[derive(Debug, Clone, Copy)]
-pub struct Terms {
-    /// How its records are kept.
-    pub keep: Keep,
-    /// Who takes its permits.
-    pub gate: Gate,
-    /// Its owner stays in one call until it has ended.
-    pub attended: bool,
-    /// How many operations may have been read and not handed over (or, where nothing is handed
-    /// over, not started): at first, and at most once operations have proved to be quick.
-    pub ahead: (usize, usize),
-    /// When it ends, finished or not.
-    pub deadline: Time,
-    /// Any failure ends it.
-    pub stop_on_failure: bool,
-    /// How many failures end it.
-    pub failure_limit: Option<FailureLimit>,
-}
 
 /// Operations that take fewer nanoseconds are handed over many at a time.
 const QUICK: u64 = 100_000;
@@ -146,8 +69,12 @@ struct Granted<J> {
     job: J,
 }
 
+/// A record and the index of its operation.
+pub type Indexed<W> = (usize, Record<<W as Work>::Value, <W as Work>::Error>);
+
 /// One batch, or the calls submitted one by one. All of it is guarded by the scheduler's lock.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools)] // each is a fact of its own
 pub struct Source<W: Work> {
     pub(super) context: Arc<W::Context>,
     pub(super) owner: Arc<Signal>,
@@ -316,15 +243,14 @@ impl<W: Work> Source<W> {
 
     /// Starts the next operation.
     pub(super) fn start(&mut self, now: Time, permit_wait: u64) -> Option<(Running, W::Job)> {
-        let next = match self.granted.pop_front() {
-            Some(granted) => granted,
-            None => {
-                let next = self.next(now, permit_wait)?;
-                if self.terms.gate != Gate::Worker {
-                    self.spare_permits = self.spare_permits.saturating_sub(1);
-                }
-                next
+        let next = if let Some(granted) = self.granted.pop_front() {
+            granted
+        } else {
+            let next = self.next(now, permit_wait)?;
+            if self.terms.gate != Gate::Worker {
+                self.spare_permits = self.spare_permits.saturating_sub(1);
             }
+            next
         };
         Some(self.enter(next, now))
     }
@@ -579,7 +505,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Takes the records that are ready, with their indexes.
-    pub fn hand_over(&mut self) -> Vec<(usize, super::ledger::Record<W::Value, W::Error>)> {
+    pub fn hand_over(&mut self) -> Vec<Indexed<W>> {
         let out = self.ledger.hand_over(usize::MAX);
         self.taken += out.len();
         out

@@ -20,7 +20,8 @@ use super::worker::run_ready;
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
-use crate::engine::source::{End, FailureLimit, Gate, Terms as EngineTerms};
+use crate::engine::source::Source;
+use crate::engine::terms::{End, FailureLimit, Gate, Terms as EngineTerms};
 use crate::engine::time::Time;
 
 /// How a batch is to be treated.
@@ -402,7 +403,7 @@ impl Batch {
     fn limiter_error(&self) -> Option<Py<PyBaseException>> {
         self.runtime
             .scheduler
-            .with(self.id, |source| source.take_limiter_error())
+            .with(self.id, Source::take_limiter_error)
             .flatten()
     }
 

@@ -9,6 +9,7 @@ use super::interpreter;
 use super::runtime::Runtime;
 use super::worker::{Context, Operations, conclude, set_running};
 use crate::engine::schedule::{Finished, Scheduler, SourceId};
+use crate::engine::terms::End;
 use crate::engine::time::Time;
 
 /// What the dispatcher thread of an executor drives. It belongs to that thread.
@@ -83,7 +84,7 @@ impl Dispatcher {
         } else {
             let now = Time::now();
             scheduler.with(source, |source| source.fail_limiter(error));
-            scheduler.end(source, crate::engine::source::End::Limiter, now);
+            scheduler.end(source, End::Limiter, now);
         }
     }
 }

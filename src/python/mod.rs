@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod dispatcher;
 pub(crate) mod executor;
+pub(crate) mod handle;
 pub(crate) mod interpreter;
 pub(crate) mod limiter;
 pub(crate) mod logging;

@@ -70,6 +70,8 @@ fn check_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> Result<(), Strin
     Ok(())
 }
 
+static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+
 fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     let py = operation.py();
     if operation.is_exact_instance_of::<PyFunction>() {
@@ -93,7 +95,6 @@ fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
         let inner = operation.getattr(pyo3::intern!(py, "func"))?;
         return is_async(&inner, seen);
     }
-    static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     IS_ASYNC
         .import(py, "paceline._checks", "is_async")?
         .call1((operation,))?

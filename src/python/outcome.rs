@@ -184,28 +184,26 @@ impl Outcome {
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let mut text = format!(
-            "Outcome(index={}, status='{}'",
-            self.index,
-            self.status.name()
-        );
+        let mut parts = vec![
+            format!("index={}", self.index),
+            format!("status='{}'", self.status.name()),
+        ];
         if let Some(value) = &self.value {
-            text += &format!(", value={}", value.bind(py).repr()?);
+            parts.push(format!("value={}", value.bind(py).repr()?));
         }
         if let Some(exception) = &self.exception {
-            let shown = exception.bind(py).repr();
-            text += &match shown {
-                Ok(shown) => format!(", exception={shown}"),
-                Err(_) => format!(", exception={}", exception.bind(py).get_type().name()?),
-            };
+            let exception = exception.bind(py);
+            parts.push(match exception.repr() {
+                Ok(shown) => format!("exception={shown}"),
+                Err(_) => format!("exception={}", exception.get_type().name()?),
+            });
         }
         if self.attempts > 0 {
-            text += &format!(
-                ", attempts={}, permit_wait={:.6}, duration={:.6}",
-                self.attempts, self.permit_wait, self.duration
-            );
+            parts.push(format!("attempts={}", self.attempts));
+            parts.push(format!("permit_wait={:.6}", self.permit_wait));
+            parts.push(format!("duration={:.6}", self.duration));
         }
-        Ok(text + ")")
+        Ok(format!("Outcome({})", parts.join(", ")))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -12,7 +12,7 @@ use crate::engine::ledger::Keep;
 use crate::engine::limiter::Limiter;
 use crate::engine::process;
 use crate::engine::schedule::Scheduler;
-use crate::engine::source::{Gate, Terms};
+use crate::engine::terms::{Gate, Terms};
 use crate::engine::time::Time;
 
 /// What an executor was made with; it never changes.

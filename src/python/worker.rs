@@ -14,7 +14,7 @@ use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
 use crate::engine::schedule::{Claim, Ending, Finished, Ongoing, Seat};
-use crate::engine::source::Work;
+use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
 /// The engine's words for Python's objects.

@@ -1,0 +1,129 @@
+//! What passes between the scheduler and those who work for it or wait for it.
+
+use std::sync::Arc;
+
+use crate::engine::ledger::{Attempt, Record};
+use crate::engine::limiter::Ticket;
+use crate::engine::signal::Signal;
+use crate::engine::source::{Running, Source};
+use crate::engine::terms::Work;
+use crate::engine::time::Time;
+
+/// Names a source as long as it is with the scheduler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SourceId {
+    pub(super) slot: usize,
+    pub(super) serial: u64,
+}
+
+/// A worker's place at the scheduler. It belongs to one thread.
+#[derive(Debug)]
+pub struct Seat {
+    pub(super) id: u64,
+    pub(super) signal: Arc<Signal>,
+    pub(super) only: Option<(SourceId, Option<usize>)>,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) waiting_since: Option<Time>,
+    pub(super) serves: Option<SourceId>,
+    pub(super) ongoing: Option<Ongoing>,
+}
+
+impl Seat {
+    /// The operation that was claimed last, until it is booked.
+    #[must_use]
+    pub fn ongoing(&self) -> Option<&Ongoing> {
+        self.ongoing.as_ref()
+    }
+
+    /// Forgets which source it served last.
+    pub fn forget(&mut self) {
+        self.serves = None;
+    }
+
+    /// Waits until there may be something to start, or until `until`. Only while detached.
+    pub fn rest(&self, until: Time) {
+        self.signal.wait_until(until);
+    }
+}
+
+/// What a worker is to do next.
+#[derive(Debug)]
+pub enum Claim<W: Work> {
+    /// Call this operation, now.
+    Start(Start<W>),
+    /// Something can start: attach, and claim again.
+    Ready,
+    /// Nothing can start before this time, unless signalled.
+    Rest(Time),
+    /// There will never be anything more.
+    Exit,
+}
+
+/// An operation between its start and its end.
+#[derive(Debug, Clone, Copy)]
+pub struct Ongoing {
+    /// Whose operation it is.
+    pub source: SourceId,
+    /// Its place and times.
+    pub running: Running,
+}
+
+/// An operation that has its permit. Its place and times are with the seat.
+#[derive(Debug)]
+pub struct Start<W: Work> {
+    /// What it shares with the others of its source; None if the seat's last start was of the same.
+    pub context: Option<Arc<W::Context>>,
+    /// The operation.
+    pub job: W::Job,
+}
+
+/// An operation that a worker has called.
+#[derive(Debug)]
+pub struct Finished<W: Work> {
+    /// When it ended.
+    pub ended: Time,
+    /// How.
+    pub ending: Ending<W>,
+}
+
+/// How a call ended.
+#[derive(Debug)]
+pub enum Ending<W: Work> {
+    /// It returned, or failed for good; a fatal failure ends its source.
+    Result(Result<W::Value, W::Error>, bool),
+    /// It failed and is to be called again, not before the time given.
+    Again(W::Error, Time, W::Job),
+    /// Its result has gone elsewhere; whether it failed.
+    Delivered(bool),
+}
+
+/// What may be left over when a call has been booked, to be dropped without the lock.
+pub type Leftover<W> = Option<Box<Remains<W>>>;
+
+/// What is left over when a call has been booked.
+#[derive(Debug)]
+pub enum Remains<W: Work> {
+    /// A source whose owner has gone, and whose last operation this was.
+    Source(Box<Source<W>>),
+    /// A result that nobody waits for any more.
+    Record(Record<W::Value, W::Error>),
+    /// Earlier attempts of an operation that has ended.
+    Attempts(Vec<Attempt<W::Error>>),
+    /// An operation that will not be called again.
+    Job(W::Job),
+}
+
+/// What the owner of a source is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Read this many operations from the input, or fewer.
+    Feed(usize),
+    /// Ask its own limiter for a permit; a worker is kept free meanwhile.
+    Acquire,
+    /// Take outcomes.
+    HandOver,
+    /// It has ended, or run to the end of its input.
+    Settled,
+    /// Nothing to do before this time, unless signalled.
+    Rest(Time),
+}

@@ -1,0 +1,245 @@
+//! Which worker starts which operation, and when.
+//!
+//! Workers pull: one that has finished takes the next operation itself if a permit is free at that
+//! instant. Only when the limiter says wait does it rest, and then one worker, the *front*, waits
+//! for all of them. One lock guards everything here; it is held for moves and counts only, never
+//! while waiting and never while an operation's object is dropped: what is to be dropped is handed
+//! back to the caller.
+
+mod claim;
+mod owners;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+pub use self::claim::{
+    Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
+};
+pub use self::owners::Orphaned;
+use self::state::State;
+use super::limiter::Limiter;
+use super::signal::Signal;
+use super::source::Source;
+use super::terms::{End, Gate, Terms, Work};
+use super::time::Time;
+
+/// Shares the workers of one executor among its sources.
+#[derive(Debug)]
+pub struct Scheduler<W: Work> {
+    limiter: Option<Limiter>,
+    state: Mutex<State<W>>,
+    seats: std::sync::atomic::AtomicU64,
+}
+
+impl<W: Work> Scheduler<W> {
+    /// The source of the calls that are submitted one by one.
+    pub const CALLS: SourceId = SourceId { slot: 0, serial: 0 };
+
+    /// A scheduler for `workers` workers, whose permits come from `limiter`, and for calls that
+    /// are submitted one by one on the terms given.
+    #[must_use]
+    pub fn new(
+        workers: usize,
+        limiter: Option<Limiter>,
+        context: Arc<W::Context>,
+        terms: Terms,
+    ) -> Self {
+        let calls = Source::new(context, Arc::default(), terms, Time::now());
+        Self {
+            limiter,
+            state: Mutex::new(State {
+                sources: vec![Some((Self::CALLS.serial, calls))],
+                serials: 0,
+                turn: 0,
+                parked: Vec::new(),
+                waking: None,
+                front: None,
+                dispatcher: Arc::default(),
+                dispatcher_waits: false,
+                joiners: Vec::new(),
+                capacity: workers,
+                threads: 0,
+                busy: 0,
+                paused_until: Time::default(),
+                pause_known: Time::default(),
+                closed: false,
+                gated: terms.gate != Gate::Worker,
+            }),
+            seats: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<W>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A seat for a worker of the pool.
+    #[must_use]
+    pub fn seat(&self) -> Seat {
+        self.make_seat(Arc::default(), None)
+    }
+
+    /// A seat for a worker that waits inside an operation: it starts what it waits for, only.
+    #[must_use]
+    pub fn nested_seat(&self, signal: Arc<Signal>, source: SourceId, index: Option<usize>) -> Seat {
+        self.make_seat(signal, Some((source, index)))
+    }
+
+    fn make_seat(&self, signal: Arc<Signal>, only: Option<(SourceId, Option<usize>)>) -> Seat {
+        let id = self
+            .seats
+            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        Seat {
+            id,
+            signal,
+            only,
+            ticket: None,
+            waiting_since: None,
+            serves: None,
+            ongoing: None,
+        }
+    }
+
+    /// Books the call that the worker has finished, if any, and claims the next operation. The
+    /// permit is stamped here, so call it immediately before the operation.
+    pub fn claim(
+        &self,
+        seat: &mut Seat,
+        finished: Option<Finished<W>>,
+        now: Time,
+    ) -> (Leftover<W>, Claim<W>) {
+        let mut state = self.state();
+        let mut leftover = None;
+        if let (Some(finished), Some(ongoing)) = (finished, seat.ongoing.take()) {
+            if seat.only.is_none() {
+                state.busy -= 1;
+            }
+            leftover = state.book(&ongoing, finished, now);
+        } else {
+            state.unpark(seat.id);
+            state.arrive(seat.id);
+        }
+        let claim = state.claim(seat, self.limiter.as_ref(), now, true);
+        (leftover, claim)
+    }
+
+    /// Whether the worker could start something at once; takes nothing.
+    pub fn look(&self, seat: &mut Seat, now: Time) -> Claim<W> {
+        let mut state = self.state();
+        state.unpark(seat.id);
+        let claim = state.claim(seat, self.limiter.as_ref(), now, false);
+        if !matches!(claim, Claim::Ready) {
+            state.arrive(seat.id);
+        }
+        claim
+    }
+
+    /// Books an operation without claiming another.
+    pub fn book(&self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
+        self.state().book(ongoing, finished, now)
+    }
+
+    /// Gives up a nested seat, in whatever it was doing.
+    pub fn leave(&self, mut seat: Seat) {
+        let mut state = self.state();
+        state.unpark(seat.id);
+        state.leave_front(&mut seat);
+        state.wake_one(Time::now());
+    }
+
+    /// Books a server's wish that nothing starts before `until`. With `here` it is this scheduler
+    /// that keeps it; otherwise its limiter does.
+    pub fn pause(&self, now: Time, until: Time, new_episode: bool, here: bool) {
+        let mut state = self.state();
+        let longer = until.nanos_since(state.pause_known.max(now));
+        state.pause_known = state.pause_known.max(until);
+        if here {
+            state.paused_until = state.pause_known;
+        }
+        for (_, source) in state.sources.iter_mut().flatten() {
+            source.ledger.totals.paused += longer;
+            source.ledger.totals.pauses += usize::from(new_episode);
+        }
+    }
+
+    /// Whether a further worker thread would have something to do; counts it as started.
+    pub fn take_on(&self, now: Time) -> bool {
+        let mut state = self.state();
+        let wanted = state.wants_thread(now);
+        state.threads += usize::from(wanted);
+        wanted
+    }
+
+    /// Whether a further worker thread would have something to do.
+    pub fn wants_thread(&self, now: Time) -> bool {
+        self.state().wants_thread(now)
+    }
+
+    /// A worker thread could not be started, or has ended. Returns how many are left.
+    pub fn let_go(&self) -> usize {
+        let mut state = self.state();
+        state.threads -= 1;
+        state.threads
+    }
+
+    /// A worker waits inside an operation, so another may work in its place.
+    pub fn block(&self, now: Time) {
+        let mut state = self.state();
+        state.capacity += 1;
+        state.stir(now);
+    }
+
+    /// That worker goes on.
+    pub fn unblock(&self) {
+        self.state().capacity -= 1;
+    }
+
+    /// Takes no more sources. Workers end when there is nothing left to do.
+    pub fn close(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        state.wake_all();
+    }
+
+    /// Whether [`close`](Self::close) was called.
+    pub fn closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// Whether there will never be anything to do any more.
+    pub fn is_over(&self) -> bool {
+        self.state().over()
+    }
+
+    /// Ends every source that `which` picks.
+    pub fn end_where(&self, end: End, which: impl Fn(&Terms) -> bool) {
+        let mut state = self.state();
+        for (_, source) in state.sources.iter_mut().flatten() {
+            if which(&source.terms) {
+                source.end(end);
+                source.tell_owner();
+            }
+        }
+        state.tell_joiners();
+        state.wake_all();
+    }
+
+    /// No owner will come back: nothing is to wait for one.
+    pub fn detach_owners(&self) {
+        let mut state = self.state();
+        for (_, source) in state.sources.iter_mut().flatten() {
+            source.terms.attended = false;
+        }
+        state.tell_joiners();
+    }
+
+    /// Whether nothing waits or runs any more; if something does, `joiner` will be signalled.
+    pub fn joined(&self, joiner: &Arc<Signal>) -> bool {
+        let mut state = self.state();
+        let drained = state.drained();
+        if !drained && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
+            state.joiners.push(Arc::clone(joiner));
+        }
+        drained
+    }
+}

@@ -1,0 +1,294 @@
+//! The scheduler's side towards those who own sources: they feed them, ask for their permits, and
+//! take what becomes of them.
+
+use std::sync::Arc;
+
+use super::Scheduler;
+use super::claim::{Ongoing, SourceId, Start, Step};
+use crate::engine::ledger::Left;
+use crate::engine::signal::Signal;
+use crate::engine::source::Source;
+use crate::engine::terms::{End, Gate, Terms, Work};
+use crate::engine::time::Time;
+
+/// What is to be dropped when an owner has gone: the records so far, or all of the source.
+pub type Orphaned<W> = (
+    Option<Left<<W as Work>::Value, <W as Work>::Error>>,
+    Option<Source<W>>,
+);
+
+impl<W: Work> Scheduler<W> {
+    /// Takes up a source; None after [`close`](Self::close).
+    pub fn add(
+        &self,
+        context: Arc<W::Context>,
+        owner: Arc<Signal>,
+        terms: Terms,
+        now: Time,
+    ) -> Option<SourceId> {
+        let mut state = self.state();
+        if state.closed {
+            return None;
+        }
+        state.gated |= terms.gate != Gate::Worker;
+        state.serials += 1;
+        let serial = state.serials;
+        let source = (serial, Source::new(context, owner, terms, now));
+        let slot = state.sources.iter().position(Option::is_none);
+        let slot = if let Some(slot) = slot {
+            state.sources[slot] = Some(source);
+            slot
+        } else {
+            state.sources.push(Some(source));
+            state.sources.len() - 1
+        };
+        Some(SourceId { slot, serial })
+    }
+
+    /// Looks at one source; None if it has been removed.
+    pub fn with<T>(&self, id: SourceId, look: impl FnOnce(&mut Source<W>) -> T) -> Option<T> {
+        self.state().source(id).map(look)
+    }
+
+    /// Adds operations; with `complete`, the last ones.
+    pub fn feed(
+        &self,
+        id: SourceId,
+        jobs: impl ExactSizeIterator<Item = W::Job>,
+        complete: bool,
+        now: Time,
+    ) {
+        let mut state = self.state();
+        if let Some(source) = state.source(id) {
+            source.feed(jobs, complete);
+            state.stir(now);
+        }
+    }
+
+    /// Adds one call, unless the scheduler is closed; returns its index.
+    pub fn submit(&self, job: W::Job, now: Time) -> Result<usize, W::Job> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(job);
+        }
+        let Some(source) = state.source(Self::CALLS) else {
+            return Err(job);
+        };
+        let index = source.read();
+        source.feed(std::iter::once(job), false);
+        state.stir(now);
+        Ok(index)
+    }
+
+    /// Tells that nothing more will be read from the input.
+    pub fn finish_input(&self, id: SourceId) {
+        if let Some(source) = self.state().source(id) {
+            source.finish_input();
+        }
+    }
+
+    /// What the owner of a source is to do next. `held` outcomes were taken and not handed on yet;
+    /// `nested` owners are workers themselves, and need no other one free.
+    pub fn step(&self, id: SourceId, held: usize, nested: bool, now: Time) -> Step {
+        let mut state = self.state();
+        let free = state.free_slots();
+        let paused_until = state.paused_until;
+        let Some(source) = state.source(id) else {
+            return Step::Settled;
+        };
+        source.owner_waits = false;
+        let late = now >= source.terms.deadline;
+        if late && source.ended.is_none() && !source.settled() && !source.ledger.ready() {
+            source.end(End::Timeout);
+        }
+        if source.ended.is_some() {
+            state.stir(now);
+            return Step::Settled;
+        }
+        if source.ledger.ready() {
+            return Step::HandOver;
+        }
+        let room = source.room(held);
+        if room > 0 {
+            return Step::Feed(room);
+        }
+        if source.settled() {
+            return Step::Settled;
+        }
+        let mut until = source.terms.deadline;
+        if source.terms.gate == Gate::Owner {
+            if source.wants_permit(now) {
+                // A nested owner uses its permit itself, so it asks for one at a time.
+                let free = if nested {
+                    !source.has_permit()
+                } else {
+                    free > 0
+                };
+                if now < paused_until {
+                    until = until.min(paused_until);
+                } else if free {
+                    source.asking += 1;
+                    return Step::Acquire;
+                }
+            } else if let Some(due) = source.next_due() {
+                until = until.min(due);
+            }
+        }
+        source.owner_waits = true;
+        source.owner_works = nested;
+        Step::Rest(until)
+    }
+
+    /// What the dispatcher is to do next: ask for a permit for the source named, or rest; None
+    /// when there will be nothing more.
+    pub fn dispatch(&self, now: Time) -> Option<Result<SourceId, Time>> {
+        let mut state = self.state();
+        state.dispatcher_waits = false;
+        let mut until = Time::NEVER;
+        let free = state.free_slots();
+        let paused_until = state.paused_until;
+        for slot in state.turns() {
+            let Some((serial, source)) = &mut state.sources[slot] else {
+                continue;
+            };
+            if source.terms.gate != Gate::Dispatcher {
+                continue;
+            }
+            if source.wants_permit(now) {
+                if now < paused_until {
+                    until = until.min(paused_until);
+                } else if free > 0 {
+                    source.asking += 1;
+                    let id = SourceId {
+                        slot,
+                        serial: *serial,
+                    };
+                    state.turn = slot + 1;
+                    return Some(Ok(id));
+                }
+            } else if let Some(due) = source.next_due() {
+                until = until.min(due);
+            }
+        }
+        if state.over() {
+            return None;
+        }
+        state.dispatcher_waits = true;
+        Some(Err(until))
+    }
+
+    /// The signal on which the dispatcher rests.
+    #[must_use]
+    pub fn dispatcher_signal(&self) -> Arc<Signal> {
+        Arc::clone(&self.state().dispatcher)
+    }
+
+    /// Hands on a permit that the owner or the dispatcher was granted.
+    pub fn grant(&self, id: SourceId, waited: u64, now: Time) {
+        let mut state = self.state();
+        if let Some(source) = state.source(id) {
+            source.grant(waited, now);
+            if source.owner_works && source.owner_waits {
+                source.tell_owner();
+            }
+        }
+        state.stir(now);
+    }
+
+    /// Gives up asking for a permit.
+    pub fn give_up(&self, id: SourceId, now: Time) {
+        let mut state = self.state();
+        if let Some(source) = state.source(id) {
+            source.asking = source.asking.saturating_sub(1);
+        }
+        state.stir(now);
+    }
+
+    /// Takes the next operation as one that was refused its permit. It is booked by
+    /// [`book`](Self::book).
+    pub fn refuse(&self, id: SourceId, now: Time) -> Option<(Ongoing, Start<W>)> {
+        let mut state = self.state();
+        let source = state.source(id)?;
+        source.asking = source.asking.saturating_sub(1);
+        let (running, job) = source.refuse(now)?;
+        let context = Some(Arc::clone(&source.context));
+        Some((
+            Ongoing {
+                source: id,
+                running,
+            },
+            Start { context, job },
+        ))
+    }
+
+    /// Ends a source: nothing more of it starts.
+    pub fn end(&self, id: SourceId, end: End, now: Time) {
+        let mut state = self.state();
+        if let Some(source) = state.source(id) {
+            source.end(end);
+            source.tell_owner();
+            state.stir(now);
+        }
+    }
+
+    /// Whether something of the source still runs; if so its owner will be signalled.
+    pub fn runs(&self, id: SourceId) -> bool {
+        let mut state = self.state();
+        let Some(source) = state.source(id) else {
+            return false;
+        };
+        source.owner_waits = !source.idle();
+        source.owner_waits
+    }
+
+    /// Takes a source out. What its running operations return is lost to it.
+    pub fn remove(&self, id: SourceId, now: Time) -> Option<Source<W>> {
+        let mut state = self.state();
+        state.source(id)?;
+        let (_, source) = state.sources[id.slot].take()?;
+        state.stir(now);
+        state.tell_joiners();
+        Some(source)
+    }
+
+    /// The owner has gone, and nobody will take the outcomes; what was read still runs. Returns what
+    /// is to be dropped: the records so far, or the source if all of it has run.
+    pub fn orphan(&self, id: SourceId) -> Orphaned<W> {
+        let mut state = self.state();
+        let Some(source) = state.source(id) else {
+            return (None, None);
+        };
+        if source.settled() || source.ended.is_some() {
+            return (
+                None,
+                state.sources[id.slot].take().map(|(_, source)| source),
+            );
+        }
+        source.orphaned = true;
+        (Some(source.ledger.discard()), None)
+    }
+
+    /// Takes an operation out of the queue, or out of the waiting retries; None if it has started.
+    pub fn withdraw(&self, id: SourceId, index: usize) -> Option<W::Job> {
+        let mut state = self.state();
+        let source = state.source(id)?;
+        let job = source
+            .withdraw(index)
+            .or_else(|| source.withdraw_retry(index));
+        if job.is_some() {
+            state.tell_joiners();
+        }
+        job
+    }
+
+    /// Takes everything of a source that has not started.
+    pub fn withdraw_all(&self, id: SourceId) -> Vec<(usize, W::Job)> {
+        let mut state = self.state();
+        let jobs = state
+            .source(id)
+            .map(Source::withdraw_all)
+            .unwrap_or_default();
+        state.tell_joiners();
+        jobs
+    }
+}

@@ -1,0 +1,477 @@
+//! Everything the scheduler's lock guards, and the choices made under it.
+
+use std::sync::Arc;
+
+use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
+use crate::engine::ledger::{Attempt, Record};
+use crate::engine::limiter::{Limiter, Turn};
+use crate::engine::signal::Signal;
+use crate::engine::source::Source;
+use crate::engine::terms::{Gate, Work};
+use crate::engine::time::Time;
+
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) seat: u64,
+    pub(super) signal: Arc<Signal>,
+    pub(super) for_permit: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct State<W: Work> {
+    pub(super) sources: Vec<Option<(u64, Source<W>)>>,
+    pub(super) serials: u64,
+    /// Where the next turn begins.
+    pub(super) turn: usize,
+    pub(super) parked: Vec<(u64, Arc<Signal>)>,
+    pub(super) waking: Option<u64>,
+    pub(super) front: Option<Front>,
+    pub(super) dispatcher: Arc<Signal>,
+    pub(super) dispatcher_waits: bool,
+    pub(super) joiners: Vec<Arc<Signal>>,
+    pub(super) capacity: usize,
+    pub(super) threads: usize,
+    pub(super) busy: usize,
+    /// Nothing starts before.
+    pub(super) paused_until: Time,
+    /// When the last pause that a server asked for ends, whoever keeps it.
+    pub(super) pause_known: Time,
+    pub(super) closed: bool,
+    /// Some permits come from an owner or the dispatcher.
+    pub(super) gated: bool,
+}
+
+impl<W: Work> State<W> {
+    pub(super) fn source(&mut self, id: SourceId) -> Option<&mut Source<W>> {
+        match self.sources.get_mut(id.slot) {
+            Some(Some((serial, source))) if *serial == id.serial => Some(source),
+            _ => None,
+        }
+    }
+
+    /// The slots of the sources, beginning with the one whose turn it is.
+    pub(super) fn turns(&self) -> impl Iterator<Item = usize> + use<W> {
+        let (turn, count) = (self.turn, self.sources.len());
+        (0..count).map(move |step| (turn + step) % count)
+    }
+
+    pub(super) fn free_slots(&self) -> usize {
+        let sources = self.sources.iter().flatten();
+        let reserved: usize = sources.map(|(_, source)| source.reserved()).sum();
+        self.capacity.saturating_sub(self.busy + reserved)
+    }
+
+    pub(super) fn wants_thread(&self, now: Time) -> bool {
+        if self.threads >= self.capacity {
+            return false;
+        }
+        let sources = self.sources.iter().flatten();
+        if self.threads == 0 {
+            // Near the end of the process no thread may be had later, so one is there from the start.
+            return sources.clone().any(|(_, source)| source.startable(now) > 0);
+        }
+        let startable: usize = sources
+            .map(|(_, source)| source.ready_for_workers(now))
+            .sum();
+        startable > self.threads.saturating_sub(self.busy)
+    }
+
+    pub(super) fn book(
+        &mut self,
+        ongoing: &Ongoing,
+        finished: Finished<W>,
+        now: Time,
+    ) -> Leftover<W> {
+        let leftover = self.enter(ongoing, finished, now);
+        // A worker is free now, whatever has become of the source.
+        if self.gated {
+            self.offer_slot(now);
+        }
+        if self.closed || !self.joiners.is_empty() {
+            self.tell_joiners();
+        }
+        leftover
+    }
+
+    #[inline]
+    pub(super) fn enter(
+        &mut self,
+        ongoing: &Ongoing,
+        finished: Finished<W>,
+        now: Time,
+    ) -> Leftover<W> {
+        let Ongoing {
+            source: id,
+            running,
+        } = ongoing;
+        let Finished { ended, ending } = finished;
+        let Some(source) = self.source(*id) else {
+            let result = match ending {
+                Ending::Result(result, _) => result,
+                Ending::Again(error, ..) => Err(error),
+                Ending::Delivered(_) => return None,
+            };
+            return Some(Box::new(Remains::Record(Record::of(
+                result, running, ended,
+            ))));
+        };
+        source.leave(running.index);
+        if running.attempt > 0 {
+            source.ledger.book(ended.nanos_since(running.started));
+        }
+        let mut leftover = None;
+        match ending {
+            Ending::Again(error, due, job) if source.ended.is_none() => {
+                source
+                    .ledger
+                    .remember(running.index, Attempt::of(error, running, ended));
+                source.retry(running, due, job);
+                self.stir(now);
+                return leftover;
+            }
+            Ending::Again(error, _, job) => {
+                source
+                    .ledger
+                    .enter(running.index, Record::of(Err(error), running, ended));
+                source.judge(running.index, true, false);
+                leftover = Some(Box::new(Remains::Job(job)));
+            }
+            Ending::Result(result, fatal) => {
+                let failed = result.is_err();
+                let record = Record::of(result, running, ended);
+                leftover = source
+                    .ledger
+                    .enter(running.index, record)
+                    .map(|record| Box::new(Remains::Record(record)));
+                source.judge(running.index, failed, fatal);
+            }
+            Ending::Delivered(failed) => {
+                source.ledger.count(failed);
+                let earlier = source.ledger.history_of(running.index);
+                leftover = (!earlier.is_empty()).then(|| Box::new(Remains::Attempts(earlier)));
+            }
+        }
+        if source.owner_waits && source.owner_has_something(now) {
+            source.tell_owner();
+        }
+        if source.orphaned
+            && source.settled()
+            && let Some((_, source)) = self.sources[id.slot].take()
+        {
+            leftover = Some(Box::new(Remains::Source(Box::new(source))));
+        }
+        leftover
+    }
+
+    pub(super) fn claim(
+        &mut self,
+        seat: &mut Seat,
+        limiter: Option<&Limiter>,
+        now: Time,
+        attached: bool,
+    ) -> Claim<W> {
+        let Some(slot) = self.pick(seat, now) else {
+            return self.nothing_to_start(seat, now);
+        };
+        if seat.only.is_none() && self.busy >= self.capacity {
+            self.leave_front(seat);
+            return self.park(seat);
+        }
+        if now < self.paused_until {
+            return self.wait_for_permit(seat, self.paused_until, now);
+        }
+        let gated = self.sources[slot]
+            .as_ref()
+            .is_some_and(|(_, source)| source.terms.gate != Gate::Worker);
+        let mut permit_wait = 0;
+        if let Some(limiter) = limiter.filter(|_| !gated) {
+            let turn = if let Some(ticket) = &mut seat.ticket {
+                if attached {
+                    ticket.try_start(now)
+                } else {
+                    ticket.turn(now)
+                }
+            } else if seat.only.is_none() && self.another_waits(seat) {
+                return self.park(seat);
+            } else if !attached || limiter.try_acquire(1, now) {
+                Turn::Ready
+            } else {
+                let mut ticket = limiter.enqueue(1, Arc::clone(&seat.signal));
+                let turn = ticket.try_start(now);
+                seat.ticket = Some(ticket);
+                turn
+            };
+            match turn {
+                Turn::Ready => {}
+                Turn::At(time) => return self.wait_for_permit(seat, time, now),
+                Turn::Behind => return self.wait_for_permit(seat, Time::NEVER, now),
+            }
+        }
+        if !attached {
+            return Claim::Ready;
+        }
+        if let Some(since) = seat.waiting_since {
+            permit_wait = now.nanos_since(since);
+        }
+        self.leave_front(seat);
+        self.turn = slot + 1;
+        let Some(start) = self.start(seat, slot, now, permit_wait) else {
+            return self.nothing_to_start(seat, now);
+        };
+        if seat.only.is_none() {
+            self.busy += 1;
+        }
+        self.wake_one(now);
+        Claim::Start(start)
+    }
+
+    pub(super) fn start(
+        &mut self,
+        seat: &mut Seat,
+        slot: usize,
+        now: Time,
+        permit_wait: u64,
+    ) -> Option<Start<W>> {
+        let (serial, source) = self.sources[slot].as_mut()?;
+        let (running, job) = match seat.only {
+            Some((_, Some(index))) => source.start_exactly(index, now, permit_wait)?,
+            _ => source.start(now, permit_wait)?,
+        };
+        if source.owner_waits && source.room(0) > 0 {
+            source.tell_owner();
+        }
+        let id = SourceId {
+            slot,
+            serial: *serial,
+        };
+        let known = seat.serves.replace(id) == Some(id);
+        let context = if known {
+            None
+        } else {
+            Some(Arc::clone(&source.context))
+        };
+        seat.ongoing = Some(Ongoing {
+            source: id,
+            running,
+        });
+        Some(Start { context, job })
+    }
+
+    pub(super) fn pick(&self, seat: &Seat, now: Time) -> Option<usize> {
+        if let Some((id, index)) = seat.only {
+            let (serial, source) = self.sources.get(id.slot)?.as_ref()?;
+            let there = index.is_none_or(|index| source.holds(index));
+            return (*serial == id.serial && there && source.available(now)).then_some(id.slot);
+        }
+        self.turns().find(|slot| {
+            self.sources[*slot]
+                .as_ref()
+                .is_some_and(|(_, source)| source.available(now))
+        })
+    }
+
+    pub(super) fn nothing_to_start(&mut self, seat: &mut Seat, now: Time) -> Claim<W> {
+        self.leave_front(seat);
+        if let Some((id, _)) = seat.only {
+            let due = self.source(id).and_then(|source| source.next_due());
+            return Claim::Rest(due.unwrap_or(Time::NEVER));
+        }
+        if self.over() {
+            return Claim::Exit;
+        }
+        let due = self
+            .sources
+            .iter()
+            .flatten()
+            .filter(|(_, source)| source.terms.gate == Gate::Worker)
+            .filter_map(|(_, source)| source.next_due())
+            .min();
+        match due {
+            Some(due) if self.front.is_none() => {
+                self.front = Some(Front {
+                    seat: seat.id,
+                    signal: Arc::clone(&seat.signal),
+                    for_permit: false,
+                });
+                Claim::Rest(due.max(now))
+            }
+            _ => self.park(seat),
+        }
+    }
+
+    pub(super) fn wait_for_permit(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
+        seat.waiting_since.get_or_insert(now);
+        if seat.only.is_none() {
+            if self.another_waits(seat) {
+                self.leave_front(seat);
+                return self.park(seat);
+            }
+            self.front = Some(Front {
+                seat: seat.id,
+                signal: Arc::clone(&seat.signal),
+                for_permit: true,
+            });
+        }
+        Claim::Rest(until)
+    }
+
+    pub(super) fn leave_front(&mut self, seat: &mut Seat) {
+        seat.ticket = None;
+        seat.waiting_since = None;
+        if self
+            .front
+            .as_ref()
+            .is_some_and(|front| front.seat == seat.id)
+        {
+            self.front = None;
+        }
+    }
+
+    pub(super) fn park(&mut self, seat: &Seat) -> Claim<W> {
+        self.parked.push((seat.id, Arc::clone(&seat.signal)));
+        Claim::Rest(Time::NEVER)
+    }
+
+    pub(super) fn unpark(&mut self, seat: u64) {
+        if let Some(place) = self.parked.iter().rposition(|(id, _)| *id == seat) {
+            self.parked.remove(place);
+        }
+    }
+
+    /// Another worker waits for a permit on behalf of all.
+    pub(super) fn another_waits(&self, seat: &Seat) -> bool {
+        self.front
+            .as_ref()
+            .is_some_and(|front| front.for_permit && front.seat != seat.id)
+    }
+
+    pub(super) fn arrive(&mut self, seat: u64) {
+        if self.waking == Some(seat) {
+            self.waking = None;
+        }
+    }
+
+    /// Wakes one worker if there is something for it to do. At most one is on its way at a time:
+    /// each wakes the next when it starts, so those that would only queue for the interpreter sleep
+    /// on.
+    pub(super) fn wake_one(&mut self, now: Time) {
+        if self.waking.is_some() || self.front.as_ref().is_some_and(|front| front.for_permit) {
+            return;
+        }
+        if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
+            return;
+        }
+        if !self
+            .sources
+            .iter()
+            .flatten()
+            .any(|(_, source)| source.available(now))
+        {
+            return;
+        }
+        if let Some((seat, signal)) = self.parked.pop() {
+            self.waking = Some(seat);
+            signal.notify();
+        } else if let Some(front) = &self.front {
+            front.signal.notify();
+        }
+    }
+
+    /// Something has changed: whoever may be concerned looks again.
+    pub(super) fn stir(&mut self, now: Time) {
+        self.wake_one(now);
+        if let Some(front) = &self.front {
+            // The front looks again when what it waits for is gone, or a retry is due earlier.
+            if !front.for_permit
+                || !self
+                    .sources
+                    .iter()
+                    .flatten()
+                    .any(|(_, source)| source.available(now))
+            {
+                front.signal.notify();
+            }
+        } else if let Some((_, signal)) = self.parked.last()
+            && self.waking.is_none()
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .any(|(_, source)| source.next_due().is_some())
+        {
+            signal.notify();
+        }
+        self.offer_slot(now);
+        if !self.joiners.is_empty() {
+            self.tell_joiners();
+        }
+    }
+
+    /// Tells one owner, and the dispatcher, that a worker is free.
+    pub(super) fn offer_slot(&mut self, now: Time) {
+        if !self.gated || self.free_slots() == 0 {
+            return;
+        }
+        for slot in self.turns() {
+            let Some((_, source)) = &mut self.sources[slot] else {
+                continue;
+            };
+            let wants = source.wants_permit(now) || source.next_due().is_some();
+            if !wants {
+                continue;
+            }
+            match source.terms.gate {
+                Gate::Owner if source.owner_waits => {
+                    source.tell_owner();
+                    self.turn = slot + 1;
+                    return;
+                }
+                Gate::Dispatcher if self.dispatcher_waits => {
+                    self.dispatcher_waits = false;
+                    self.dispatcher.notify();
+                    return;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn wake_all(&mut self) {
+        for (_, signal) in self.parked.drain(..) {
+            signal.notify();
+        }
+        if let Some(front) = &self.front {
+            front.signal.notify();
+        }
+        self.dispatcher.notify();
+    }
+
+    pub(super) fn tell_joiners(&mut self) {
+        if self.drained() {
+            for joiner in self.joiners.drain(..) {
+                joiner.notify();
+            }
+            if self.over() {
+                self.wake_all();
+            }
+        }
+    }
+
+    /// Nothing waits or runs, but for batches that wait for their owner.
+    pub(super) fn drained(&self) -> bool {
+        self.sources
+            .iter()
+            .flatten()
+            .all(|(_, source)| !source.terms.attended && source.quiet())
+    }
+
+    /// There will never be anything to do.
+    pub(super) fn over(&self) -> bool {
+        self.closed
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .all(|(_, source)| source.over())
+    }
+}

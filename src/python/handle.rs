@@ -1,0 +1,259 @@
+//! What one process has of an executor, as the Python side drives it.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyTuple};
+
+use super::batch::{Batch, Terms};
+use super::dispatcher::Dispatcher;
+use super::interpreter;
+use super::logging;
+use super::runtime::{Runtime, Worker};
+use super::worker::{Context, Operations, call, context_run};
+use crate::engine::ledger::Keep;
+use crate::engine::schedule::{Claim, Scheduler, SourceId};
+use crate::engine::signal::Signal;
+use crate::engine::source::Source;
+use crate::engine::terms::{End, Terms as EngineTerms};
+use crate::engine::time::Time;
+
+/// The calls that were submitted one by one.
+const CALLS: SourceId = Scheduler::<Operations>::CALLS;
+
+/// A call that was taken back, and what its last attempt failed with if there was one.
+type Withdrawn = (Py<PyAny>, Option<Py<PyAny>>);
+
+/// What one process has of an executor, as Python sees it.
+#[pyclass(frozen, weakref, name = "Runtime", module = "paceline._core")]
+pub(crate) struct Handle(Arc<Runtime>);
+
+impl Handle {
+    pub(crate) const fn new(runtime: Arc<Runtime>) -> Self {
+        Self(runtime)
+    }
+}
+
+#[pymethods]
+impl Handle {
+    /// Whether it belongs to the process that asks.
+    fn is_current(&self) -> bool {
+        self.0.is_of_this_process()
+    }
+
+    /// The workers cannot be set up: everything that has not started ends.
+    fn break_down(&self) {
+        self.0.scheduler.close();
+        let batches = |terms: &EngineTerms| terms.keep != Keep::Nothing;
+        self.0.scheduler.end_where(End::Broken, batches);
+    }
+
+    /// Opens a batch; refused after shutdown.
+    ///
+    /// `pool` lives as long as the batch has operations, whoever else forgets it.
+    fn begin(
+        &self,
+        py: Python<'_>,
+        copy: Py<PyAny>,
+        pool: Py<PyAny>,
+        logged: bool,
+        terms: Terms,
+    ) -> PyResult<Batch> {
+        let runtime = &self.0;
+        if interpreter::is_exiting(py) {
+            return Err(after_exit());
+        }
+        logging::refresh_levels(py);
+        let owner = Arc::<Signal>::default();
+        let context = Arc::new(Context::Batch {
+            copy,
+            run: context_run(py)?,
+            logged,
+            _pool: pool,
+        });
+        let id = runtime
+            .scheduler
+            .add(
+                context,
+                Arc::clone(&owner),
+                EngineTerms::from(terms),
+                Time::now(),
+            )
+            .ok_or_else(closed)?;
+        Ok(Batch::new(Arc::clone(runtime), id, owner))
+    }
+
+    /// Queues a call; returns its number.
+    fn submit(&self, job: Bound<'_, PyTuple>) -> PyResult<usize> {
+        let runtime = &self.0;
+        if interpreter::is_exiting(job.py()) {
+            return Err(after_exit());
+        }
+        runtime
+            .scheduler
+            .submit(job.into_any().unbind(), Time::now())
+            .map_err(|_job| closed())
+    }
+
+    /// Takes a call back that has not started, or waits to be tried again: None if it runs or has
+    /// ended, else what it failed with before, or the call's tuple.
+    fn withdraw(&self, number: usize) -> Option<Withdrawn> {
+        let runtime = &self.0;
+        let job = runtime.scheduler.withdraw(CALLS, number)?;
+        let error = runtime
+            .scheduler
+            .with(CALLS, |source| source.ledger().history_of(number).pop())
+            .flatten()
+            .map(|attempt| attempt.error.into_any());
+        Some((job, error))
+    }
+
+    /// Takes every call back that has not started or waits to be tried again, each with what it
+    /// failed with before.
+    fn withdraw_all(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
+        let scheduler = &self.0.scheduler;
+        let calls = scheduler
+            .withdraw_all(CALLS)
+            .into_iter()
+            .map(|(number, job)| {
+                let last = scheduler.with(CALLS, |source| source.ledger().history_of(number).pop());
+                (job, last.flatten().map(|attempt| attempt.error))
+            });
+        Ok(PyList::new(py, calls.collect::<Vec<_>>())?.unbind())
+    }
+
+    /// Whether there will never be anything to do any more.
+    fn is_over(&self) -> bool {
+        self.0.scheduler.is_over()
+    }
+
+    /// A worker thread to start, if there is work for a further one.
+    fn take_on(&self) -> PyResult<Option<Worker>> {
+        let runtime = &self.0;
+        if !runtime.scheduler.take_on(Time::now()) {
+            return Ok(None);
+        }
+        let entry = runtime
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take_entry(runtime);
+        match entry {
+            Ok(entry) => Ok(Some(Worker::new(Arc::clone(runtime), entry))),
+            Err(error) => {
+                runtime.scheduler.let_go();
+                Err(PyRuntimeError::new_err(format!(
+                    "the worker threads cannot be made: {error}"
+                )))
+            }
+        }
+    }
+
+    /// Whether the calling thread is one of the workers.
+    fn works_here(&self) -> bool {
+        interpreter::works_for(self.0.id)
+    }
+
+    /// Whether a submitted call waits for its first start.
+    fn holds(&self, number: usize) -> bool {
+        self.0
+            .scheduler
+            .with(CALLS, |source| source.holds(number))
+            .unwrap_or(false)
+    }
+
+    /// On a worker: runs a submitted call here, if it has not started. For a limiter that is not
+    /// ours, `permit` says that its permit was granted.
+    fn run_here(&self, py: Python<'_>, number: usize, permit: bool) -> PyResult<bool> {
+        let runtime = &self.0;
+        let scheduler = &runtime.scheduler;
+        if permit {
+            scheduler.with(CALLS, Source::add_permit);
+        }
+        let signal = Arc::<Signal>::default();
+        let mut seat = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(number));
+        let ran = loop {
+            let queued = scheduler.with(CALLS, |source| source.holds(number));
+            if queued != Some(true) {
+                break Ok(false);
+            }
+            match scheduler.claim(&mut seat, None, Time::now()).1 {
+                Claim::Start(start) => {
+                    let Some(ongoing) = seat.ongoing() else {
+                        break Ok(false);
+                    };
+                    let (finished, now) = call(py, runtime, &Context::Calls, ongoing, start.job);
+                    drop(scheduler.book(ongoing, finished, now));
+                    break Ok(true);
+                }
+                Claim::Rest(Time::NEVER) if permit => break Ok(false),
+                Claim::Rest(until) => {
+                    // It may be cancelled, or taken by a worker, without a signal to this seat.
+                    let until = until.min(Time::now() + Duration::from_millis(20));
+                    if let Err(error) = interpreter::wait(py, &signal, until) {
+                        break Err(error);
+                    }
+                }
+                Claim::Ready | Claim::Exit => {}
+            }
+        };
+        scheduler.leave(seat);
+        ran
+    }
+
+    /// A worker begins to wait for a call of its own executor.
+    fn block(&self) {
+        self.0.scheduler.block(Time::now());
+    }
+
+    fn unblock(&self) {
+        self.0.scheduler.unblock();
+    }
+
+    /// What its dispatcher thread drives.
+    fn dispatcher(&self) -> Dispatcher {
+        Dispatcher::new(Arc::clone(&self.0))
+    }
+
+    /// Takes no more work. With `cancel`, nothing that has not started will start.
+    fn close(&self, cancel: bool) {
+        let runtime = &self.0;
+        runtime.close();
+        if cancel {
+            let keep = |terms: &EngineTerms| terms.keep != Keep::Nothing;
+            runtime.scheduler.end_where(End::Cancelled, keep);
+        }
+    }
+
+    /// At exit: what waits for an owner that will not come back ends; submitted calls go on.
+    fn close_at_exit(&self) {
+        let runtime = &self.0;
+        runtime.scheduler.close();
+        let owned = |terms: &EngineTerms| terms.attended || terms.ahead.1 != usize::MAX;
+        let calls = |terms: &EngineTerms| terms.keep == Keep::Nothing;
+        runtime
+            .scheduler
+            .end_where(End::Owner, |terms| owned(terms) && !calls(terms));
+        runtime.scheduler.detach_owners();
+    }
+
+    /// Waits until nothing waits or runs any more.
+    fn join(&self, py: Python<'_>) -> PyResult<()> {
+        let runtime = &self.0;
+        let signal = Arc::<Signal>::default();
+        while !runtime.scheduler.joined(&signal) {
+            interpreter::wait(py, &signal, Time::NEVER)?;
+        }
+        Ok(())
+    }
+}
+
+fn closed() -> PyErr {
+    PyRuntimeError::new_err("cannot schedule new futures after shutdown")
+}
+
+fn after_exit() -> PyErr {
+    PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
+}
