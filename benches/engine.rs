@@ -1,5 +1,8 @@
 //! What a permit costs.
-#![allow(missing_docs, reason = "criterion's macros make undocumented functions")]
+#![allow(
+    missing_docs,
+    reason = "criterion's macros make undocumented functions"
+)]
 
 use std::sync::{Arc, Barrier};
 use std::thread;
@@ -35,7 +38,9 @@ fn limiters() -> Vec<(&'static str, Limiter)> {
 fn uncontended(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("permit, uncontended");
     for (name, limiter) in limiters() {
-        group.bench_function(name, |bencher| bencher.iter(|| limiter.try_acquire(1, Monotonic)));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| limiter.try_acquire(1, Monotonic));
+        });
     }
     group.finish();
 }
@@ -81,7 +86,9 @@ fn contend(limiter: &Limiter, threads: usize, permits: u64) -> Duration {
 fn contended(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("permit, contended");
     for threads in [1, 8] {
-        let Some(limiter) = rate(None).map(Limiter::new) else { return };
+        let Some(limiter) = rate(None).map(Limiter::new) else {
+            return;
+        };
         group.bench_function(BenchmarkId::new("threads", threads), |bencher| {
             bencher.iter_custom(|permits| {
                 let each = permits.div_ceil(threads as u64);
@@ -95,15 +102,20 @@ fn contended(criterion: &mut Criterion) {
 fn forecasts(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("wait_time of a full window");
     for permits in [1_000_u64, 1_000_000] {
-        let Ok(rate) = Rate::new(permits, Duration::from_secs(3600), None, None) else { return };
+        let Ok(rate) = Rate::new(permits, Duration::from_secs(3600), None, None) else {
+            return;
+        };
         let limiter = Limiter::new(rate);
         for _ in 0..permits {
             limiter.try_acquire(1, Monotonic);
         }
         for weight in [1, permits] {
-            group.bench_function(BenchmarkId::new(format!("{permits} permits"), weight), |bencher| {
-                bencher.iter(|| limiter.wait_time(weight, Monotonic));
-            });
+            group.bench_function(
+                BenchmarkId::new(format!("{permits} permits"), weight),
+                |bencher| {
+                    bencher.iter(|| limiter.wait_time(weight, Monotonic));
+                },
+            );
         }
     }
     group.finish();
