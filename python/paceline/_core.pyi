@@ -387,9 +387,6 @@ class Runtime:
     def close_at_exit(self) -> None:
         """Ends what waits for an owner that will not come back; submitted calls go on."""
 
-    def closed(self) -> bool:
-        """Whether it takes no more work."""
-
     def is_over(self) -> bool:
         """Whether there will never be anything to do any more."""
 
