@@ -68,7 +68,7 @@ class CountingLimiter:
         return True
 
 
-class Deliberate(Exception):  # noqa: N818 (it is no error)
+class Deliberate(Exception):
     """What an operation raises because it was told to."""
 
 

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from paceline import RateLimiter
 
 Act = Callable[[RateLimiter], object]
@@ -89,7 +90,7 @@ def waiting(*limiters_and_weights: tuple[RateLimiter, int]) -> Iterator[list[thr
 def test_values_out_of_range_are_refused_by_name(
     arguments: tuple[Any, ...], options: dict[str, Any], named: str
 ) -> None:
-    with pytest.raises(ValueError, match=".") as refusal:
+    with pytest.raises(ValueError, match=r".") as refusal:
         RateLimiter(*arguments, **options)
     assert named in str(refusal.value)
     assert len(str(refusal.value)) < 250
@@ -239,7 +240,7 @@ def test_a_combination_has_parts_and_no_numbers_of_its_own() -> None:
     both = a & b
     assert type(both) is RateLimiter
     assert both.parts == (a, b)
-    assert (both & c).parts == (c & both).parts[1:] + (c,) == (a, b, c)
+    assert (both & c).parts == (*(c & both).parts[1:], c) == (a, b, c)
     assert (both & (b & c)).parts == (a, b, c)
     assert a & a is a
     assert a.parts == (a,)

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
+
 from paceline import RateLimiter
 
 # Two shared cores may hold a thread up between its permit and its stamp: the limiters under test

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from paceline import _core
 from paceline._core import Step
 from paceline._errors import BatchTimeoutError, attach_report
-from paceline._permits import ask
 from paceline._report import BatchReport
 
 if TYPE_CHECKING:
@@ -34,6 +33,9 @@ class Terms(NamedTuple):
     max_failures: tuple[float, int] | None
 
 
+# So few outcomes in hand are not worth waiting with: the input is read on at once.
+FEW = 64
+
 # While one of these goes on, its exception does not wait for running operations.
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
@@ -47,13 +49,11 @@ class Drive(Generic[T]):
         pool: Pool,
         operations: Iterable[Callable[[], T]],
         *,
-        acquire: Callable[[], object] | None,
         timeout: float | None,
         max_workers: int,
     ) -> None:
         self._batch = batch
         self._pool = pool
-        self._acquire = acquire
         self._timeout = timeout
         self._max_workers = max_workers
         # A single operation's exception carries no report.
@@ -99,7 +99,7 @@ class Drive(Generic[T]):
                     self._doing = "consumer"
                     yield held.popleft()
                     # Few ahead means slow operations: each place is filled at once.
-                    if len(held) < 64 and (room := self._batch.room(len(held))):
+                    if len(held) < FEW and (room := self._batch.room(len(held))):
                         self._feed(room)
             self.settle()
             self._batch.close()
@@ -150,9 +150,8 @@ class Drive(Generic[T]):
         self._doing = "interrupt"
 
     def _ask(self) -> None:
-        assert self._acquire is not None
         self._doing = "limiter"
-        refusal = ask(self._acquire)
+        refusal = self._pool.ask()
         if refusal is None:
             self._batch.grant()
             self._pool.grow()
@@ -178,9 +177,9 @@ class Drive(Generic[T]):
             return error
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:
             return error
-        if ended_by == "max_failures":
-            if (group := self._report(ended_by).failure_group()) is not None:
-                return group
+        failures = self._report(ended_by).failure_group() if ended_by == "max_failures" else None
+        if failures is not None:
+            return failures
         if ended_by == "broken":
             self._pool.check()
         return CancelledError("the executor was shut down, and what had not started cancelled")

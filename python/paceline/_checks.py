@@ -7,12 +7,12 @@ import math
 from datetime import timedelta
 from typing import Any
 
-__all__ = ["is_async", "positive_int", "seconds", "failure_limit"]
+__all__ = ["failure_limit", "is_async", "positive_int", "seconds"]
 
 
 def is_async(operation: object) -> bool:
     """Whether calling ``operation`` gives a coroutine or an asynchronous generator."""
-    call = getattr(type(operation), "__call__", None)
+    call = getattr(type(operation), "__call__", None)  # noqa: B004 - the method itself is looked at
     return any(
         inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
         for each in (operation, call)
@@ -47,9 +47,11 @@ def failure_limit(value: Any) -> tuple[float, int] | None:
     if value is None:
         return None
     if isinstance(value, tuple):
-        if len(value) != 2:
-            raise ValueError(f"max_failures must be a count or (share, of), not {value!r}")
-        share, of = value
+        try:
+            share, of = value
+        except ValueError:
+            message = f"max_failures must be a count or (share, of), not {value!r}"
+            raise ValueError(message) from None
         if isinstance(share, bool) or not isinstance(share, (int, float)):
             raise TypeError(f"the share in max_failures must be a number, not {share!r}")
         if not 0 < share <= 1:

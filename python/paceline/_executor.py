@@ -401,7 +401,6 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             batch,
             pool,
             operations,
-            acquire=self._acquire,
             timeout=limit,
             max_workers=self._max_workers,
         )

@@ -48,7 +48,7 @@ class _Waiters(list[Any]):
 class CallFuture(Future[T]):
     """The future of a call that waits for a worker and a permit in its executor's queue."""
 
-    _number: int | None = None
+    number: int | None = None
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class CallFuture(Future[T]):
         Returns:
             Whether the call is cancelled.
         """
-        number = self._number
+        number = self.number
         if number is None or not self._pool.runtime.is_current():
             return super().cancel()
         if (taken := self._pool.runtime.withdraw(number)) is None:
@@ -102,7 +102,7 @@ class CallFuture(Future[T]):
 
         Returns whether another worker may work in its place until it has waited.
         """
-        pool, number = self._pool, self._number
+        pool, number = self._pool, self.number
         if self.done() or number is None or not pool.runtime.works_here():
             return False
         if timeout is None:
@@ -125,12 +125,12 @@ def submit(
     """Queue a call in the caller's context."""
     future = CallFuture[T](pool)
     call = (future, fn, args, kwargs, contextvars.copy_context())
-    future._number = pool.runtime.submit(call)
+    future.number = pool.runtime.submit(call)
     try:
         pool.dispatch()
         pool.grow()
     except RuntimeError:
         # No thread is there to run it, nor can one be started.
-        pool.runtime.withdraw(future._number)
+        pool.runtime.withdraw(future.number)
         raise
     return future

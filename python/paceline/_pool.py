@@ -139,10 +139,9 @@ class Pool:
 
     def ask(self) -> PermitRefusedError | None:
         """Ask the limiter, which is not ours, for one permit."""
-        assert self._acquire is not None
         self._asking = True
         try:
-            return ask(self._acquire)
+            return ask(cast("Callable[[], object]", self._acquire))
         finally:
             self._asking = False
 
@@ -187,7 +186,7 @@ def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
             return
         try:
             refusal = owner.ask()
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - it is raised where the permit is missed
             dispatcher.fail(error)
         else:
             if refusal is None:
