@@ -1,0 +1,272 @@
+//! Plain operations, seats whose signals can be read, and the words that the tests are told in.
+
+use std::fmt::{self, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline::engine::ledger::Keep;
+use paceline::engine::limiter::{Limiter, Rate};
+use paceline::engine::schedule::{
+    Claim, Ending, Finished, Leftover, Ongoing, Remains, Scheduler, Seat, SourceId,
+};
+use paceline::engine::signal::Signal;
+use paceline::engine::source::Running;
+use paceline::engine::terms::{End, Gate, Terms, Work};
+use paceline::engine::time::Time;
+
+/// Operations that are their own numbers.
+#[derive(Debug)]
+pub(crate) struct Plain;
+
+impl Work for Plain {
+    type Context = String;
+    type Job = usize;
+    type Value = usize;
+    type Error = usize;
+}
+
+pub(crate) const CALLS: SourceId = Scheduler::<Plain>::CALLS;
+pub(crate) const SECOND: u64 = 1_000_000_000;
+
+/// So many seconds on the tests' clock.
+pub(crate) fn at(seconds: u64) -> Time {
+    Time::from_nanos(seconds * SECOND)
+}
+
+/// A batch that is read whole, its records kept until its end.
+pub(crate) fn batch() -> Terms {
+    Terms {
+        keep: Keep::All,
+        gate: Gate::Worker,
+        attended: true,
+        ahead: (usize::MAX, usize::MAX),
+        deadline: Time::NEVER,
+        stop_on_failure: false,
+        failure_limit: None,
+    }
+}
+
+/// A stream: its records are handed over, and its owner comes and goes.
+pub(crate) fn stream(keep: Keep, ahead: usize) -> Terms {
+    Terms {
+        keep,
+        attended: false,
+        ahead: (ahead, ahead),
+        ..batch()
+    }
+}
+
+pub(crate) fn calls(gate: Gate) -> Terms {
+    Terms {
+        keep: Keep::Nothing,
+        gate,
+        attended: false,
+        ahead: (0, 0),
+        ..batch()
+    }
+}
+
+/// A scheduler whose workers need no permits.
+pub(crate) fn unlimited(workers: usize) -> Scheduler<Plain> {
+    Scheduler::new(workers, None, Arc::new("calls".into()), calls(Gate::Worker))
+}
+
+/// A scheduler whose workers take their permits from a limiter without a margin.
+pub(crate) fn limited(workers: usize, limit: u64, seconds: u64) -> (Scheduler<Plain>, Limiter) {
+    let per = Duration::from_secs(seconds);
+    let limiter = Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap());
+    let calls = calls(Gate::Worker);
+    let scheduler = Scheduler::new(
+        workers,
+        Some(limiter.clone()),
+        Arc::new("calls".into()),
+        calls,
+    );
+    (scheduler, limiter)
+}
+
+/// A scheduler whose permits come from a limiter of another make.
+pub(crate) fn foreign(workers: usize) -> Scheduler<Plain> {
+    Scheduler::new(
+        workers,
+        None,
+        Arc::new("calls".into()),
+        calls(Gate::Dispatcher),
+    )
+}
+
+/// An operation that a worker has started.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub(crate) source: SourceId,
+    pub(crate) running: Running,
+    pub(crate) context: Option<Arc<String>>,
+    pub(crate) job: usize,
+}
+
+impl Started {
+    /// What the worker was told to start, if that is what it was told.
+    pub(crate) fn by(seat: &Seat, claim: Claim<Plain>) -> Option<Self> {
+        let Claim::Start(start) = claim else {
+            return None;
+        };
+        let Ongoing { source, running } = *seat.ongoing().unwrap();
+        Some(Self {
+            source,
+            running,
+            context: start.context,
+            job: start.job,
+        })
+    }
+
+    /// What it came with that it shares with others.
+    pub(crate) fn shared(&self) -> Option<&str> {
+        self.context.as_ref().map(|context| context.as_str())
+    }
+
+    pub(crate) fn ongoing(&self) -> Ongoing {
+        Ongoing {
+            source: self.source,
+            running: self.running,
+        }
+    }
+}
+
+pub(crate) trait Add {
+    fn add_batch(&self, terms: Terms, now: Time) -> (SourceId, Arc<Signal>);
+    fn add_complete(&self, terms: Terms, count: usize, now: Time) -> (SourceId, Arc<Signal>);
+    fn start(&self, seat: &mut Seat, now: Time) -> Started;
+    fn start_next(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Started;
+    fn rest(&self, seat: &mut Seat, now: Time) -> Time;
+    fn rest_after(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Time;
+    fn ended(&self, source: SourceId) -> Option<End>;
+}
+
+impl Add for Scheduler<Plain> {
+    /// A batch of which nothing is read yet, and the signal of its owner.
+    fn add_batch(&self, terms: Terms, now: Time) -> (SourceId, Arc<Signal>) {
+        let owner = Arc::new(Signal::default());
+        let source = self.add(Arc::new("batch".into()), Arc::clone(&owner), terms, now);
+        (source.unwrap(), owner)
+    }
+
+    /// A batch that has been read to its end.
+    fn add_complete(&self, terms: Terms, count: usize, now: Time) -> (SourceId, Arc<Signal>) {
+        let (source, owner) = self.add_batch(terms, now);
+        self.feed(source, 0..count, true, now);
+        (source, owner)
+    }
+
+    /// What the worker starts, which must be something.
+    fn start(&self, seat: &mut Seat, now: Time) -> Started {
+        let (_, claim) = self.claim(seat, None, now);
+        Started::by(seat, claim).expect("something to start")
+    }
+
+    /// What the worker starts when it has finished something.
+    fn start_next(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Started {
+        let (_, claim) = self.claim(seat, Some(finished), now);
+        Started::by(seat, claim).expect("something to start")
+    }
+
+    /// Until when the worker rests, which has nothing to start.
+    fn rest(&self, seat: &mut Seat, now: Time) -> Time {
+        let claimed = resting(self.claim(seat, None, now).1);
+        // As the resident loop does it: it looks once more before it goes to rest.
+        let looked = resting(self.look(seat, now));
+        assert_eq!(looked, claimed);
+        looked
+    }
+
+    fn rest_after(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Time {
+        resting(self.claim(seat, Some(finished), now).1);
+        resting(self.look(seat, now))
+    }
+
+    fn ended(&self, source: SourceId) -> Option<End> {
+        self.with(source, |source| source.ended()).unwrap()
+    }
+}
+
+pub(crate) fn resting(claim: Claim<Plain>) -> Time {
+    match claim {
+        Claim::Rest(until) => until,
+        other => panic!("expected a rest, not {other:?}"),
+    }
+}
+
+fn finished(ended: Time, ending: Ending<Plain>) -> Finished<Plain> {
+    Finished { ended, ending }
+}
+
+/// The operation returned its own number.
+pub(crate) fn done(start: &Started, ended: Time) -> Finished<Plain> {
+    finished(ended, Ending::Result(Ok(start.job), false))
+}
+
+/// The operation failed for good, with its own number.
+pub(crate) fn failed(start: &Started, ended: Time) -> Finished<Plain> {
+    finished(ended, Ending::Result(Err(start.job), false))
+}
+
+/// The operation failed in a way that ends its source.
+pub(crate) fn fatal(start: &Started, ended: Time) -> Finished<Plain> {
+    finished(ended, Ending::Result(Err(start.job), true))
+}
+
+/// The operation failed and is to be called again.
+pub(crate) fn again(start: &Started, ended: Time, due: Time) -> Finished<Plain> {
+    finished(ended, Ending::Again(start.job, due, start.job))
+}
+
+/// The submitted call has handed its result to its future.
+pub(crate) fn delivered(_: &Started, ended: Time) -> Finished<Plain> {
+    finished(ended, Ending::Delivered(false))
+}
+
+/// What was left over, which must be something.
+pub(crate) fn remains(leftover: Leftover<Plain>) -> Remains<Plain> {
+    *leftover.expect("something that is left over")
+}
+
+/// Whether the signal was given; takes it.
+pub(crate) fn given(signal: &Signal) -> bool {
+    signal.wait_until(Time::default())
+}
+
+/// Whether the worker was signalled; takes the signal.
+pub(crate) fn woken(seat: &Seat) -> bool {
+    let told = signalled(seat);
+    seat.rest(Time::default());
+    told
+}
+
+/// Whether the worker was signalled and has not noticed yet.
+///
+/// A seat keeps its signal to itself, so this reads the form in which it prints: the first flag of
+/// a seat is that of its signal.
+pub(crate) fn signalled(seat: &Seat) -> bool {
+    let mut start = Opening(String::new());
+    // Ends with an error where enough is known; what follows may be long.
+    let _ = write!(start, "{seat:?}");
+    let (_, flag) = start
+        .0
+        .split_once("data: ")
+        .expect("a seat prints its signal");
+    let told = flag.starts_with("true");
+    assert!(told || flag.starts_with("false"), "{flag}");
+    told
+}
+
+struct Opening(String);
+
+impl Write for Opening {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.push_str(text);
+        if self.0.len() > 200 {
+            Err(fmt::Error)
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The scheduler, on a clock of the tests' own: who starts what, when, and what becomes of it.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod claims;
+mod endings;
+mod fixture;
+mod gates;
+mod nested;
+mod outcomes;
+mod retries;
+mod threads;

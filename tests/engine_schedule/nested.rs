@@ -1,0 +1,196 @@
+//! Workers that wait inside an operation, for a batch or a call of their own executor.
+
+use std::sync::Arc;
+
+use paceline::engine::schedule::Step;
+use paceline::engine::signal::Signal;
+use paceline::engine::source::Source;
+use paceline::engine::terms::{Gate, Terms};
+use paceline::engine::time::Time;
+
+use crate::fixture::{
+    Add, CALLS, SECOND, at, batch, delivered, done, foreign, given, limited, unlimited, woken,
+};
+
+#[test]
+fn a_nested_batch_runs_on_the_worker_that_waits_for_it() {
+    let scheduler = unlimited(1);
+    let (_, _) = scheduler.add_complete(batch(), 3, at(1));
+    let mut seat = scheduler.seat();
+    let outer = scheduler.start(&mut seat, at(1));
+    let (inner, owner) = scheduler.add_complete(batch(), 2, at(2));
+    let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
+    assert!(matches!(
+        scheduler.step(inner, 0, true, at(2)),
+        Step::Rest(_)
+    ));
+    let first = scheduler.start(&mut nested, at(2));
+    let second = scheduler.start_next(&mut nested, done(&first, at(3)), at(3));
+    assert_eq!((second.source, second.running.index), (inner, 1));
+    // It does not take what it does not wait for.
+    scheduler.rest_after(&mut nested, done(&second, at(4)), at(4));
+    assert_eq!(scheduler.step(inner, 0, true, at(4)), Step::Settled);
+    scheduler.leave(nested);
+    scheduler.remove(inner, at(5)).unwrap();
+    let next = scheduler.start_next(&mut seat, done(&outer, at(5)), at(5));
+    assert_eq!(next.running.index, 1);
+}
+
+#[test]
+fn a_nested_start_takes_no_worker_from_the_others() {
+    let scheduler = unlimited(2);
+    scheduler.add_complete(batch(), 4, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
+    scheduler.start(&mut seats[0], at(1));
+    let (inner, owner) = scheduler.add_complete(batch(), 3, at(1));
+    let mut nested = scheduler.nested_seat(owner, inner, None);
+    let start = scheduler.start(&mut nested, at(1));
+    let other = scheduler.start(&mut seats[1], at(1));
+    assert_eq!(scheduler.rest(&mut seats[2], at(1)), Time::NEVER);
+    scheduler.start_next(&mut nested, done(&start, at(2)), at(2));
+    assert_eq!(scheduler.rest(&mut seats[2], at(2)), Time::NEVER);
+    let finished = done(&other, at(3));
+    scheduler.start_next(&mut seats[1], finished, at(3));
+    assert_eq!(scheduler.rest(&mut seats[2], at(3)), Time::NEVER);
+}
+
+#[test]
+fn a_nested_seat_for_one_call_takes_no_other() {
+    let scheduler = unlimited(1);
+    for job in 0..4 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    let mut seat = scheduler.seat();
+    scheduler.start(&mut seat, at(1));
+    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(2));
+    let start = scheduler.start(&mut nested, at(2));
+    assert_eq!((start.running.index, start.job), (2, 2));
+    scheduler.book(&start.ongoing(), delivered(&start, at(3)), at(3));
+    assert_eq!(scheduler.rest(&mut nested, at(3)), Time::NEVER);
+    scheduler.leave(nested);
+    let mut gone = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
+    assert_eq!(
+        scheduler.rest(&mut gone, at(3)),
+        Time::NEVER,
+        "it runs elsewhere"
+    );
+    let left = scheduler.withdraw_all(CALLS);
+    assert_eq!(left, [(1, 1), (3, 3)]);
+}
+
+#[test]
+fn a_nested_worker_queues_for_its_permit_and_leaves_the_queue() {
+    let (scheduler, limiter) = limited(2, 1, 10);
+    let mut seat = scheduler.seat();
+    scheduler.submit(0, at(1)).unwrap();
+    scheduler.start(&mut seat, at(1));
+    let (inner, owner) = scheduler.add_complete(batch(), 2, at(2));
+    let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
+    assert_eq!(scheduler.rest(&mut nested, at(2)), at(11));
+    // A free worker stands behind it in the queue of the limiter.
+    let mut free = scheduler.seat();
+    assert_eq!(scheduler.rest(&mut free, at(3)), Time::NEVER);
+    scheduler.leave(nested);
+    assert!(woken(&free), "the queue still waits for one that has left");
+    assert_eq!(scheduler.rest(&mut free, at(4)), at(11));
+    let start = scheduler.start(&mut free, at(11));
+    assert_eq!(
+        (start.source, start.running.permit_wait),
+        (inner, 8 * SECOND)
+    );
+    assert!(!limiter.try_acquire(1, at(11)));
+}
+
+#[test]
+fn blocking_wakes_a_worker_for_what_waits() {
+    let scheduler = unlimited(1);
+    let (mut seat, mut spare) = (scheduler.seat(), scheduler.seat());
+    scheduler.rest(&mut spare, at(1));
+    scheduler.submit(0, at(1)).unwrap();
+    scheduler.submit(1, at(1)).unwrap();
+    woken(&spare);
+    let outer = scheduler.start(&mut seat, at(1));
+    scheduler.rest(&mut spare, at(1));
+    scheduler.block(at(2));
+    assert!(woken(&spare));
+    let inner = scheduler.start(&mut spare, at(2));
+    scheduler.unblock();
+    scheduler.submit(2, at(3)).unwrap();
+    scheduler.rest_after(&mut spare, delivered(&inner, at(3)), at(3));
+    assert!(!woken(&spare));
+    let last = scheduler.start_next(&mut seat, delivered(&outer, at(4)), at(4));
+    assert_eq!(last.running.index, 2);
+    assert!(!woken(&spare));
+}
+
+#[test]
+fn a_nested_owner_asks_for_permits_without_a_free_worker() {
+    let scheduler = foreign(1);
+    let by_owner = Terms {
+        gate: Gate::Owner,
+        ..batch()
+    };
+    let (outer, _) = scheduler.add_complete(by_owner, 1, at(1));
+    assert_eq!(scheduler.step(outer, 0, false, at(1)), Step::Acquire);
+    scheduler.grant(outer, 0, at(1));
+    let mut seat = scheduler.seat();
+    scheduler.start(&mut seat, at(1));
+    let (inner, owner) = scheduler.add_complete(by_owner, 2, at(2));
+    let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
+    for index in 0..2 {
+        assert_eq!(scheduler.step(inner, 0, true, at(2)), Step::Acquire);
+        scheduler.grant(inner, 0, at(3));
+        // One at a time: it uses each before it asks for the next.
+        assert!(matches!(
+            scheduler.step(inner, 0, true, at(3)),
+            Step::Rest(_)
+        ));
+        let start = scheduler.start(&mut nested, at(3));
+        assert_eq!(start.running.index, index);
+        scheduler.rest_after(&mut nested, done(&start, at(3)), at(3));
+    }
+    assert_eq!(scheduler.step(inner, 0, true, at(4)), Step::Settled);
+}
+
+#[test]
+fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
+    let scheduler = foreign(1);
+    let dispatched = Terms {
+        gate: Gate::Dispatcher,
+        ..batch()
+    };
+    let (source, owner) = scheduler.add_complete(dispatched, 1, at(1));
+    scheduler.block(at(1));
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(source)));
+    assert!(matches!(
+        scheduler.step(source, 0, true, at(1)),
+        Step::Rest(_)
+    ));
+    assert!(!given(&owner));
+    scheduler.grant(source, 0, at(2));
+    assert!(given(&owner));
+    let mut nested = scheduler.nested_seat(owner, source, None);
+    assert_eq!(scheduler.start(&mut nested, at(2)).running.index, 0);
+}
+
+#[test]
+fn a_call_that_a_worker_runs_itself_uses_the_permit_it_brings() {
+    let scheduler = foreign(1);
+    for job in 0..2 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    let mut nested = scheduler.nested_seat(Arc::new(Signal::default()), CALLS, Some(1));
+    assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
+    scheduler.with(CALLS, Source::add_permit);
+    let start = scheduler.start(&mut nested, at(1));
+    assert_eq!(start.running.index, 1);
+    scheduler.book(&start.ongoing(), delivered(&start, at(2)), at(2));
+    scheduler.leave(nested);
+    let mut seat = scheduler.seat();
+    assert_eq!(
+        scheduler.rest(&mut seat, at(2)),
+        Time::NEVER,
+        "the permit was used"
+    );
+    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+}

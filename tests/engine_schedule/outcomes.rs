@@ -1,0 +1,298 @@
+//! What becomes of the records, and how far ahead of the consumer the input is read.
+
+use paceline::engine::ledger::Keep;
+use paceline::engine::schedule::{Remains, Scheduler, Seat, SourceId, Step};
+use paceline::engine::source::Source;
+use paceline::engine::terms::{End, Terms};
+use paceline::engine::time::Time;
+
+use crate::fixture::{
+    Add, Plain, SECOND, Started, again, at, batch, done, failed, given, remains, stream, unlimited,
+};
+
+fn handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> Vec<usize> {
+    let records = scheduler.with(source, Source::hand_over).unwrap();
+    for (index, record) in &records {
+        assert!(record.result == Ok(*index) || record.result == Err(*index));
+    }
+    records.into_iter().map(|(index, _)| index).collect()
+}
+
+/// Three workers that have started 0, 1 and 2 of four operations finish 2, 0, 3, 1.
+fn finish_out_of_order(
+    scheduler: &Scheduler<Plain>,
+    source: SourceId,
+    mut look: impl FnMut(Vec<usize>),
+) {
+    let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
+    let [zero, one, two] = seats.each_mut().map(|seat| scheduler.start(seat, at(1)));
+    let three = scheduler.start_next(&mut seats[2], done(&two, at(2)), at(2));
+    look(handed_over(scheduler, source));
+    scheduler.rest_after(&mut seats[0], failed(&zero, at(3)), at(3));
+    look(handed_over(scheduler, source));
+    scheduler.rest_after(&mut seats[2], done(&three, at(4)), at(4));
+    look(handed_over(scheduler, source));
+    scheduler.rest_after(&mut seats[1], done(&one, at(5)), at(5));
+    look(handed_over(scheduler, source));
+}
+
+#[test]
+fn records_are_handed_over_as_the_terms_say() {
+    for (keep, expected) in [
+        (Keep::Completed, [vec![2], vec![0], vec![3], vec![1]]),
+        (Keep::Ordered, [vec![], vec![0], vec![], vec![1, 2, 3]]),
+        (Keep::All, [vec![], vec![], vec![], vec![]]),
+    ] {
+        let scheduler = unlimited(3);
+        let terms = Terms {
+            keep,
+            ..stream(keep, 10)
+        };
+        let (source, _) = scheduler.add_complete(terms, 4, at(1));
+        let mut seen = Vec::new();
+        finish_out_of_order(&scheduler, source, |indexes| seen.push(indexes));
+        assert_eq!(seen, expected, "{keep:?}");
+        assert_eq!(scheduler.step(source, 0, false, at(6)), Step::Settled);
+        let mut closed = scheduler.remove(source, at(6)).unwrap();
+        let left = closed.ledger().take_left();
+        if keep == Keep::All {
+            let all: Vec<_> = left
+                .slots
+                .into_iter()
+                .map(|record| record.unwrap().result)
+                .collect();
+            assert_eq!(all, [Err(0), Ok(1), Ok(2), Ok(3)]);
+        } else {
+            assert!(left.slots.is_empty() && left.completed.is_empty());
+        }
+        let totals = closed.ledger().totals;
+        assert_eq!((totals.done, totals.failed, totals.permits), (3, 1, 4));
+        assert_eq!(totals.working, 9 * SECOND);
+    }
+}
+
+#[test]
+fn what_was_not_handed_over_is_left() {
+    for keep in [Keep::Completed, Keep::Ordered] {
+        let scheduler = unlimited(2);
+        let (source, _) = scheduler.add_complete(stream(keep, 10), 6, at(1));
+        let mut seats = [scheduler.seat(), scheduler.seat()];
+        let zero = scheduler.start(&mut seats[0], at(1));
+        let one = scheduler.start(&mut seats[1], at(1));
+        let two = scheduler.start_next(&mut seats[0], done(&zero, at(2)), at(2));
+        assert_eq!(handed_over(&scheduler, source), [0]);
+        let three = scheduler.start_next(&mut seats[0], done(&two, at(2)), at(2));
+        scheduler.end(source, End::Owner, at(3));
+        let mut closed = scheduler.remove(source, at(3)).unwrap();
+        let left = closed.ledger().take_left();
+        let kept = left.slots.into_iter().enumerate();
+        let kept = kept.filter_map(|(slot, record)| Some((left.base + slot, record?)));
+        let kept: Vec<_> = kept
+            .chain(left.completed)
+            .map(|(index, record)| (index, record.result))
+            .collect();
+        assert_eq!(kept, [(2, Ok(2))], "{keep:?}");
+        let mut running: Vec<_> = closed
+            .running()
+            .iter()
+            .map(|running| running.index)
+            .collect();
+        running.sort_unstable();
+        assert_eq!(running, [1, 3]);
+        assert_eq!(closed.unstarted().collect::<Vec<_>>(), [4, 5]);
+        for (seat, start) in seats.iter_mut().zip([three, one]) {
+            let (leftover, _) = scheduler.claim(seat, Some(done(&start, at(4))), at(4));
+            assert!(matches!(remains(leftover), Remains::Record(_)));
+        }
+    }
+}
+
+/// Runs everything that was read, each operation for `length` nanoseconds.
+fn run_all(scheduler: &Scheduler<Plain>, seat: &mut Seat, mut now: Time, length: u64) -> Time {
+    let mut finished = None;
+    loop {
+        let (leftover, claim) = scheduler.claim(seat, finished.take(), now);
+        assert!(leftover.is_none());
+        let Some(start) = Started::by(seat, claim) else {
+            return now;
+        };
+        now = Time::from_nanos(now.as_nanos() + length);
+        finished = Some(done(&start, now));
+    }
+}
+
+#[test]
+fn the_input_is_read_no_further_ahead_than_allowed() {
+    let scheduler = unlimited(1);
+    let (source, owner) = scheduler.add_batch(stream(Keep::Completed, 3), at(1));
+    let step = |held| scheduler.step(source, held, false, at(1));
+    assert_eq!(step(0), Step::Feed(3));
+    scheduler.feed(source, 0..1, false, at(1));
+    assert_eq!(step(0), Step::Feed(2));
+    scheduler.feed(source, 1..3, false, at(1));
+    assert_eq!(step(0), Step::Rest(Time::NEVER));
+    let mut seat = scheduler.seat();
+    let start = scheduler.start(&mut seat, at(1));
+    assert!(!given(&owner), "a start makes no room for a stream");
+    let start = scheduler.start_next(&mut seat, done(&start, at(2)), at(2));
+    assert!(given(&owner));
+    assert_eq!(step(0), Step::HandOver);
+    assert_eq!(handed_over(&scheduler, source), [0]);
+    // What the consumer has not taken yet counts as read ahead.
+    assert_eq!(step(1), Step::Rest(Time::NEVER));
+    assert_eq!(step(0), Step::Feed(1));
+    scheduler.feed(source, 3..4, true, at(2));
+    scheduler.start_next(&mut seat, done(&start, at(3)), at(3));
+    assert_eq!(handed_over(&scheduler, source), [1]);
+    assert_eq!(
+        step(0),
+        Step::Rest(Time::NEVER),
+        "the input has come to its end"
+    );
+}
+
+#[test]
+fn a_batch_that_keeps_all_is_read_as_its_operations_start() {
+    let scheduler = unlimited(2);
+    let terms = Terms {
+        ahead: (2, 2),
+        ..batch()
+    };
+    let (source, owner) = scheduler.add_batch(terms, at(1));
+    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Feed(2));
+    scheduler.feed(source, 0..2, false, at(1));
+    assert!(matches!(
+        scheduler.step(source, 0, false, at(1)),
+        Step::Rest(_)
+    ));
+    let mut seat = scheduler.seat();
+    scheduler.start(&mut seat, at(1));
+    assert!(given(&owner));
+    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Feed(1));
+    scheduler.finish_input(source);
+    assert!(matches!(
+        scheduler.step(source, 0, false, at(1)),
+        Step::Rest(_)
+    ));
+}
+
+#[test]
+fn only_quick_operations_are_read_far_ahead() {
+    let scheduler = unlimited(1);
+    let terms = Terms {
+        ahead: (4, 32),
+        ..stream(Keep::Completed, 4)
+    };
+    let (source, _) = scheduler.add_batch(terms, at(1));
+    let mut seat = scheduler.seat();
+    let mut now = at(1);
+    let mut read = 0;
+    let mut rooms = Vec::new();
+    let mut round = |length, now: &mut Time| {
+        let Step::Feed(room) = scheduler.step(source, 0, false, *now) else {
+            panic!("no room")
+        };
+        scheduler.feed(source, read..read + room, false, *now);
+        read += room;
+        *now = run_all(&scheduler, &mut seat, *now, length);
+        assert_eq!(handed_over(&scheduler, source).len(), room);
+        room
+    };
+    for _ in 0..6 {
+        rooms.push(round(10_000, &mut now));
+    }
+    assert_eq!(rooms, [4, 4, 8, 16, 32, 32]);
+    // One that takes long is enough to be careful again.
+    assert_eq!(round(SECOND, &mut now), 32);
+    assert_eq!(round(SECOND, &mut now), 4);
+}
+
+#[test]
+fn room_is_made_in_batches_where_operations_are_quick() {
+    let scheduler = unlimited(1);
+    let terms = Terms {
+        ahead: (4, 16),
+        ..stream(Keep::Completed, 4)
+    };
+    let (source, _) = scheduler.add_batch(terms, at(1));
+    let mut seat = scheduler.seat();
+    let mut now = at(1);
+    for round in 0..4 {
+        scheduler.with(source, |source| {
+            source.room(0);
+        });
+        let Step::Feed(room) = scheduler.step(source, 0, false, now) else {
+            panic!("{round}")
+        };
+        scheduler.feed(
+            source,
+            (0..room).map(|place| round * 16 + place),
+            false,
+            now,
+        );
+        now = run_all(&scheduler, &mut seat, now, 1000);
+        let records = scheduler.with(source, Source::hand_over).unwrap();
+        assert_eq!(records.len(), room);
+    }
+    let room = |held| scheduler.with(source, |source| source.room(held)).unwrap();
+    assert_eq!(
+        (room(0), room(8), room(9), room(16), room(17)),
+        (16, 8, 0, 0, 0)
+    );
+}
+
+#[test]
+fn a_source_whose_owner_has_gone_runs_to_its_end() {
+    let scheduler = unlimited(1);
+    let (source, _) = scheduler.add_complete(stream(Keep::Ordered, 9), 4, at(1));
+    let mut seat = scheduler.seat();
+    let start = scheduler.start(&mut seat, at(1));
+    let start = scheduler.start_next(&mut seat, done(&start, at(1)), at(1));
+    let start = scheduler.start_next(&mut seat, again(&start, at(1), at(5)), at(1));
+    let (records, gone) = scheduler.orphan(source);
+    assert!(gone.is_none());
+    let records = records.unwrap();
+    assert_eq!(records.slots.into_iter().flatten().count(), 1);
+    assert_eq!(records.history.len(), 1);
+    let (leftover, claim) = scheduler.claim(&mut seat, Some(failed(&start, at(2))), at(2));
+    assert!(matches!(remains(leftover), Remains::Record(_)));
+    let start = Started::by(&seat, claim).unwrap();
+    assert_eq!(start.running.index, 3);
+    scheduler.claim(&mut seat, Some(done(&start, at(2))), at(2));
+    let start = scheduler.start(&mut seat, at(5));
+    assert_eq!((start.running.index, start.running.attempt), (1, 2));
+    let (leftover, _) = scheduler.claim(&mut seat, Some(done(&start, at(6))), at(6));
+    let Remains::Source(mut last) = remains(leftover) else {
+        panic!("not the source")
+    };
+    assert_eq!(last.ledger().totals.attempts, 5);
+    assert!(scheduler.with(source, |_| ()).is_none());
+    scheduler.close();
+    assert!(scheduler.is_over());
+}
+
+#[test]
+fn a_source_that_has_run_is_taken_out_with_its_owner() {
+    let scheduler = unlimited(1);
+    let (source, _) = scheduler.add_complete(stream(Keep::Ordered, 9), 1, at(1));
+    let mut seat = scheduler.seat();
+    run_all(&scheduler, &mut seat, at(1), 1);
+    let (records, gone) = scheduler.orphan(source);
+    assert!(records.is_none() && gone.is_some());
+    assert!(scheduler.with(source, |_| ()).is_none());
+    let (records, gone) = scheduler.orphan(source);
+    assert!(records.is_none() && gone.is_none());
+}
+
+#[test]
+fn an_orphan_that_has_ended_is_taken_out_at_once() {
+    let scheduler = unlimited(1);
+    let (source, _) = scheduler.add_complete(stream(Keep::Ordered, 9), 3, at(1));
+    let mut seat = scheduler.seat();
+    let start = scheduler.start(&mut seat, at(1));
+    scheduler.end(source, End::Cancelled, at(2));
+    let (_, gone) = scheduler.orphan(source);
+    assert_eq!(gone.unwrap().running().len(), 1);
+    let (leftover, _) = scheduler.claim(&mut seat, Some(done(&start, at(3))), at(3));
+    assert!(matches!(remains(leftover), Remains::Record(_)));
+}
