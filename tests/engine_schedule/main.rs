@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod claims;
+mod drops;
 mod endings;
 mod fixture;
 mod gates;
+mod model;
 mod nested;
 mod outcomes;
+mod permits;
 mod retries;
 mod threads;
+mod wakeups;

@@ -262,10 +262,7 @@ fn a_source_whose_owner_has_gone_runs_to_its_end() {
     let start = scheduler.start(&mut seat, at(5));
     assert_eq!((start.running.index, start.running.attempt), (1, 2));
     let (leftover, _) = scheduler.claim(&mut seat, Some(done(&start, at(6))), at(6));
-    let Remains::Source(mut last) = remains(leftover) else {
-        panic!("not the source")
-    };
-    assert_eq!(last.ledger().totals.attempts, 5);
+    assert!(leftover.is_some(), "it was dropped within the lock");
     assert!(scheduler.with(source, |_| ()).is_none());
     scheduler.close();
     assert!(scheduler.is_over());
