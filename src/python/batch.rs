@@ -16,7 +16,7 @@ use super::logging;
 use super::operations;
 use super::outcome::{Outcome, PySource, Status, seconds};
 use super::runtime::Runtime;
-use super::worker::run_ready;
+use super::worker::{Context, run_ready};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
@@ -345,6 +345,10 @@ impl Batch {
             }
         };
         let show = |source: &mut PySource| {
+            // A worker may still copy the context's variables, so those are not to be cleared.
+            if let Context::Batch { pool, .. } = source.context() {
+                see(visit.call(pool));
+            }
             source.visit(
                 |job| see(visit.call(job)),
                 |value| see(visit.call(value)),
