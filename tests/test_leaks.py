@@ -148,7 +148,7 @@ def long_stream(n):
 def timeouts(n):
     for _ in range(max(3, n // 20_000)):
         try:
-            executor.run(itertools.repeat(int), timeout=0.01)
+            executor.run(itertools.repeat(lambda: time.sleep(0.001)), timeout=0.01)
         except BatchTimeoutError:
             pass
 

@@ -95,12 +95,13 @@ class Drive(Generic[T]):
         try:
             self.start()
             while self._advance():
+                self._doing = "consumer"
                 while held:
-                    self._doing = "consumer"
                     yield held.popleft()
                     # Few ahead means slow operations: each place is filled at once.
                     if len(held) < FEW and (room := self._batch.room(len(held))):
                         self._feed(room)
+                        self._doing = "consumer"
             self.settle()
             self._batch.close()
         except BaseException as error:
@@ -109,7 +110,7 @@ class Drive(Generic[T]):
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
-        if room := self._batch.room(0):
+        while room := self._batch.room(0):
             self._feed(room)
         self.start()
         self._batch.leave_to_run(True)
@@ -140,12 +141,12 @@ class Drive(Generic[T]):
     def _feed(self, count: int) -> None:
         # Each goes to the workers as it is read: the next one may be long in coming.
         self._doing = "input"
-        for operation in islice(self._input, count):
-            count -= 1
-            if self._batch.feed_one(operation):
-                self._pool.grow()
-        if count:
+        # Nothing is done here for each operation: true says that a further thread would have work,
+        # or that there are outcomes to hand over first.
+        interrupted = any(map(self._batch.feed_one, islice(self._input, count)))
+        if self._batch.fed() < count and not interrupted:
             self._batch.finish_input()
+        self._pool.grow()
         self._pool.dispatch()
         self._doing = "interrupt"
 

@@ -405,11 +405,14 @@ class Batch(Generic[_T]):
         """
 
     def feed_one(self, operation: Callable[[], _T]) -> bool:
-        """Adds one operation; returns whether a further worker thread would have work.
+        """Adds one operation; returns whether there is something to do before the next is read.
 
         Raises:
             TypeError: If it is not callable, or is a coroutine function.
         """
+
+    def fed(self) -> int:
+        """Returns how many operations were added one by one since it was last asked."""
 
     def finish_input(self) -> None:
         """Tells that there will be no more operations."""

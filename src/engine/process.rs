@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::ArcSwapOption;
 
 static FORKS: AtomicU64 = AtomicU64::new(0);
 
@@ -24,49 +24,71 @@ pub fn generation() -> u64 {
 /// A value of which every process has its own.
 #[derive(Debug)]
 pub struct PerProcess<T> {
-    slot: ArcSwap<(u64, Arc<T>)>,
+    made_in: u64,
+    first: Arc<T>,
+    /// That of the process which asked last, where it is not the one that made this.
+    later: ArcSwapOption<(u64, Arc<T>)>,
 }
 
 impl<T> PerProcess<T> {
     /// Holds `value` for the process that calls.
     pub fn new(value: T) -> Self {
         Self {
-            slot: ArcSwap::from_pointee((generation(), Arc::new(value))),
+            made_in: generation(),
+            first: Arc::new(value),
+            later: ArcSwapOption::empty(),
         }
     }
 
     /// Calls `act` with this process's value, without touching its reference count.
     pub fn with<R>(&self, make: impl Fn() -> T, act: impl FnOnce(&T) -> R) -> R {
-        let current = self.slot.load();
-        if current.0 == generation() {
-            act(&current.1)
+        if self.made_in == generation() {
+            act(&self.first)
         } else {
-            drop(current);
             act(&self.get(make))
         }
     }
 
     /// This process's value, if it has one.
     pub fn current(&self) -> Option<Arc<T>> {
-        let current = self.slot.load();
-        (current.0 == generation()).then(|| Arc::clone(&current.1))
+        if self.made_in == generation() {
+            return Some(Arc::clone(&self.first));
+        }
+        let later = self.later.load();
+        let (made_in, value) = later.as_deref()?;
+        (*made_in == generation()).then(|| Arc::clone(value))
     }
 
     /// This process's value; made by `make` when the process is a child that has none yet.
     pub fn get(&self, make: impl Fn() -> T) -> Arc<T> {
-        let current = self.slot.load();
-        if current.0 == generation() {
-            return Arc::clone(&current.1);
+        if let Some(value) = self.current() {
+            return value;
         }
-        // The parent's value is never dropped here: its locks may be held by threads that do not
-        // exist in this process.
-        std::mem::forget(Arc::clone(&current.1));
+        let inherited = self.later.load_full();
         let fresh = Arc::new((generation(), Arc::new(make())));
-        let previous = self.slot.compare_and_swap(&current, Arc::clone(&fresh));
-        if Arc::ptr_eq(&previous, &current) {
+        let previous = self
+            .later
+            .compare_and_swap(&inherited, Some(Arc::clone(&fresh)));
+        if previous.as_ref().map(Arc::as_ptr) == inherited.as_ref().map(Arc::as_ptr) {
+            // Never dropped here: its locks may be held by threads that this process has not.
+            std::mem::forget(inherited);
             Arc::clone(&fresh.1)
         } else {
             self.get(make)
+        }
+    }
+}
+
+impl<T> Drop for PerProcess<T> {
+    fn drop(&mut self) {
+        // What another process made is left alone, for the same reason.
+        if self.made_in != generation() {
+            std::mem::forget(Arc::clone(&self.first));
+        }
+        if let Some(later) = self.later.load_full()
+            && later.0 != generation()
+        {
+            std::mem::forget(later);
         }
     }
 }

@@ -442,6 +442,12 @@ impl<W: Work> Source<W> {
         }
     }
 
+    /// What its operations share.
+    #[must_use]
+    pub fn context(&self) -> &W::Context {
+        &self.context
+    }
+
     /// Shows every object that is held for the source: operations, values and errors.
     pub fn visit(
         &self,

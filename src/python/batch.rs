@@ -1,7 +1,7 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use super::logging;
 use super::operations;
 use super::outcome::{Outcome, PySource, Status, seconds};
 use super::runtime::Runtime;
-use super::worker::run_ready;
+use super::worker::{Context, run_ready};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
@@ -113,6 +113,7 @@ pub(crate) struct Batch {
     asked: Mutex<Time>,
     closed: Mutex<Option<Closed>>,
     seen: Mutex<operations::Seen>,
+    fed: AtomicUsize,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
 }
@@ -126,6 +127,7 @@ impl Batch {
             asked: Mutex::new(Time::default()),
             closed: Mutex::new(None),
             seen: Mutex::default(),
+            fed: AtomicUsize::new(0),
             left_to_run: AtomicBool::new(false),
         }
     }
@@ -222,21 +224,20 @@ impl Batch {
         Ok(())
     }
 
-    /// Adds one operation that was read; whether a further worker thread would have work.
+    /// Adds one operation that was read; whether there is something to do before the next is.
     fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
         let scheduler = &self.runtime.scheduler;
         let known = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
         let index = || scheduler.with(self.id, |source| source.read()).unwrap_or(0);
         let checked = operations::check_one(operation, known, index)?;
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = checked;
-        let now = Time::now();
-        scheduler.feed(
-            self.id,
-            std::iter::once(operation.clone().unbind()),
-            false,
-            now,
-        );
-        Ok(scheduler.wants_thread(now))
+        self.fed.fetch_add(1, Ordering::Relaxed);
+        Ok(scheduler.feed_one(self.id, operation.clone().unbind()))
+    }
+
+    /// How many operations were added one by one since it was last asked.
+    fn fed(&self) -> usize {
+        self.fed.swap(0, Ordering::Relaxed)
     }
 
     /// Tells that the input has come to its end.
@@ -344,6 +345,10 @@ impl Batch {
             }
         };
         let show = |source: &mut PySource| {
+            // A worker may still copy the context's variables, so those are not to be cleared.
+            if let Context::Batch { pool, .. } = source.context() {
+                see(visit.call(pool));
+            }
             source.visit(
                 |job| see(visit.call(job)),
                 |value| see(visit.call(value)),

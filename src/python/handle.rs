@@ -71,7 +71,7 @@ impl Handle {
             copy,
             run: context_run(py)?,
             logged,
-            _pool: pool,
+            pool,
         });
         let id = runtime
             .scheduler

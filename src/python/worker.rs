@@ -40,7 +40,7 @@ pub(crate) enum Context {
         /// Failures are recorded, so they are logged.
         logged: bool,
         /// Who asks the limiter for its permits, if that is not ours.
-        _pool: Py<PyAny>,
+        pool: Py<PyAny>,
     },
     /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
     Calls,

@@ -65,6 +65,21 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
+    /// Adds one operation. Returns whether there is something to do before the next is read: a
+    /// further worker thread is wanted, or outcomes can be handed over.
+    pub fn feed_one(&self, id: SourceId, job: W::Job) -> bool {
+        let mut state = self.state();
+        let Some(source) = state.source(id) else {
+            return false;
+        };
+        source.feed(std::iter::once(job), false);
+        // What is new can start at once; retries that have become due meanwhile wake by themselves.
+        let now = Time::default();
+        let ready = source.ledger.ready();
+        state.stir(now);
+        ready || state.wants_thread(now)
+    }
+
     /// Adds one call, unless the scheduler is closed; returns its index.
     pub fn submit(&self, job: W::Job, now: Time) -> Result<usize, W::Job> {
         let mut state = self.state();

@@ -68,7 +68,9 @@ impl<W: Work> State<W> {
         let sources = self.sources.iter().flatten();
         if self.threads == 0 {
             // Near the end of the process no thread may be had later, so one is there from the start.
-            return sources.clone().any(|(_, source)| source.startable(now) > 0);
+            return sources
+                .clone()
+                .any(|(_, source)| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
         }
         let startable: usize = sources
             .map(|(_, source)| source.ready_for_workers(now))

@@ -1,0 +1,123 @@
+"""The window, measured where operations start, whoever takes the permits."""
+
+from __future__ import annotations
+
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from helpers import worst_window
+
+from paceline import BatchExecutor, RateLimiter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+LIMIT = 40
+PER = 0.5
+# What two busy cores may put between a stamp and the first line of an operation.
+MARGIN = 0.05
+
+
+def starting(starts: list[float], seconds: float = 0.0) -> Callable[[], None]:
+    def operation() -> None:
+        starts.append(time.monotonic())
+        time.sleep(seconds)
+
+    return operation
+
+
+def limiter() -> RateLimiter:
+    return RateLimiter(LIMIT, per=PER, margin=MARGIN)
+
+
+def least_seconds(permits: int) -> float:
+    return (permits - 1) // LIMIT * (PER + MARGIN)
+
+
+def test_a_batch_of_many_windows_is_never_over_and_hardly_slower_than_it_must_be() -> None:
+    starts: list[float] = []
+    began = time.monotonic()
+    BatchExecutor(limiter(), max_workers=8).execute_batch([starting(starts, 0.005)] * (5 * LIMIT))
+    elapsed = time.monotonic() - began
+    assert worst_window(starts, PER) <= LIMIT
+    assert elapsed <= least_seconds(5 * LIMIT) * 1.03 + 0.5
+
+
+def test_several_executors_and_threads_share_one_window() -> None:
+    shared = limiter()
+    starts: list[float] = []
+
+    def batches() -> None:
+        BatchExecutor(shared, max_workers=3).execute_batch([starting(starts)] * LIMIT)
+
+    def streams() -> None:
+        for _ in BatchExecutor(shared, max_workers=3).stream([starting(starts)] * LIMIT):
+            pass
+
+    def direct() -> None:
+        for _ in range(LIMIT // 4):
+            shared.acquire(2)
+            starts.extend([time.monotonic()] * 2)
+
+    threads = [threading.Thread(target=each) for each in (batches, batches, streams, direct)]
+    began = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    elapsed = time.monotonic() - began
+    total = 3 * LIMIT + 2 * (LIMIT // 4)
+    assert len(starts) == total
+    assert worst_window(starts, PER) <= LIMIT
+    assert elapsed <= least_seconds(total) * 1.03 + 0.7
+
+
+def test_idling_in_the_input_saves_no_permits_up() -> None:
+    starts: list[float] = []
+
+    def operations() -> Iterator[Callable[[], None]]:
+        for length in (3, LIMIT, 2 * LIMIT):
+            for _ in range(length):
+                yield starting(starts)
+            time.sleep(1.4 * PER)
+
+    BatchExecutor(limiter(), max_workers=6).execute_batch(operations())
+    assert len(starts) == 3 * LIMIT + 3
+    assert worst_window(starts, PER) <= LIMIT
+
+
+def test_submitted_calls_and_maps_keep_to_the_window_as_well() -> None:
+    starts: list[float] = []
+    with BatchExecutor(limiter(), max_workers=6) as executor:
+        futures = [executor.submit(starting(starts)) for _ in range(LIMIT)]
+        values = executor.map(lambda _: starts.append(time.monotonic()), range(LIMIT + 5))
+        for future in futures:
+            future.result()
+        assert len(list(values)) == LIMIT + 5
+    assert len(starts) == 2 * LIMIT + 5
+    assert worst_window(starts, PER) <= LIMIT
+
+
+def test_two_limits_at_once_are_both_kept() -> None:
+    starts: list[float] = []
+    both = RateLimiter(10, per=0.1, margin=0.02) & limiter()
+    BatchExecutor(both, max_workers=6).execute_batch([starting(starts)] * (2 * LIMIT + 10))
+    assert worst_window(starts, 0.1) <= 10
+    assert worst_window(starts, PER) <= LIMIT
+
+
+def test_the_time_spent_waiting_is_told_to_the_millisecond() -> None:
+    executor = BatchExecutor(RateLimiter(1, per=0.2, margin=0), max_workers=1)
+    report = executor.run([partial(time.sleep, 0.05)] * 4)
+    waits = [outcome.permit_wait for outcome in report]
+    assert waits[0] == 0.0
+    starts = [outcome.started_at or 0.0 for outcome in report]
+    for before, after, outcome in zip(starts, starts[1:], report[1:], strict=False):
+        # The wait begins when the worker is free: when the operation before has ended.
+        ended = before + report[outcome.index - 1].duration
+        assert abs(outcome.permit_wait - (after - ended)) < 0.001
+    assert abs(report.permit_wait - sum(waits)) < 0.001
+    assert abs(report.working - sum(outcome.duration for outcome in report)) < 0.001
+    assert report.bounded_by == "limit"
