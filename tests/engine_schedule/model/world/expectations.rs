@@ -1,0 +1,148 @@
+//! That nobody sleeps through what can start, and that everything ends.
+
+use std::sync::Arc;
+
+use paceline::engine::signal::Signal;
+use paceline::engine::terms::Gate;
+use paceline::engine::time::Time;
+
+use super::{Mood, Post, Verdict, World};
+
+impl World {
+    /// With everybody asleep, nothing is left that could start.
+    pub(super) fn check(&self) {
+        let calling = self
+            .workers
+            .iter()
+            .filter(|worker| matches!(worker.post, Post::Calling(_)))
+            .count();
+        assert!(
+            calling <= self.setting.workers,
+            "more run than there are workers"
+        );
+        if self.awake().iter().any(|actor| !self.is_consumer(*actor)) {
+            return;
+        }
+        let now = self.now();
+        let resting = self
+            .workers
+            .iter()
+            .any(|worker| matches!(worker.post, Post::Resting(_)));
+        let mut kept = 0;
+        for account in &self.accounts {
+            kept += account.usable(now) + usize::from(account.asking);
+        }
+        for (place, account) in self.accounts.iter().enumerate() {
+            let present = self.scheduler.with(account.id, |_| ()).is_some();
+            let over = !present || self.ended(place).is_some() || now >= account.terms.deadline;
+            if over || account.startable(now) == 0 || now < self.paused_until {
+                continue;
+            }
+            if account.terms.gate == Gate::Worker {
+                let stuck = resting && calling < self.setting.workers && self.permit_there();
+                assert!(
+                    !stuck,
+                    "all sleep beside a permit, a worker and source {place}"
+                );
+            } else {
+                let stuck = account.usable(now) > 0 && resting;
+                assert!(
+                    !stuck,
+                    "all sleep beside a granted permit of source {place}"
+                );
+                let asleep = match account.terms.gate {
+                    Gate::Owner => matches!(account.mood, Mood::Resting(_)),
+                    _ => matches!(self.dispatcher, Mood::Resting(_)),
+                };
+                let wants = !account.asking && account.startable(now) > account.usable(now);
+                let free = calling + kept < self.setting.workers;
+                assert!(!(asleep && wants && free), "nobody asks for source {place}");
+            }
+        }
+    }
+
+    pub(super) fn settle(&mut self) {
+        let mut turns = 0;
+        loop {
+            let awake = self.awake();
+            let Some(actor) = awake.into_iter().find(|actor| !self.is_consumer(*actor)) else {
+                return;
+            };
+            self.act(actor);
+            turns += 1;
+            assert!(turns < 10_000, "{actor:?} runs in circles");
+        }
+    }
+
+    /// Everything comes to its end, by nothing but signals and times.
+    pub(crate) fn drain(&mut self) {
+        for round in 0.. {
+            self.settle();
+            self.check();
+            let consumer = self
+                .awake()
+                .into_iter()
+                .find(|actor| self.is_consumer(*actor));
+            if let Some(actor) = consumer {
+                self.act(actor);
+            } else if self.dispatching.is_some()
+                || self
+                    .accounts
+                    .iter()
+                    .any(|account| account.mood == Mood::Asking)
+            {
+                self.answer(round, true);
+            } else if self
+                .workers
+                .iter()
+                .any(|worker| matches!(worker.post, Post::Calling(_)))
+            {
+                self.finish(round, Verdict::Done);
+            } else if let Some(next) = self.next_wake() {
+                self.now = next;
+            } else {
+                break;
+            }
+            assert!(round < 100_000, "no end");
+        }
+        for (place, account) in self.accounts.iter().enumerate() {
+            assert_eq!(account.mood, Mood::Closed, "source {place} is stuck");
+        }
+        let calls = &self.accounts[0];
+        assert_eq!(calls.finished.len(), calls.read, "calls are stuck");
+        let joiner = Arc::<Signal>::default();
+        assert!(self.scheduler.joined(&joiner), "something waits or runs");
+        self.closed = true;
+        self.scheduler.close();
+        self.settle();
+        assert!(self.scheduler.is_over());
+        assert_eq!(self.dispatcher, Mood::Closed, "the dispatcher stays");
+        assert!(
+            self.workers
+                .iter()
+                .all(|worker| matches!(worker.post, Post::Gone)),
+            "workers stay"
+        );
+    }
+
+    pub(super) fn next_wake(&self) -> Option<u64> {
+        let workers = self.workers.iter().filter_map(|worker| match worker.post {
+            Post::Resting(until) => Some(until),
+            _ => None,
+        });
+        let moods = self
+            .accounts
+            .iter()
+            .map(|account| account.mood)
+            .chain([self.dispatcher]);
+        let others = moods.filter_map(|mood| match mood {
+            Mood::Resting(until) => Some(until),
+            _ => None,
+        });
+        let next = workers
+            .chain(others)
+            .filter(|until| *until != Time::NEVER)
+            .min()?;
+        Some(next.as_nanos().max(self.now))
+    }
+}

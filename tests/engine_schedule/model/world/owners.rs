@@ -1,0 +1,215 @@
+//! What the owners of sources do, and what they must find in the end.
+
+use paceline::engine::ledger::Keep;
+use paceline::engine::schedule::Step as Wish;
+use paceline::engine::source::Source;
+use paceline::engine::terms::{End, Gate};
+
+use super::{Mood, World};
+use crate::fixture::given;
+
+impl World {
+    pub(super) fn own(&mut self, place: usize) {
+        let now = self.now();
+        let account = &mut self.accounts[place];
+        let id = account.id;
+        match account.mood {
+            Mood::Consuming => {
+                account.held -= 1;
+                let held = account.held;
+                if held == 0 {
+                    account.mood = Mood::Awake;
+                }
+                let room = self.scheduler.with(id, |source| source.room(held)).unwrap();
+                if room > 0 {
+                    self.feed(place, room);
+                }
+                return;
+            }
+            Mood::Joining => {
+                given(&account.owner);
+                self.join(place);
+                return;
+            }
+            Mood::Resting(_) => {
+                given(&account.owner);
+            }
+            _ => {}
+        }
+        match self.scheduler.step(id, 0, false, now) {
+            Wish::Feed(room) => {
+                self.accounts[place].mood = Mood::Awake;
+                self.feed(place, room);
+            }
+            Wish::Acquire => {
+                assert_eq!(self.accounts[place].terms.gate, Gate::Owner);
+                self.accounts[place].asking = true;
+                self.accounts[place].mood = Mood::Asking;
+            }
+            Wish::HandOver => self.hand_over(place),
+            Wish::Rest(until) => {
+                assert!(
+                    until > now,
+                    "an owner that rests until the past runs in circles"
+                );
+                self.accounts[place].mood = Mood::Resting(until);
+            }
+            Wish::Settled => match self.ended(place) {
+                None => {
+                    let account = &self.accounts[place];
+                    assert_eq!(account.finished.len(), account.read, "settled too early");
+                    assert_eq!(account.input, 0);
+                    self.close(place);
+                }
+                Some(End::Owner | End::Timeout) => self.close(place),
+                Some(_) => self.join(place),
+            },
+        }
+    }
+
+    pub(super) fn feed(&mut self, place: usize, room: usize) {
+        let now = self.now();
+        let account = &mut self.accounts[place];
+        let id = account.id;
+        for _ in 0..room.min(account.input) {
+            let account = &mut self.accounts[place];
+            let index = account.read;
+            account.input -= 1;
+            account.read += 1;
+            account.waiting.insert(index);
+            let ahead = account.terms.ahead.1;
+            let outstanding = if account.terms.keep == Keep::All {
+                account.waiting.len()
+            } else {
+                account.read - account.handed.len() + account.held
+            };
+            assert!(
+                outstanding <= ahead,
+                "{outstanding} read ahead where {ahead} are allowed"
+            );
+            self.scheduler.feed(id, std::iter::once(index), false, now);
+            if self.scheduler.wants_thread(now) {
+                self.grow();
+            }
+        }
+        if self.accounts[place].input == 0 {
+            self.scheduler.finish_input(id);
+        }
+    }
+
+    pub(super) fn hand_over(&mut self, place: usize) {
+        let id = self.accounts[place].id;
+        let records = self.scheduler.with(id, Source::hand_over).unwrap();
+        assert!(!records.is_empty(), "told to take nothing");
+        for (index, record) in records {
+            let account = &mut self.accounts[place];
+            let next = match account.terms.keep {
+                Keep::Ordered => account.handed.len(),
+                _ => account.completed[account.handed.len()],
+            };
+            assert_eq!(index, next, "handed over out of order");
+            assert_eq!((record.result, record.attempts), account.finished[&index]);
+            account.handed.push(index);
+            account.held += 1;
+            let earlier = self
+                .scheduler
+                .with(id, |source| source.ledger().history_of(index))
+                .unwrap();
+            account.check_history(record.attempts, earlier.len());
+        }
+        self.accounts[place].mood = Mood::Consuming;
+    }
+
+    pub(super) fn join(&mut self, place: usize) {
+        if self.scheduler.runs(self.accounts[place].id) {
+            self.accounts[place].mood = Mood::Joining;
+        } else {
+            assert!(self.accounts[place].running.is_empty(), "joined too early");
+            self.close(place);
+        }
+    }
+
+    /// Every operation that was read has exactly one record, and the counts agree.
+    pub(super) fn close(&mut self, place: usize) {
+        let now = self.now();
+        let account = &mut self.accounts[place];
+        account.mood = Mood::Closed;
+        let mut source = self.scheduler.remove(account.id, now).unwrap();
+        assert_eq!(source.read(), account.read);
+        let mut seen = account.handed.clone();
+        let mut left = source.ledger().take_left();
+        let slots = left.slots.into_iter().enumerate();
+        let slots = slots.filter_map(|(slot, record)| Some((left.base + slot, record?)));
+        for (index, record) in slots.chain(left.completed) {
+            assert_eq!((record.result, record.attempts), account.finished[&index]);
+            let earlier = left
+                .history
+                .remove(&index)
+                .map_or(0, |attempts| attempts.len());
+            account.check_history(record.attempts, earlier);
+            seen.push(index);
+        }
+        for running in source.running() {
+            assert_eq!(account.running.get(&running.index), Some(&running.attempt));
+            seen.push(running.index);
+        }
+        for index in source.waiting_retries() {
+            let (_, attempts) = account.retries[&index];
+            assert_eq!(left.history[&index].len(), attempts as usize);
+            seen.push(index);
+        }
+        for index in source.unstarted() {
+            assert!(account.waiting.contains(&index), "{index} has been started");
+            seen.push(index);
+        }
+        seen.sort_unstable();
+        assert!(
+            seen.iter().copied().eq(0..account.read),
+            "{seen:?} of {}",
+            account.read
+        );
+        let totals = source.ledger().totals;
+        assert_eq!(
+            (totals.permits, totals.attempts),
+            (account.starts, account.starts)
+        );
+        let failed = account
+            .finished
+            .values()
+            .filter(|(result, _)| result.is_err())
+            .count();
+        assert_eq!(
+            (totals.done, totals.failed),
+            (account.finished.len() - failed, failed)
+        );
+        account.waiting.clear();
+        account.retries.clear();
+        account.running.clear();
+    }
+
+    pub(super) fn end(&mut self, which: usize, end: End) {
+        let place = which % self.accounts.len();
+        if self.accounts[place].mood == Mood::Closed || self.accounts[place].mood == Mood::Joining {
+            return;
+        }
+        self.accounts[place].asking = self.dispatching == Some(place);
+        self.scheduler.end(self.accounts[place].id, end, self.now());
+        match self.ended(place) {
+            Some(End::Owner | End::Timeout) => self.close(place),
+            _ => self.join(place),
+        }
+    }
+
+    pub(super) fn orphan(&mut self, which: usize) {
+        let place = which % self.accounts.len();
+        let account = &mut self.accounts[place];
+        let away = matches!(account.mood, Mood::Consuming | Mood::Resting(_));
+        if !away || account.terms.keep == Keep::All || self.ended(place).is_some() {
+            return;
+        }
+        let account = &mut self.accounts[place];
+        account.mood = Mood::Closed;
+        account.orphaned = true;
+        self.scheduler.orphan(account.id);
+    }
+}
