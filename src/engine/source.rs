@@ -171,7 +171,7 @@ impl<W: Work> Source<W> {
 
     /// Operations that could start now if there were permits.
     pub(super) fn startable(&self, now: Time) -> usize {
-        if self.ended.is_some() {
+        if self.ended.is_some() || now >= self.terms.deadline {
             return 0;
         }
         self.live
@@ -185,7 +185,7 @@ impl<W: Work> Source<W> {
     /// Whether a worker could start something now.
     pub(super) fn available(&self, now: Time) -> bool {
         if !self.granted.is_empty() && self.uses_its_permits() {
-            return true;
+            return self.ended.is_some() || now < self.terms.deadline;
         }
         self.ended.is_none()
             && now < self.terms.deadline
@@ -203,14 +203,21 @@ impl<W: Work> Source<W> {
     }
 
     /// Permits that were granted or asked for, and are not used yet.
-    pub(super) fn reserved(&self) -> usize {
-        self.asking + self.granted.len() + self.spare_permits
+    pub(super) fn reserved(&self, now: Time) -> usize {
+        if !self.uses_its_permits() {
+            return 0;
+        }
+        // Whoever asked has told so by ending the source.
+        let given_up = matches!(self.ended, Some(End::Limiter | End::Failed));
+        let asking = if given_up { 0 } else { self.asking };
+        asking + self.granted.len() + self.spare_permits.min(self.startable(now))
     }
 
     /// Operations that a further worker could start.
     pub(super) fn ready_for_workers(&self, now: Time) -> usize {
         match self.terms.gate {
-            Gate::Worker => self.startable(now),
+            Gate::Worker if self.startable(now) == 0 => 0,
+            Gate::Worker => self.live + self.retries.len(),
             Gate::Owner | Gate::Dispatcher => {
                 self.granted.len() + self.spare_permits.min(self.startable(now))
             }
@@ -221,13 +228,20 @@ impl<W: Work> Source<W> {
         self.retries.peek().is_some_and(|retry| retry.0.due <= now)
     }
 
+    /// When a worker is to look for the next retry, if that is a worker's to do.
+    pub(super) fn next_due_for_workers(&self, now: Time) -> Option<Time> {
+        let theirs = now < self.terms.deadline
+            && (self.terms.gate == Gate::Worker || self.spare_permits > 0);
+        if theirs { self.next_due() } else { None }
+    }
+
     /// When the next retry is due, if one waits.
     pub(super) fn next_due(&self) -> Option<Time> {
         if self.ended.is_some() {
-            None
-        } else {
-            self.retries.peek().map(|retry| retry.0.due)
+            return None;
         }
+        let due = self.retries.peek().map(|retry| retry.0.due);
+        due.filter(|due| *due < self.terms.deadline)
     }
 
     /// Whether the operation at `index` waits for its first attempt.
@@ -512,6 +526,9 @@ impl<W: Work> Source<W> {
 
     /// Takes the records that are ready, with their indexes.
     pub fn hand_over(&mut self) -> Vec<Indexed<W>> {
+        if self.ended.is_some() {
+            return Vec::new();
+        }
         let out = self.ledger.hand_over(usize::MAX);
         self.taken += out.len();
         out
@@ -545,7 +562,7 @@ impl<W: Work> Source<W> {
         self.ended.is_some()
             || self.ledger.ready()
             || self.settled()
-            || self.terms.gate == Gate::Owner && self.wants_permit(now)
+            || self.terms.gate == Gate::Owner && self.owner_works && self.wants_permit(now)
             || self.room(0) > 0
     }
 
@@ -583,7 +600,11 @@ impl<W: Work> Source<W> {
     /// The indexes of the operations that wait to be tried again.
     #[must_use]
     pub fn waiting_retries(&self) -> Vec<usize> {
-        self.retries.iter().map(|retry| retry.0.index).collect()
+        let granted = self.granted.iter().filter(|granted| granted.attempts > 0);
+        let waiting = self.retries.iter().map(|retry| retry.0.index);
+        waiting
+            .chain(granted.map(|granted| granted.index))
+            .collect()
     }
 
     /// The indexes of the operations that were read and never started.
@@ -592,6 +613,7 @@ impl<W: Work> Source<W> {
         let queued = queued.filter_map(|(index, job)| job.as_ref().map(|_| index));
         self.granted
             .iter()
+            .filter(|granted| granted.attempts == 0)
             .map(|granted| granted.index)
             .chain(queued)
     }

@@ -111,6 +111,8 @@ pub enum Remains<W: Work> {
     Attempts(Vec<Attempt<W::Error>>),
     /// An operation that will not be called again.
     Job(W::Job),
+    /// More than one thing.
+    Both(Leftover<W>, Leftover<W>),
 }
 
 /// What the owner of a source is to do next.

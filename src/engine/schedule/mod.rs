@@ -63,6 +63,7 @@ impl<W: Work> Scheduler<W> {
                 paused_until: Time::default(),
                 pause_known: Time::default(),
                 closed: false,
+                latest: Time::default(),
                 gated: terms.gate != Gate::Worker,
             }),
             seats: std::sync::atomic::AtomicU64::new(0),

@@ -106,7 +106,7 @@ impl<W: Work> Scheduler<W> {
     /// `nested` owners are workers themselves, and need no other one free.
     pub fn step(&self, id: SourceId, held: usize, nested: bool, now: Time) -> Step {
         let mut state = self.state();
-        let free = state.free_slots();
+        let free = state.free_slots(now);
         let paused_until = state.paused_until;
         let Some(source) = state.source(id) else {
             return Step::Settled;
@@ -145,7 +145,7 @@ impl<W: Work> Scheduler<W> {
                     source.asking += 1;
                     return Step::Acquire;
                 }
-            } else if let Some(due) = source.next_due() {
+            } else if let Some(due) = source.next_due().filter(|due| *due > now) {
                 until = until.min(due);
             }
         }
@@ -160,7 +160,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         state.dispatcher_waits = false;
         let mut until = Time::NEVER;
-        let free = state.free_slots();
+        let free = state.free_slots(now);
         let paused_until = state.paused_until;
         for slot in state.turns() {
             let Some((serial, source)) = &mut state.sources[slot] else {
@@ -181,7 +181,7 @@ impl<W: Work> Scheduler<W> {
                     state.turn = slot + 1;
                     return Some(Ok(id));
                 }
-            } else if let Some(due) = source.next_due() {
+            } else if let Some(due) = source.next_due().filter(|due| *due > now) {
                 until = until.min(due);
             }
         }
@@ -225,7 +225,10 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         let source = state.source(id)?;
         source.asking = source.asking.saturating_sub(1);
-        let (running, job) = source.refuse(now)?;
+        let Some((running, job)) = source.refuse(now) else {
+            state.stir(now);
+            return None;
+        };
         let context = Some(Arc::clone(&source.context));
         Some((
             Ongoing {
@@ -273,6 +276,8 @@ impl<W: Work> Scheduler<W> {
         let Some(source) = state.source(id) else {
             return (None, None);
         };
+        source.finish_input();
+        source.terms.deadline = Time::NEVER;
         if source.settled() || source.ended.is_some() {
             return (
                 None,
@@ -291,6 +296,8 @@ impl<W: Work> Scheduler<W> {
             .withdraw(index)
             .or_else(|| source.withdraw_retry(index));
         if job.is_some() {
+            let now = state.latest;
+            state.stir(now);
             state.tell_joiners();
         }
         job

@@ -37,6 +37,8 @@ pub(super) struct State<W: Work> {
     /// When the last pause that a server asked for ends, whoever keeps it.
     pub(super) pause_known: Time,
     pub(super) closed: bool,
+    /// The latest time it was told.
+    pub(super) latest: Time,
     /// Some permits come from an owner or the dispatcher.
     pub(super) gated: bool,
 }
@@ -55,9 +57,9 @@ impl<W: Work> State<W> {
         (0..count).map(move |step| (turn + step) % count)
     }
 
-    pub(super) fn free_slots(&self) -> usize {
+    pub(super) fn free_slots(&self, now: Time) -> usize {
         let sources = self.sources.iter().flatten();
-        let reserved: usize = sources.map(|(_, source)| source.reserved()).sum();
+        let reserved: usize = sources.map(|(_, source)| source.reserved(now)).sum();
         self.capacity.saturating_sub(self.busy + reserved)
     }
 
@@ -110,7 +112,13 @@ impl<W: Work> State<W> {
         let Some(source) = self.source(*id) else {
             let result = match ending {
                 Ending::Result(result, _) => result,
-                Ending::Again(error, ..) => Err(error),
+                Ending::Again(error, _, job) => {
+                    let record = Record::of(Err(error), running, ended);
+                    return both(
+                        Some(Box::new(Remains::Record(record))),
+                        Some(Box::new(Remains::Job(job))),
+                    );
+                }
                 Ending::Delivered(_) => return None,
             };
             return Some(Box::new(Remains::Record(Record::of(
@@ -128,15 +136,23 @@ impl<W: Work> State<W> {
                     .ledger
                     .remember(running.index, Attempt::of(error, running, ended));
                 source.retry(running, due, job);
+                if source.owner_waits && (source.owner_works || source.terms.gate == Gate::Owner) {
+                    source.tell_owner();
+                }
+                if source.terms.gate == Gate::Dispatcher && self.dispatcher_waits {
+                    self.dispatcher_waits = false;
+                    self.dispatcher.notify();
+                }
                 self.stir(now);
                 return leftover;
             }
             Ending::Again(error, _, job) => {
-                source
+                let record = source
                     .ledger
-                    .enter(running.index, Record::of(Err(error), running, ended));
+                    .enter(running.index, Record::of(Err(error), running, ended))
+                    .map(|record| Box::new(Remains::Record(record)));
                 source.judge(running.index, true, false);
-                leftover = Some(Box::new(Remains::Job(job)));
+                leftover = both(record, Some(Box::new(Remains::Job(job))));
             }
             Ending::Result(result, fatal) => {
                 let failed = result.is_err();
@@ -160,7 +176,7 @@ impl<W: Work> State<W> {
             && source.settled()
             && let Some((_, source)) = self.sources[id.slot].take()
         {
-            leftover = Some(Box::new(Remains::Source(Box::new(source))));
+            leftover = both(leftover, Some(Box::new(Remains::Source(Box::new(source)))));
         }
         leftover
     }
@@ -224,6 +240,9 @@ impl<W: Work> State<W> {
             self.busy += 1;
         }
         self.wake_one(now);
+        if self.front.is_none() {
+            self.see_to_retries(now);
+        }
         Claim::Start(start)
     }
 
@@ -285,8 +304,7 @@ impl<W: Work> State<W> {
             .sources
             .iter()
             .flatten()
-            .filter(|(_, source)| source.terms.gate == Gate::Worker)
-            .filter_map(|(_, source)| source.next_due())
+            .filter_map(|(_, source)| source.next_due_for_workers(now))
             .min();
         match due {
             Some(due) if self.front.is_none() => {
@@ -393,15 +411,8 @@ impl<W: Work> State<W> {
             {
                 front.signal.notify();
             }
-        } else if let Some((_, signal)) = self.parked.last()
-            && self.waking.is_none()
-            && self
-                .sources
-                .iter()
-                .flatten()
-                .any(|(_, source)| source.next_due().is_some())
-        {
-            signal.notify();
+        } else {
+            self.see_to_retries(now);
         }
         self.offer_slot(now);
         if !self.joiners.is_empty() {
@@ -409,29 +420,46 @@ impl<W: Work> State<W> {
         }
     }
 
-    /// Tells one owner, and the dispatcher, that a worker is free.
+    /// Somebody is to wait for the next retry.
+    fn see_to_retries(&self, now: Time) {
+        if let Some((_, signal)) = self.parked.last()
+            && self.waking.is_none()
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .any(|(_, source)| source.next_due_for_workers(now).is_some())
+        {
+            signal.notify();
+        }
+    }
+
+    /// Tells owners, and the dispatcher, that workers are free.
     pub(super) fn offer_slot(&mut self, now: Time) {
-        if !self.gated || self.free_slots() == 0 {
+        self.latest = self.latest.max(now);
+        if !self.gated {
             return;
         }
+        let mut free = self.free_slots(now);
         for slot in self.turns() {
             let Some((_, source)) = &mut self.sources[slot] else {
                 continue;
             };
-            let wants = source.wants_permit(now) || source.next_due().is_some();
-            if !wants {
+            if free == 0 {
+                return;
+            }
+            if !source.wants_permit(now) {
                 continue;
             }
             match source.terms.gate {
                 Gate::Owner if source.owner_waits => {
                     source.tell_owner();
-                    self.turn = slot + 1;
-                    return;
+                    free -= 1;
                 }
                 Gate::Dispatcher if self.dispatcher_waits => {
                     self.dispatcher_waits = false;
                     self.dispatcher.notify();
-                    return;
+                    free -= 1;
                 }
                 _ => {}
             }
@@ -475,5 +503,13 @@ impl<W: Work> State<W> {
                 .iter()
                 .flatten()
                 .all(|(_, source)| source.over())
+    }
+}
+
+/// What is to be dropped of two things.
+fn both<W: Work>(one: Leftover<W>, other: Leftover<W>) -> Leftover<W> {
+    match (one, other) {
+        (None, only) | (only, None) => only,
+        both => Some(Box::new(Remains::Both(both.0, both.1))),
     }
 }
