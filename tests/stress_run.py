@@ -194,8 +194,9 @@ class Round:
 
     def use_execute_batch(self, executor: BatchExecutor, rng: random.Random) -> None:
         operations = self.make_many(executor, rng)
-        given: Any = iter(operations) if rng.random() < 0.3 else operations
-        with self.ending_early(operations):
+        lazy = rng.random() < 0.3
+        given: Any = iter(operations) if lazy else operations
+        with self.ending_early(operations, lazy=lazy):
             values = executor.execute_batch(given, on_error="return")
             self._books.check(len(values) == len(operations), "entries are missing")
             for value, operation in zip(values, operations, strict=True):
@@ -292,16 +293,21 @@ class Round:
 
     @contextlib.contextmanager
     def ending_early(
-        self, operations: list[Operation], handed_over: list[Outcome[int]] | None = None
+        self,
+        operations: list[Operation],
+        handed_over: list[Outcome[int]] | None = None,
+        *,
+        lazy: bool = False,
     ) -> Iterator[None]:
-        """Checks the report of a batch that a shutdown, a time limit or a failure ended."""
+        """Checks the report of a batch that a shutdown, a time limit or a failure ended; a `lazy`
+        input need not have been read to its end."""
         try:
             yield
         except (BatchTimeoutError, ExceptionGroup, SystemExit) as error:
-            self.check_early_end(error, operations, handed_over)
+            self.check_early_end(error, operations, handed_over, lazy)
         except (RuntimeError, CancelledError) as error:
             if getattr(error, "batch_report", None) is not None:
-                self.check_early_end(error, operations, handed_over)
+                self.check_early_end(error, operations, handed_over, lazy)
             else:
                 self.count_end()
             raise
@@ -315,14 +321,21 @@ class Round:
         error: BaseException,
         operations: list[Operation],
         handed_over: list[Outcome[int]] | None,
+        lazy: bool,
     ) -> None:
         self.count_end()
         self._books.add("early ends")
         report: BatchReport[int] = error.batch_report  # type: ignore[attr-defined]
         if handed_over is None:
-            self.check_report(report, operations)
+            read = len(report) if lazy else len(operations)
+            self.check_report(report, operations[:read])
+            with self._lock:
+                self.never.extend((operation, "not read") for operation in operations[read:])
             return
         self.check_outcomes([*handed_over, *report], operations)
+        read = len(handed_over) + len(report)
+        with self._lock:
+            self.never.extend((operation, "not read") for operation in operations[read:])
         self._books.check(
             sum(report.counts.values()) == len(handed_over) + len(report), "counts do not add up"
         )
