@@ -31,7 +31,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for t
 	$(PY) examples/descope_tenants.py
 
 .PHONY: test
-test: $(STAMPS)/package $(STAMPS)/dev ## Run the Rust tests and the Python tests
+test: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons ## Run the Rust tests and the Python tests
 	$(CARGO_ENV) cargo test --locked
 	$(PY) -m pytest -m "not slow" $(ARGS)
 
@@ -68,7 +68,7 @@ format: $(STAMPS)/dev ## Format the sources, and repair what the linter can
 
 .PHONY: clean
 clean: ## Remove everything that was made here
-	rm -rf target $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf target $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python tests examples benches -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:
@@ -87,6 +87,10 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	$(PY) -m pip install --quiet --group test --group lint
+	@touch $@
+
+$(STAMPS)/other-pythons: $(STAMPS)/venv $(RUST_SOURCES) $(PYTHON_SOURCES)
+	$(PY) tests/cpython/set_up.py
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/venv pyproject.toml
