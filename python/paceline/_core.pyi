@@ -314,6 +314,9 @@ class BatchExecutor:
 class Runtime:
     """What one process has of an executor. Any thread may call it, except where it says so."""
 
+    def number(self) -> int:
+        """Tells it from every other runtime, also from that of a forked child."""
+
     def is_current(self) -> bool:
         """Whether it belongs to the process that asks."""
 
@@ -504,6 +507,9 @@ class Dispatcher:
 
     def grant(self) -> None:
         """The permit that was asked for was granted."""
+
+    def give_up(self) -> None:
+        """Says that no permit will be asked for after all."""
 
     def refuse(self, error: BaseException) -> None:
         """The permit was refused: the operation whose turn it is has failed with ``error``."""

@@ -90,7 +90,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             "acquire": self._acquire,
         }
         self._configure(workers, rate_limiter if native else None, self._acquire is not None, retry)
-        self._process_pool: Pool | None = None
+        self._pools: dict[int, Pool] = {}
 
     @property
     def rate_limiter(self) -> Any:
@@ -108,9 +108,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     @property
     def _pool(self) -> Pool:
         """The threads that this process has for the executor: a forked child has its own."""
-        pool = self._process_pool
-        if pool is None or not pool.runtime.is_current():
-            pool = self._process_pool = Pool(self._runtime(), **self._thread_setup)
+        runtime = self._runtime()
+        pool = self._pools.get(runtime.number())
+        if pool is None:
+            # However many threads come first at once, all of them get the same one.
+            pool = self._pools.setdefault(runtime.number(), Pool(runtime, **self._thread_setup))
         pool.check()
         return pool
 
@@ -361,8 +363,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         if wait and not runtime.works_here():
             runtime.join()
             # Where a stream waits for its consumer, its workers stay until it is done.
-            if self._process_pool is not None and runtime.is_over():
-                self._process_pool.join()
+            if runtime.is_over() and (pool := self._pools.get(runtime.number())) is not None:
+                pool.join()
 
     def _drive(
         self,

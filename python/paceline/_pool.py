@@ -183,6 +183,7 @@ def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
     while dispatcher.wait():
         owner = pool()
         if owner is None:
+            dispatcher.give_up()
             return
         try:
             refusal = owner.ask()

@@ -92,6 +92,9 @@ pub struct Totals {
     pub working: u64,
 }
 
+/// Earlier attempts, by the index of their operation.
+pub type History<E> = HashMap<usize, Vec<Attempt<E>>>;
+
 /// The records of a batch that were not handed over.
 #[derive(Debug)]
 pub struct Left<V, E> {
@@ -102,7 +105,7 @@ pub struct Left<V, E> {
     /// Records in the order of completion, where the batch is handed over in that order.
     pub completed: VecDeque<(usize, Record<V, E>)>,
     /// Earlier attempts of operations that were tried again.
-    pub history: HashMap<usize, Vec<Attempt<E>>>,
+    pub history: History<E>,
 }
 
 /// The records of one batch.
@@ -114,7 +117,7 @@ pub struct Ledger<V, E> {
     slots: VecDeque<Option<Record<V, E>>>,
     completed: VecDeque<(usize, Record<V, E>)>,
     /// Earlier attempts of the operations that were tried again.
-    history: HashMap<usize, Vec<Attempt<E>>>,
+    history: History<E>,
     /// Moving average of the nanoseconds an operation runs.
     typical: u64,
     /// Sums over the batch.
@@ -258,6 +261,16 @@ impl<V, E> Ledger<V, E> {
     pub(super) fn discard(&mut self) -> Left<V, E> {
         self.keep = Keep::Nothing;
         self.take_left()
+    }
+
+    /// Takes the earlier attempts of these operations.
+    pub(super) fn history_of_all(&mut self, indexes: impl Iterator<Item = usize>) -> History<E> {
+        if self.history.is_empty() {
+            return History::new();
+        }
+        indexes
+            .filter_map(|index| Some((index, self.history.remove(&index)?)))
+            .collect()
     }
 
     /// Takes the earlier attempts of one operation.

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::ledger::{Keep, Ledger, Record};
+use super::ledger::{History, Keep, Ledger, Record};
 use super::retry::Budget;
 use super::signal::Signal;
 use super::terms::{End, FailureLimit, Gate, Terms, Work};
@@ -524,14 +524,18 @@ impl<W: Work> Source<W> {
         if room >= worthwhile { room } else { 0 }
     }
 
-    /// Takes the records that are ready, with their indexes.
-    pub fn hand_over(&mut self) -> Vec<Indexed<W>> {
+    /// Takes the records that are ready, with their indexes, and the earlier attempts of those that
+    /// were tried again.
+    pub fn hand_over(&mut self) -> (Vec<Indexed<W>>, History<W::Error>) {
         if self.ended.is_some() {
-            return Vec::new();
+            return (Vec::new(), History::new());
         }
         let out = self.ledger.hand_over(usize::MAX);
         self.taken += out.len();
-        out
+        let history = self
+            .ledger
+            .history_of_all(out.iter().map(|(index, _)| *index));
+        (out, history)
     }
 
     /// Whether its owner, or the dispatcher, is to ask for one more permit.

@@ -297,22 +297,17 @@ impl Batch {
 
     /// Outcomes that are ready.
     fn hand_over(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
-        let records = self
+        let (records, mut history) = self
             .runtime
             .scheduler
-            .with(self.id, |source| {
-                let records = source.hand_over();
-                records
-                    .into_iter()
-                    .map(|(index, record)| (index, record, source.ledger().history_of(index)))
-                    .collect::<Vec<_>>()
-            })
+            .with(self.id, Source::hand_over)
             .unwrap_or_default();
-        let outcomes = records
-            .into_iter()
-            .map(|(index, record, earlier)| Outcome::finished(py, index, record, earlier))
-            .collect::<PyResult<Vec<_>>>()?;
-        Ok(PyList::new(py, outcomes)?.unbind())
+        let outcomes = PyList::empty(py);
+        for (index, record) in records {
+            let earlier = history.remove(&index).unwrap_or_default();
+            outcomes.append(Outcome::finished(py, index, record, earlier)?)?;
+        }
+        Ok(outcomes.unbind())
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.

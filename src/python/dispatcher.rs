@@ -66,6 +66,13 @@ impl Dispatcher {
         }
     }
 
+    /// No permit will be asked for after all.
+    fn give_up(&self) {
+        if let Some((source, _)) = self.asked() {
+            self.runtime.scheduler.give_up(source, Time::now());
+        }
+    }
+
     /// The permit was refused: the operation whose turn it is has failed with `error`.
     fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) {
         if let Some((source, _)) = self.asked() {

@@ -38,6 +38,11 @@ impl Handle {
 
 #[pymethods]
 impl Handle {
+    /// Tells it from every other runtime, also from that which a forked child has in its place.
+    fn number(&self) -> u64 {
+        self.0.id
+    }
+
     /// Whether it belongs to the process that asks.
     fn is_current(&self) -> bool {
         self.0.is_of_this_process()

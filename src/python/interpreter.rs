@@ -12,6 +12,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::outcome::seconds;
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -154,7 +155,7 @@ pub(crate) fn monotonic(py: Python<'_>, time: Time) -> PyResult<f64> {
         let seconds: f64 = py.import("time")?.call_method0("monotonic")?.extract()?;
         Ok(seconds - before.since(Time::default()).as_secs_f64())
     })?;
-    Ok(offset + time.since(Time::default()).as_secs_f64())
+    Ok(offset + seconds(time.as_nanos()))
 }
 
 /// Called in a child process that was just forked, before anything else there.

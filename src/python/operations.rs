@@ -15,6 +15,8 @@ const LONGEST_SHOWN: usize = 200;
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     operation: Option<Py<PyAny>>,
+    /// What a partial was made of.
+    inner: Option<Py<PyAny>>,
     code: Option<Py<PyAny>>,
 }
 
@@ -93,7 +95,14 @@ fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     }
     if operation.get_type().is(partial(py)?) {
         let inner = operation.getattr(pyo3::intern!(py, "func"))?;
-        return is_async(&inner, seen);
+        if seen.inner.as_ref().is_some_and(|known| known.is(&inner)) {
+            return Ok(false);
+        }
+        let found = is_async(&inner, seen)?;
+        if !found {
+            seen.inner = Some(inner.unbind());
+        }
+        return Ok(found);
     }
     IS_ASYNC
         .import(py, "paceline._checks", "is_async")?

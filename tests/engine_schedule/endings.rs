@@ -79,7 +79,7 @@ fn outcomes_that_are_ready_at_the_deadline_are_handed_over_first() {
     scheduler.start_next(&mut seat, done(&start, at(9)), at(9));
     assert_eq!(scheduler.step(source, 0, false, at(20)), Step::HandOver);
     assert_eq!(
-        scheduler.with(source, |source| source.hand_over().len()),
+        scheduler.with(source, |source| source.hand_over().0.len()),
         Some(1)
     );
     assert_eq!(scheduler.step(source, 0, false, at(20)), Step::Settled);
