@@ -304,7 +304,11 @@ impl Batch {
             .unwrap_or_default();
         let outcomes = PyList::empty(py);
         for (index, record) in records {
-            let earlier = history.remove(&index).unwrap_or_default();
+            let earlier = if history.is_empty() {
+                Vec::new()
+            } else {
+                history.remove(&index).unwrap_or_default()
+            };
             outcomes.append(Outcome::finished(py, index, record, earlier)?)?;
         }
         Ok(outcomes.unbind())

@@ -11,7 +11,7 @@ use crate::fixture::{
 };
 
 fn handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> Vec<usize> {
-    let records = scheduler.with(source, Source::hand_over).unwrap();
+    let (records, _) = scheduler.with(source, Source::hand_over).unwrap();
     for (index, record) in &records {
         assert!(record.result == Ok(*index) || record.result == Err(*index));
     }
@@ -231,7 +231,7 @@ fn room_is_made_in_batches_where_operations_are_quick() {
             now,
         );
         now = run_all(&scheduler, &mut seat, now, 1000);
-        let records = scheduler.with(source, Source::hand_over).unwrap();
+        let (records, _) = scheduler.with(source, Source::hand_over).unwrap();
         assert_eq!(records.len(), room);
     }
     let room = |held| scheduler.with(source, |source| source.room(held)).unwrap();

@@ -99,7 +99,7 @@ impl World {
 
     pub(super) fn hand_over(&mut self, place: usize) {
         let id = self.accounts[place].id;
-        let records = self.scheduler.with(id, Source::hand_over).unwrap();
+        let (records, _) = self.scheduler.with(id, Source::hand_over).unwrap();
         assert!(!records.is_empty(), "told to take nothing");
         for (index, record) in records {
             let account = &mut self.accounts[place];
