@@ -8,7 +8,7 @@ from functools import partial
 from measuring import Target, best, interleave, print_seconds, seconds_of
 from rivals import plain_loop, pool_map, shared_iterator, submit_then_collect
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, RateLimiter, Retry
 
 LOOP = "plain loop"
 NATIVE = "paceline, native limiter"
@@ -26,6 +26,24 @@ def never_waits() -> RateLimiter:
 
 def nothing() -> None:
     """Do nothing."""
+
+
+def retry_cost(rounds: int) -> list[Target]:
+    """20,000 operations that do nothing, with a retry policy that nothing needs."""
+    operations = [nothing] * 20_000
+    with (
+        BatchExecutor(never_waits(), 5) as plain,
+        BatchExecutor(never_waits(), 5, retry=Retry()) as retrying,
+    ):
+        candidates = {
+            "without retry": partial(plain.execute_batch, operations),
+            "with retry": partial(retrying.execute_batch, operations),
+        }
+        seconds = interleave(candidates, 40 * rounds)
+    print_seconds(seconds, "without retry", "times without")
+    least = best(seconds)
+    ratio = least["with retry"] / least["without retry"]
+    return [Target("batch with a retry policy, times one without", ratio, 1.03)]
 
 
 def spin(steps: int) -> None:

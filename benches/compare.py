@@ -24,6 +24,7 @@ from measuring import Target
 ROWS: dict[str, Callable[[int], list[Target]]] = {
     "noop-5": batches.noop_5,
     "noop-32": batches.noop_32,
+    "retry": batches.retry_cost,
     "python-work": batches.python_work,
     "sleep-50": batches.sleep_50,
     "sleep-500": batches.sleep_500,
