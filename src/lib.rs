@@ -28,6 +28,7 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        crate::python::interpreter::note_main_thread(module.py())?;
         crate::python::logging::install(module.py())
     }
 }

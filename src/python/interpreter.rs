@@ -6,7 +6,7 @@
 //! on.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -18,12 +18,14 @@ use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 
 /// How long the main thread may be deaf to Ctrl-C.
-const SLICE: Duration = Duration::from_millis(50);
+const SLICE: Duration = Duration::from_millis(20);
 
 /// The process exits: only the main thread and workers come back to Python.
 static EXITING: AtomicBool = AtomicBool::new(false);
 /// The workers have ended: nobody but the main thread comes back.
 static FINISHED: AtomicBool = AtomicBool::new(false);
+/// The identity of the main thread, as `threading` tells it.
+static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
 /// Threads on their way back to Python.
 static RETURNING: AtomicUsize = AtomicUsize::new(0);
 
@@ -119,15 +121,25 @@ fn park_for_ever() -> ! {
 }
 
 /// Whether this is the thread on which Python runs signal handlers.
+///
+/// No Python code runs here: a handler would run in it, and what that raises would be lost.
 pub(crate) fn is_main_thread(py: Python<'_>) -> bool {
-    static IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static MAIN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let ask = || -> PyResult<bool> {
-        let ident = IDENT.import(py, "threading", "get_ident")?.call0()?;
-        let main = MAIN.import(py, "threading", "main_thread")?.call0()?;
-        ident.eq(main.getattr("ident")?)
-    };
-    ask().unwrap_or(false)
+    thread_ident(py).is_ok_and(|ident| ident == MAIN_THREAD.load(Ordering::Relaxed))
+}
+
+fn thread_ident(py: Python<'_>) -> PyResult<u64> {
+    static GET_IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    GET_IDENT
+        .import(py, "_thread", "get_ident")?
+        .call0()?
+        .extract()
+}
+
+/// Notes which thread is the main one. Called when the package is imported.
+pub(crate) fn note_main_thread(py: Python<'_>) -> PyResult<()> {
+    let main = py.import("threading")?.call_method0("main_thread")?;
+    MAIN_THREAD.store(main.getattr("ident")?.extract()?, Ordering::Relaxed);
+    Ok(())
 }
 
 /// While `work` runs, this thread is a worker of the executor `id`.
@@ -160,11 +172,13 @@ pub(crate) fn monotonic(py: Python<'_>, time: Time) -> PyResult<f64> {
 
 /// Called in a child process that was just forked, before anything else there.
 #[pyfunction]
-pub(crate) fn forked() {
+pub(crate) fn forked(py: Python<'_>) -> PyResult<()> {
+    MAIN_THREAD.store(thread_ident(py)?, Ordering::Relaxed);
     EXITING.store(false, Ordering::SeqCst);
     FINISHED.store(false, Ordering::SeqCst);
     RETURNING.store(0, Ordering::SeqCst);
     process::forked();
+    Ok(())
 }
 
 /// Called when the process exits: from now on no thread comes back to Python but the main thread

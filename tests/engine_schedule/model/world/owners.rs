@@ -99,7 +99,7 @@ impl World {
 
     pub(super) fn hand_over(&mut self, place: usize) {
         let id = self.accounts[place].id;
-        let (records, _) = self.scheduler.with(id, Source::hand_over).unwrap();
+        let (records, history) = self.scheduler.with(id, Source::hand_over).unwrap();
         assert!(!records.is_empty(), "told to take nothing");
         for (index, record) in records {
             let account = &mut self.accounts[place];
@@ -111,11 +111,8 @@ impl World {
             assert_eq!((record.result, record.attempts), account.finished[&index]);
             account.handed.push(index);
             account.held += 1;
-            let earlier = self
-                .scheduler
-                .with(id, |source| source.ledger().history_of(index))
-                .unwrap();
-            account.check_history(record.attempts, earlier.len());
+            let earlier = history.get(&index).map_or(0, Vec::len);
+            account.check_history(record.attempts, earlier);
         }
         self.accounts[place].mood = Mood::Consuming;
     }
