@@ -166,7 +166,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         free, pauses that the server asked for, or the time left, in which the workers were busy.
         """
         waiting = max(self.permit_wait - self.paused, 0.0)
-        working = max(self.elapsed - self.permit_wait, self.working / self._max_workers)
+        waited = max(self.permit_wait, self.paused)
+        working = max(self.elapsed - waited, self.working / self._max_workers)
         parts = {"workers": working, "limit": waiting, "server pauses": self.paused}
         return max(parts, key=lambda name: parts[name])
 
