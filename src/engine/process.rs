@@ -61,10 +61,16 @@ impl<T> PerProcess<T> {
 
     /// This process's value; made by `make` when the process is a child that has none yet.
     pub fn get(&self, make: impl Fn() -> T) -> Arc<T> {
-        if let Some(value) = self.current() {
-            return value;
+        if self.made_in == generation() {
+            return Arc::clone(&self.first);
         }
+        // Looked at once: another thread may put a value there at any moment.
         let inherited = self.later.load_full();
+        if let Some(later) = &inherited
+            && later.0 == generation()
+        {
+            return Arc::clone(&later.1);
+        }
         let fresh = Arc::new((generation(), Arc::new(make())));
         let previous = self
             .later
