@@ -138,7 +138,7 @@ impl<V, E> Ledger<V, E> {
     }
 
     /// Makes room for `additional` more operations.
-    pub(super) fn expect(&mut self, additional: usize) {
+    pub(super) fn reserve(&mut self, additional: usize) {
         if self.keep == Keep::All {
             self.slots.reserve_exact(additional);
         }

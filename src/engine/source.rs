@@ -160,7 +160,7 @@ impl<W: Work> Source<W> {
         self.queue
             .reserve_exact(if complete { jobs.len() } else { 0 });
         self.live += jobs.len();
-        self.ledger.expect(jobs.len());
+        self.ledger.reserve(jobs.len());
         self.queue.extend(jobs.map(Some));
         self.complete = complete;
     }
