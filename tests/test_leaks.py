@@ -74,7 +74,7 @@ def growth(script: str, timeout: float) -> dict[str, int]:
 
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("ending", ["executor.shutdown()", "del executor"])
-def test_a_thousand_executors(ending: str) -> None:
+def test_three_thousand_executors(ending: str) -> None:
     added = growth(
         f"""
 limiters = [None, RateLimiter(1_000_000), Foreign()]
@@ -93,7 +93,7 @@ for number in range(700):
     one(number)
 settle(threads)
 print(json.dumps(measure()))
-for number in range(1000):
+for number in range(3000):
     one(number)
 settle(threads)
 print(json.dumps(measure()))
@@ -102,7 +102,7 @@ print(json.dumps(measure()))
     )
     assert added["threads"] <= 0
     assert added["files"] == 0
-    assert added["blocks"] < 250, "less than one object for four executors"
+    assert added["blocks"] < 750, "less than one object for four executors"
     assert added["resident"] < 6 * 1024
 
 
@@ -364,9 +364,10 @@ def test_reference_counts_come_back_exactly(
             use(executor, operation)
 
         def all_back() -> bool:
-            now = counts()
-            # None is immortal or shared by everyone; the others are ours alone.
-            return now[:2] == before[:2] and (error is None or now[2] == before[2])
+            # None is immortal or shared by everyone; the others are ours alone. The first use may
+            # not have ended when they were counted; then there are fewer now.
+            ours = 2 if error is None else 3
+            return all(now <= then for now, then in zip(counts()[:ours], before, strict=False))
 
         wait_until(all_back)
 

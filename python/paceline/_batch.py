@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import CancelledError
 from itertools import islice
@@ -33,9 +32,6 @@ class Terms(NamedTuple):
     max_failures: tuple[float, int] | None
 
 
-# So few outcomes in hand are not worth waiting with: the input is read on at once.
-FEW = 64
-
 # While one of these goes on, its exception does not wait for running operations.
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
@@ -59,7 +55,6 @@ class Drive(Generic[T]):
         # A single operation's exception carries no report.
         self.is_batch = True
         self._doing = "interrupt"
-        self._held: deque[_core.Outcome[T]] = deque()
         self._ended: BatchReport[Any] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
         try:
@@ -91,17 +86,13 @@ class Drive(Generic[T]):
 
     def outcomes(self) -> Iterator[_core.Outcome[T]]:
         """Hand the outcomes on as they are ready."""
-        held = self._held
         try:
             self.start()
             while self._advance():
                 self._doing = "consumer"
-                while held:
-                    yield held.popleft()
-                    # Few ahead means slow operations: each place is filled at once.
-                    if len(held) < FEW and (room := self._batch.room(len(held))):
-                        self._feed(room)
-                        self._doing = "consumer"
+                yield from self._batch
+                if room := self._batch.room():
+                    self._feed(room)
             self.settle()
             self._batch.close()
         except BaseException as error:
@@ -110,7 +101,7 @@ class Drive(Generic[T]):
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
-        while room := self._batch.room(0):
+        while room := self._batch.room():
             self._feed(room)
         self.start()
         self._batch.leave_to_run(True)
@@ -127,16 +118,12 @@ class Drive(Generic[T]):
 
     def _advance(self) -> bool:
         self._doing = "interrupt"
-        step, count = self._batch.step(len(self._held))
+        step, count = self._batch.step()
         if step == Step.FEED:
             self._feed(count)
         elif step == Step.ACQUIRE:
             self._ask()
-        elif step == Step.HAND_OVER:
-            self._held.extend(self._batch.hand_over())
-        else:
-            return False
-        return True
+        return step != Step.SETTLED
 
     def _feed(self, count: int) -> None:
         # Each goes to the workers as it is read: the next one may be long in coming.
@@ -209,7 +196,7 @@ class Drive(Generic[T]):
     def _report(self, ended_by: str) -> BatchReport[Any]:
         if self._ended is None:
             self._batch.close()
-            self._ended = self.report([*self._held, *self._batch.outcomes()], ended_by)
+            self._ended = self.report(self._batch.outcomes(), ended_by)
         return self._ended
 
     def log_end(self) -> None:

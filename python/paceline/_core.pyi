@@ -420,18 +420,15 @@ class Batch(Generic[_T]):
     def finish_input(self) -> None:
         """Tells that there will be no more operations."""
 
-    def step(self, held: int) -> tuple[Step, int]:
+    def step(self) -> tuple[Step, int]:
         """Waits until there is something for the owner to do. Ctrl-C ends the wait.
-
-        Args:
-            held: How many outcomes were taken and not handed on yet.
 
         Returns:
             What to do, and for how many operations.
         """
 
-    def room(self, held: int) -> int:
-        """How many more operations are wanted at once, with ``held`` outcomes not handed on."""
+    def room(self) -> int:
+        """How many more operations are wanted at once."""
 
     def grant(self) -> None:
         """The permit that was asked for was granted."""
@@ -439,8 +436,14 @@ class Batch(Generic[_T]):
     def refuse(self, error: BaseException) -> None:
         """The permit was refused: the operation whose turn it is has failed with ``error``."""
 
-    def hand_over(self) -> list[Outcome[_T]]:
-        """Takes the outcomes that are ready."""
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Outcome[_T]:
+        """Takes the next outcome that is ready.
+
+        Raises:
+            StopIteration: For the time being: if none is ready, or more input is wanted first,
+                though not before one was taken.
+        """
 
     def leave_to_run(self, leave: bool) -> None:
         """Says whether what was read is to run when nobody holds the batch any more."""

@@ -211,25 +211,18 @@ impl<V, E> Ledger<V, E> {
         slot().or_else(completed)?.result.as_ref().err()
     }
 
-    /// Hands over what is ready, at most `most` records.
-    pub(super) fn hand_over(&mut self, most: usize) -> Vec<(usize, Record<V, E>)> {
-        let mut out = Vec::new();
+    /// Hands over the next record that is ready, with the index of its operation.
+    pub(super) fn hand_over(&mut self) -> Option<(usize, Record<V, E>)> {
         match self.keep {
-            Keep::All | Keep::Nothing => {}
-            Keep::Completed => {
-                let count = most.min(self.completed.len());
-                out.extend(self.completed.drain(..count));
-            }
+            Keep::All | Keep::Nothing => None,
+            Keep::Completed => self.completed.pop_front(),
             Keep::Ordered => {
-                while out.len() < most && self.slots.front().is_some_and(Option::is_some) {
-                    if let Some(Some(record)) = self.slots.pop_front() {
-                        out.push((self.base, record));
-                        self.base += 1;
-                    }
-                }
+                let record = self.slots.front_mut()?.take()?;
+                self.slots.pop_front();
+                self.base += 1;
+                Some((self.base - 1, record))
             }
         }
-        out
     }
 
     /// Takes the records that were not handed over: by slot from the first index, and those kept
@@ -261,16 +254,6 @@ impl<V, E> Ledger<V, E> {
     pub(super) fn discard(&mut self) -> Left<V, E> {
         self.keep = Keep::Nothing;
         self.take_left()
-    }
-
-    /// Takes the earlier attempts of these operations.
-    pub(super) fn history_of_all(&mut self, indexes: impl Iterator<Item = usize>) -> History<E> {
-        if self.history.is_empty() {
-            return History::new();
-        }
-        indexes
-            .filter_map(|index| Some((index, self.history.remove(&index)?)))
-            .collect()
     }
 
     /// Takes the earlier attempts of one operation.

@@ -5,7 +5,7 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use super::ledger::{History, Keep, Ledger, Record};
+use super::ledger::{Attempt, Keep, Ledger, Record};
 use super::retry::Budget;
 use super::signal::Signal;
 use super::terms::{End, FailureLimit, Gate, Terms, Work};
@@ -104,7 +104,9 @@ pub struct Source<W: Work> {
     retries_spent: usize,
     running: Vec<Running>,
     complete: bool,
-    taken: usize,
+    handed_over: usize,
+    /// Records are being taken, one after another.
+    handing_over: bool,
     ahead: usize,
     recent: VecDeque<bool>,
     /// Its owner has gone; it is removed when it has settled.
@@ -139,7 +141,8 @@ impl<W: Work> Source<W> {
             retries_spent: 0,
             running: Vec::new(),
             complete: false,
-            taken: 0,
+            handed_over: 0,
+            handing_over: false,
             ahead: terms.ahead.0,
             recent: VecDeque::new(),
             orphaned: false,
@@ -501,9 +504,8 @@ impl<W: Work> Source<W> {
         }
     }
 
-    /// How many more operations its owner may read now, with `held` outcomes taken and not yet
-    /// handed on.
-    pub fn room(&mut self, held: usize) -> usize {
+    /// How many more operations its owner may read now.
+    pub fn room(&mut self) -> usize {
         if self.complete || self.ended.is_some() {
             return 0;
         }
@@ -512,30 +514,30 @@ impl<W: Work> Source<W> {
             self.ahead = least;
         }
         let outstanding = match self.terms.keep {
-            Keep::Ordered | Keep::Completed => self.read() - self.taken + held,
+            Keep::Ordered | Keep::Completed => self.read() - self.handed_over,
             Keep::All | Keep::Nothing => self.live + self.granted.len(),
         };
         let room = self.ahead.saturating_sub(outstanding);
+        // Few ahead means slow operations: each place is filled at once. Many are filled together.
         let worthwhile = if self.ahead == least {
             1
         } else {
-            self.ahead / 2
+            self.ahead - self.ahead / 16
         };
         if room >= worthwhile { room } else { 0 }
     }
 
-    /// Takes the records that are ready, with their indexes, and the earlier attempts of those that
-    /// were tried again.
-    pub fn hand_over(&mut self) -> (Vec<Indexed<W>>, History<W::Error>) {
-        if self.ended.is_some() {
-            return (Vec::new(), History::new());
+    /// Takes the next record that is ready, with its index and the earlier attempts of an operation
+    /// that was tried again. After the first there is None while more input is to be read.
+    pub fn hand_over(&mut self) -> Option<(Indexed<W>, Vec<Attempt<W::Error>>)> {
+        let first = !std::mem::take(&mut self.handing_over);
+        if self.ended.is_some() || !first && self.room() > 0 {
+            return None;
         }
-        let out = self.ledger.hand_over(usize::MAX);
-        self.taken += out.len();
-        let history = self
-            .ledger
-            .history_of_all(out.iter().map(|(index, _)| *index));
-        (out, history)
+        let (index, record) = self.ledger.hand_over()?;
+        self.handed_over += 1;
+        self.handing_over = true;
+        Some(((index, record), self.ledger.history_of(index)))
     }
 
     /// Whether its owner, or the dispatcher, is to ask for one more permit.
@@ -567,7 +569,7 @@ impl<W: Work> Source<W> {
             || self.ledger.ready()
             || self.settled()
             || self.terms.gate == Gate::Owner && self.owner_works && self.wants_permit(now)
-            || self.room(0) > 0
+            || self.room() > 0
     }
 
     pub(super) fn tell_owner(&mut self) {

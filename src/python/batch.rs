@@ -151,12 +151,11 @@ impl Batch {
     fn next_step(
         &self,
         py: Python<'_>,
-        held: usize,
         seat: &mut Option<Seat>,
     ) -> PyResult<EngineStep> {
         let scheduler = &self.runtime.scheduler;
         loop {
-            match scheduler.step(self.id, held, seat.is_some(), Time::now()) {
+            match scheduler.step(self.id, seat.is_some(), Time::now()) {
                 EngineStep::Rest(mut until) => {
                     if let Some(seat) = seat {
                         match run_ready(py, &self.runtime, seat) {
@@ -164,7 +163,7 @@ impl Batch {
                             _ => continue,
                         }
                         // What ran here has changed the batch without a signal.
-                        match scheduler.step(self.id, held, true, Time::now()) {
+                        match scheduler.step(self.id, true, Time::now()) {
                             EngineStep::Rest(time) => until = until.min(time),
                             step => return Ok(step),
                         }
@@ -246,14 +245,14 @@ impl Batch {
     }
 
     /// Waits until there is something for the owner to do: what, and for how many operations.
-    fn step(&self, py: Python<'_>, held: usize) -> PyResult<(Step, usize)> {
+    fn step(&self, py: Python<'_>) -> PyResult<(Step, usize)> {
         self.check_process()?;
         let mut seat = self.nested().then(|| {
             self.runtime
                 .scheduler
                 .nested_seat(Arc::clone(&self.owner), self.id, None)
         });
-        let step = self.next_step(py, held, &mut seat);
+        let step = self.next_step(py, &mut seat);
         if let Some(seat) = seat {
             self.runtime.scheduler.leave(seat);
         }
@@ -273,11 +272,11 @@ impl Batch {
         self.left_to_run.store(leave, Ordering::Relaxed);
     }
 
-    /// Whether more input is wanted at once, with `held` outcomes not handed on yet: how many.
-    fn room(&self, held: usize) -> usize {
+    /// How many more operations are wanted at once.
+    fn room(&self) -> usize {
         self.runtime
             .scheduler
-            .with(self.id, |source| source.room(held))
+            .with(self.id, Source::room)
             .unwrap_or(0)
     }
 
@@ -295,23 +294,19 @@ impl Batch {
         refuse(py, &self.runtime, self.id, error);
     }
 
-    /// Outcomes that are ready.
-    fn hand_over(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
-        let (records, mut history) = self
-            .runtime
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    /// The next outcome that is ready. It ends, for the time being, when there is none, or when
+    /// after at least one more input is wanted.
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Outcome>> {
+        self.runtime
             .scheduler
             .with(self.id, Source::hand_over)
-            .unwrap_or_default();
-        let outcomes = PyList::empty(py);
-        for (index, record) in records {
-            let earlier = if history.is_empty() {
-                Vec::new()
-            } else {
-                history.remove(&index).unwrap_or_default()
-            };
-            outcomes.append(Outcome::finished(py, index, record, earlier)?)?;
-        }
-        Ok(outcomes.unbind())
+            .flatten()
+            .map(|((index, record), earlier)| Outcome::finished(py, index, record, earlier))
+            .transpose()
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Remains, Step};
 use paceline::engine::signal::Signal;
+use paceline::engine::source::Source;
 use paceline::engine::terms::{End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
@@ -23,11 +24,11 @@ fn nothing_starts_from_the_deadline_on() {
     let (source, owner) = scheduler.add_complete(terms, 5, at(1));
     let mut seats = [scheduler.seat(), scheduler.seat()];
     let running = scheduler.start(&mut seats[0], at(1));
-    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Rest(at(10)));
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Rest(at(10)));
     let last = scheduler.start(&mut seats[1], Time::from_nanos(at(10).as_nanos() - 1));
     scheduler.rest_after(&mut seats[1], done(&last, at(10)), at(10));
     assert_eq!(scheduler.ended(source), None);
-    assert_eq!(scheduler.step(source, 0, false, at(10)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(10)), Step::Settled);
     assert_eq!(scheduler.ended(source), Some(End::Timeout));
     let mut report = scheduler.remove(source, at(10)).unwrap();
     assert_eq!(
@@ -59,10 +60,10 @@ fn a_batch_that_is_done_at_its_deadline_is_in_time() {
     let (source, owner) = scheduler.add_complete(terms, 1, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
-    scheduler.step(source, 0, false, at(2));
+    scheduler.step(source, false, at(2));
     scheduler.rest_after(&mut seat, done(&start, at(9)), at(9));
     assert!(given(&owner));
-    assert_eq!(scheduler.step(source, 0, false, at(11)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(11)), Step::Settled);
     assert_eq!(scheduler.ended(source), None);
 }
 
@@ -77,12 +78,10 @@ fn outcomes_that_are_ready_at_the_deadline_are_handed_over_first() {
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     scheduler.start_next(&mut seat, done(&start, at(9)), at(9));
-    assert_eq!(scheduler.step(source, 0, false, at(20)), Step::HandOver);
-    assert_eq!(
-        scheduler.with(source, |source| source.hand_over().0.len()),
-        Some(1)
-    );
-    assert_eq!(scheduler.step(source, 0, false, at(20)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(20)), Step::HandOver);
+    let taken = scheduler.with(source, Source::hand_over).flatten();
+    assert_eq!(taken.map(|((index, _), _)| index), Some(0));
+    assert_eq!(scheduler.step(source, false, at(20)), Step::Settled);
     assert_eq!(scheduler.ended(source), Some(End::Timeout));
 }
 
@@ -98,7 +97,7 @@ fn a_number_of_failures_ends_a_batch() {
     let mut start = scheduler.start(&mut seats[0], at(1));
     let other = scheduler.start(&mut seats[1], at(1));
     assert!(matches!(
-        scheduler.step(source, 0, false, at(1)),
+        scheduler.step(source, false, at(1)),
         Step::Rest(_)
     ));
     start = scheduler.start_next(&mut seats[0], failed(&start, at(2)), at(2));
@@ -107,7 +106,7 @@ fn a_number_of_failures_ends_a_batch() {
     scheduler.rest_after(&mut seats[0], failed(&start, at(3)), at(3));
     assert!(given(&owner));
     assert_eq!(scheduler.ended(source), Some(End::MaxFailures));
-    assert_eq!(scheduler.step(source, 0, false, at(3)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(3)), Step::Settled);
     // What runs is waited for.
     assert!(scheduler.runs(source));
     scheduler.rest_after(&mut seats[1], failed(&other, at(4)), at(4));
@@ -179,7 +178,7 @@ fn the_failure_that_ends_a_batch_is_the_first() {
         let (source, owner) = scheduler.add_complete(terms, 9, at(1));
         let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
         let running = seats.each_mut().map(|seat| scheduler.start(seat, at(1)));
-        scheduler.step(source, 0, false, at(1));
+        scheduler.step(source, false, at(1));
         let worst = if is_fatal { fatal } else { failed };
         for worker in [1, 0, 2] {
             assert!(scheduler.runs(source));
@@ -208,7 +207,7 @@ fn a_failure_that_is_not_to_end_a_batch_does_not() {
         scheduler.with(source, |source| source.ending_error().copied()),
         Some(None)
     );
-    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Settled);
 }
 
 #[test]
@@ -220,7 +219,7 @@ fn the_first_reason_to_end_counts() {
     scheduler.end(source, End::Owner, at(1));
     scheduler.end_where(End::Cancelled, |_| true);
     assert_eq!(scheduler.ended(source), Some(End::Failed));
-    let limiter = |source: &mut paceline::engine::source::Source<_>| {
+    let limiter = |source: &mut Source<_>| {
         (
             source.fail_limiter(1),
             source.fail_limiter(2),

@@ -35,7 +35,7 @@ fn add(scheduler: &Scheduler<Plain>, terms: Terms, count: usize) -> (SourceId, A
 fn an_owner_asks_for_a_permit_while_a_worker_is_free() {
     let scheduler = foreign(2);
     let (source, owner) = add(&scheduler, owned(), 5);
-    let step = |now| scheduler.step(source, 0, false, now);
+    let step = |now| scheduler.step(source, false, now);
     let mut seats = [scheduler.seat(), scheduler.seat()];
     for seat in &mut seats {
         assert_eq!(
@@ -79,10 +79,10 @@ fn a_permit_is_not_asked_for_while_nobody_is_free() {
     let scheduler = foreign(1);
     let (first, _) = add(&scheduler, owned(), 2);
     let (second, owner) = add(&scheduler, owned(), 2);
-    assert_eq!(scheduler.step(first, 0, false, at(1)), Step::Acquire);
+    assert_eq!(scheduler.step(first, false, at(1)), Step::Acquire);
     // The only worker is kept for the permit that is asked for.
     assert_eq!(
-        scheduler.step(second, 0, false, at(1)),
+        scheduler.step(second, false, at(1)),
         Step::Rest(Time::NEVER)
     );
     scheduler.submit(0, at(1)).unwrap();
@@ -98,7 +98,7 @@ fn permits_go_to_the_operations_in_the_order_of_the_input() {
     let (source, _) = add(&scheduler, owned(), 3);
     let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
     for wait in [5, 0, 7] {
-        assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Acquire);
+        assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
         scheduler.grant(source, wait, at(1));
     }
     let order = seats.each_mut().map(|seat| {
@@ -123,7 +123,7 @@ fn a_refusal_hits_the_operation_that_it_was_asked_for() {
     let scheduler = foreign(3);
     let (source, _) = add(&scheduler, owned(), 4);
     let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
-    let ask = || assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Acquire);
+    let ask = || assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
     ask();
     scheduler.grant(source, 0, at(1));
     ask();
@@ -138,7 +138,7 @@ fn a_refusal_hits_the_operation_that_it_was_asked_for() {
     scheduler.rest_after(&mut seats[1], done(&second, at(4)), at(4));
     ask();
     assert_eq!(refuse(&scheduler, source, at(5)), 3);
-    assert_eq!(scheduler.step(source, 0, false, at(5)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(5)), Step::Settled);
     let mut closed = scheduler.remove(source, at(5)).unwrap();
     let totals = closed.ledger().totals;
     assert_eq!((totals.done, totals.failed), (2, 2));
@@ -159,12 +159,12 @@ fn a_retry_that_is_refused_keeps_the_attempts_it_had() {
     let scheduler = foreign(1);
     let (source, _) = add(&scheduler, owned(), 1);
     let mut seat = scheduler.seat();
-    scheduler.step(source, 0, false, at(1));
+    scheduler.step(source, false, at(1));
     scheduler.grant(source, 2 * SECOND, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(9)), at(2));
-    assert_eq!(scheduler.step(source, 0, false, at(2)), Step::Rest(at(9)));
-    assert_eq!(scheduler.step(source, 0, false, at(9)), Step::Acquire);
+    assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(9)));
+    assert_eq!(scheduler.step(source, false, at(9)), Step::Acquire);
     assert_eq!(refuse(&scheduler, source, at(10)), 0);
     let mut closed = scheduler.remove(source, at(11)).unwrap();
     assert_eq!(closed.ledger().history_of(0).len(), 1);
@@ -232,9 +232,9 @@ fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     );
     scheduler.submit(0, at(1)).unwrap();
     scheduler.pause(at(1), at(20), true, true);
-    assert_eq!(scheduler.step(source, 0, false, at(2)), Step::Rest(at(20)));
+    assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(20)));
     assert_eq!(scheduler.dispatch(at(2)), Some(Err(at(20))));
-    assert_eq!(scheduler.step(source, 0, false, at(20)), Step::Acquire);
+    assert_eq!(scheduler.step(source, false, at(20)), Step::Acquire);
     assert_eq!(scheduler.dispatch(at(20)), Some(Ok(CALLS)));
     // A permit that was granted before another pause waits for its end, too.
     scheduler.pause(at(21), at(30), true, true);
@@ -259,13 +259,13 @@ fn a_granted_permit_is_used_when_its_source_ends_and_waits() {
         let scheduler = foreign(2);
         let (source, owner) = add(&scheduler, owned(), 4);
         let mut seat = scheduler.seat();
-        assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Acquire);
+        assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
         scheduler.grant(source, 0, at(1));
-        assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Acquire);
+        assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
         scheduler.end(source, end, at(2));
         // The second was being asked for when the end came.
         scheduler.grant(source, 0, at(3));
-        assert_eq!(scheduler.step(source, 0, false, at(3)), Step::Settled);
+        assert_eq!(scheduler.step(source, false, at(3)), Step::Settled);
         assert_eq!(scheduler.runs(source), used, "{end:?}");
         let mut indexes = Vec::new();
         if used {
@@ -307,15 +307,15 @@ fn a_failure_that_ends_a_batch_leaves_the_permit_of_another_to_be_used() {
     };
     let (source, owner) = add(&scheduler, terms, 5);
     let mut seats = [scheduler.seat(), scheduler.seat()];
-    scheduler.step(source, 0, false, at(1));
+    scheduler.step(source, false, at(1));
     scheduler.grant(source, 0, at(1));
     let first = scheduler.start(&mut seats[0], at(1));
-    scheduler.step(source, 0, false, at(1));
+    scheduler.step(source, false, at(1));
     scheduler.grant(source, 0, at(2));
     let (_, claim) = scheduler.claim(&mut seats[0], Some(failed(&first, at(2))), at(2));
     let second = Started::by(&seats[0], claim).unwrap();
     assert_eq!(scheduler.ended(source), Some(End::Operation));
-    assert_eq!(scheduler.step(source, 0, false, at(2)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(2)), Step::Settled);
     assert!(scheduler.runs(source));
     given(&owner);
     scheduler.rest_after(&mut seats[0], done(&second, at(3)), at(3));
@@ -332,7 +332,7 @@ fn a_retry_can_be_what_a_permit_was_asked_for() {
         if let Some(finished) = finished {
             scheduler.rest_after(&mut seat, finished, now);
         }
-        assert_eq!(scheduler.step(source, 0, false, now), Step::Acquire);
+        assert_eq!(scheduler.step(source, false, now), Step::Acquire);
         scheduler.grant(source, 0, now);
         scheduler.start(&mut seat, now)
     };
@@ -389,13 +389,13 @@ fn an_owner_whose_limiter_raises_gives_its_worker_up() {
     let scheduler = foreign(1);
     let (first, _) = add(&scheduler, owned(), 2);
     let (second, owner) = add(&scheduler, owned(), 2);
-    assert_eq!(scheduler.step(first, 0, false, at(1)), Step::Acquire);
+    assert_eq!(scheduler.step(first, false, at(1)), Step::Acquire);
     assert!(matches!(
-        scheduler.step(second, 0, false, at(1)),
+        scheduler.step(second, false, at(1)),
         Step::Rest(_)
     ));
     scheduler.end(first, End::Failed, at(2));
     scheduler.remove(first, at(2)).unwrap();
     assert!(given(&owner));
-    assert_eq!(scheduler.step(second, 0, false, at(2)), Step::Acquire);
+    assert_eq!(scheduler.step(second, false, at(2)), Step::Acquire);
 }

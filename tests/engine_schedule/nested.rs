@@ -21,7 +21,7 @@ fn a_nested_batch_runs_on_the_worker_that_waits_for_it() {
     let (inner, owner) = scheduler.add_complete(batch(), 2, at(2));
     let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
     assert!(matches!(
-        scheduler.step(inner, 0, true, at(2)),
+        scheduler.step(inner, true, at(2)),
         Step::Rest(_)
     ));
     let first = scheduler.start(&mut nested, at(2));
@@ -29,7 +29,7 @@ fn a_nested_batch_runs_on_the_worker_that_waits_for_it() {
     assert_eq!((second.source, second.running.index), (inner, 1));
     // It does not take what it does not wait for.
     scheduler.rest_after(&mut nested, done(&second, at(4)), at(4));
-    assert_eq!(scheduler.step(inner, 0, true, at(4)), Step::Settled);
+    assert_eq!(scheduler.step(inner, true, at(4)), Step::Settled);
     scheduler.leave(nested);
     scheduler.remove(inner, at(5)).unwrap();
     let next = scheduler.start_next(&mut seat, done(&outer, at(5)), at(5));
@@ -131,25 +131,25 @@ fn a_nested_owner_asks_for_permits_without_a_free_worker() {
         ..batch()
     };
     let (outer, _) = scheduler.add_complete(by_owner, 1, at(1));
-    assert_eq!(scheduler.step(outer, 0, false, at(1)), Step::Acquire);
+    assert_eq!(scheduler.step(outer, false, at(1)), Step::Acquire);
     scheduler.grant(outer, 0, at(1));
     let mut seat = scheduler.seat();
     scheduler.start(&mut seat, at(1));
     let (inner, owner) = scheduler.add_complete(by_owner, 2, at(2));
     let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
     for index in 0..2 {
-        assert_eq!(scheduler.step(inner, 0, true, at(2)), Step::Acquire);
+        assert_eq!(scheduler.step(inner, true, at(2)), Step::Acquire);
         scheduler.grant(inner, 0, at(3));
         // One at a time: it uses each before it asks for the next.
         assert!(matches!(
-            scheduler.step(inner, 0, true, at(3)),
+            scheduler.step(inner, true, at(3)),
             Step::Rest(_)
         ));
         let start = scheduler.start(&mut nested, at(3));
         assert_eq!(start.running.index, index);
         scheduler.rest_after(&mut nested, done(&start, at(3)), at(3));
     }
-    assert_eq!(scheduler.step(inner, 0, true, at(4)), Step::Settled);
+    assert_eq!(scheduler.step(inner, true, at(4)), Step::Settled);
 }
 
 #[test]
@@ -163,7 +163,7 @@ fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
     scheduler.block(at(1));
     assert_eq!(scheduler.dispatch(at(1)), Some(Ok(source)));
     assert!(matches!(
-        scheduler.step(source, 0, true, at(1)),
+        scheduler.step(source, true, at(1)),
         Step::Rest(_)
     ));
     assert!(!given(&owner));

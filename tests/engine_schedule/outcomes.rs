@@ -11,11 +11,20 @@ use crate::fixture::{
 };
 
 fn handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> Vec<usize> {
-    let (records, _) = scheduler.with(source, Source::hand_over).unwrap();
-    for (index, record) in &records {
-        assert!(record.result == Ok(*index) || record.result == Err(*index));
-    }
-    records.into_iter().map(|(index, _)| index).collect()
+    let next = || scheduler.with(source, Source::hand_over).unwrap();
+    std::iter::from_fn(next)
+        .map(|((index, record), _)| {
+            assert!(record.result == Ok(index) || record.result == Err(index));
+            index
+        })
+        .collect()
+}
+
+/// Takes outcomes and reads nothing meanwhile, though there is room for it.
+fn all_handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> usize {
+    std::iter::repeat_with(|| handed_over(scheduler, source).len())
+        .take_while(|count| *count > 0)
+        .sum()
 }
 
 /// Three workers that have started 0, 1 and 2 of four operations finish 2, 0, 3, 1.
@@ -52,7 +61,7 @@ fn records_are_handed_over_as_the_terms_say() {
         let mut seen = Vec::new();
         finish_out_of_order(&scheduler, source, |indexes| seen.push(indexes));
         assert_eq!(seen, expected, "{keep:?}");
-        assert_eq!(scheduler.step(source, 0, false, at(6)), Step::Settled);
+        assert_eq!(scheduler.step(source, false, at(6)), Step::Settled);
         let mut closed = scheduler.remove(source, at(6)).unwrap();
         let left = closed.ledger().take_left();
         if keep == Keep::All {
@@ -125,30 +134,46 @@ fn run_all(scheduler: &Scheduler<Plain>, seat: &mut Seat, mut now: Time, length:
 fn the_input_is_read_no_further_ahead_than_allowed() {
     let scheduler = unlimited(1);
     let (source, owner) = scheduler.add_batch(stream(Keep::Completed, 3), at(1));
-    let step = |held| scheduler.step(source, held, false, at(1));
-    assert_eq!(step(0), Step::Feed(3));
+    let step = || scheduler.step(source, false, at(1));
+    assert_eq!(step(), Step::Feed(3));
     scheduler.feed(source, 0..1, false, at(1));
-    assert_eq!(step(0), Step::Feed(2));
+    assert_eq!(step(), Step::Feed(2));
     scheduler.feed(source, 1..3, false, at(1));
-    assert_eq!(step(0), Step::Rest(Time::NEVER));
+    assert_eq!(step(), Step::Rest(Time::NEVER));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     assert!(!given(&owner), "a start makes no room for a stream");
     let start = scheduler.start_next(&mut seat, done(&start, at(2)), at(2));
     assert!(given(&owner));
-    assert_eq!(step(0), Step::HandOver);
-    assert_eq!(handed_over(&scheduler, source), [0]);
+    assert_eq!(step(), Step::HandOver);
     // What the consumer has not taken yet counts as read ahead.
-    assert_eq!(step(1), Step::Rest(Time::NEVER));
-    assert_eq!(step(0), Step::Feed(1));
+    assert_eq!(scheduler.with(source, Source::room), Some(0));
+    assert_eq!(handed_over(&scheduler, source), [0]);
+    assert_eq!(step(), Step::Feed(1));
     scheduler.feed(source, 3..4, true, at(2));
     scheduler.start_next(&mut seat, done(&start, at(3)), at(3));
     assert_eq!(handed_over(&scheduler, source), [1]);
     assert_eq!(
-        step(0),
+        step(),
         Step::Rest(Time::NEVER),
         "the input has come to its end"
     );
+}
+
+#[test]
+fn the_input_is_read_on_between_two_outcomes() {
+    let scheduler = unlimited(1);
+    let (source, _) = scheduler.add_batch(stream(Keep::Completed, 3), at(1));
+    scheduler.feed(source, 0..3, false, at(1));
+    run_all(&scheduler, &mut scheduler.seat(), at(1), SECOND);
+    assert_eq!(handed_over(&scheduler, source), [0], "there is room now");
+    assert_eq!(handed_over(&scheduler, source), [1], "one at least");
+    assert_eq!(scheduler.with(source, Source::room), Some(2));
+    scheduler.feed(source, 3..5, false, at(9));
+    assert_eq!(handed_over(&scheduler, source), [2]);
+    scheduler.finish_input(source);
+    run_all(&scheduler, &mut scheduler.seat(), at(9), SECOND);
+    assert_eq!(handed_over(&scheduler, source), [3, 4]);
 }
 
 #[test]
@@ -159,19 +184,19 @@ fn a_batch_that_keeps_all_is_read_as_its_operations_start() {
         ..batch()
     };
     let (source, owner) = scheduler.add_batch(terms, at(1));
-    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Feed(2));
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Feed(2));
     scheduler.feed(source, 0..2, false, at(1));
     assert!(matches!(
-        scheduler.step(source, 0, false, at(1)),
+        scheduler.step(source, false, at(1)),
         Step::Rest(_)
     ));
     let mut seat = scheduler.seat();
     scheduler.start(&mut seat, at(1));
     assert!(given(&owner));
-    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Feed(1));
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Feed(1));
     scheduler.finish_input(source);
     assert!(matches!(
-        scheduler.step(source, 0, false, at(1)),
+        scheduler.step(source, false, at(1)),
         Step::Rest(_)
     ));
 }
@@ -189,13 +214,13 @@ fn only_quick_operations_are_read_far_ahead() {
     let mut read = 0;
     let mut rooms = Vec::new();
     let mut round = |length, now: &mut Time| {
-        let Step::Feed(room) = scheduler.step(source, 0, false, *now) else {
+        let Step::Feed(room) = scheduler.step(source, false, *now) else {
             panic!("no room")
         };
         scheduler.feed(source, read..read + room, false, *now);
         read += room;
         *now = run_all(&scheduler, &mut seat, *now, length);
-        assert_eq!(handed_over(&scheduler, source).len(), room);
+        assert_eq!(all_handed_over(&scheduler, source), room);
         room
     };
     for _ in 0..6 {
@@ -217,28 +242,22 @@ fn room_is_made_in_batches_where_operations_are_quick() {
     let (source, _) = scheduler.add_batch(terms, at(1));
     let mut seat = scheduler.seat();
     let mut now = at(1);
-    for round in 0..4 {
-        scheduler.with(source, |source| {
-            source.room(0);
-        });
-        let Step::Feed(room) = scheduler.step(source, 0, false, now) else {
-            panic!("{round}")
+    let mut read = 0;
+    for _ in 0..4 {
+        let Step::Feed(room) = scheduler.step(source, false, now) else {
+            panic!("no room")
         };
-        scheduler.feed(
-            source,
-            (0..room).map(|place| round * 16 + place),
-            false,
-            now,
-        );
+        scheduler.feed(source, read..read + room, false, now);
+        read += room;
         now = run_all(&scheduler, &mut seat, now, 1000);
-        let (records, _) = scheduler.with(source, Source::hand_over).unwrap();
-        assert_eq!(records.len(), room);
+        assert_eq!(all_handed_over(&scheduler, source), room);
     }
-    let room = |held| scheduler.with(source, |source| source.room(held)).unwrap();
-    assert_eq!(
-        (room(0), room(8), room(9), room(16), room(17)),
-        (16, 8, 0, 0, 0)
-    );
+    let room = || scheduler.with(source, Source::room).unwrap();
+    assert_eq!(room(), 16);
+    scheduler.feed(source, read..read + 1, false, now);
+    assert_eq!(room(), 15);
+    scheduler.feed(source, read + 1..read + 2, false, now);
+    assert_eq!(room(), 0, "two places are not worth a second reading");
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
         }
         let (source, owner) = scheduler.add_complete(owned(), 1, at(1));
         assert_eq!(
-            scheduler.step(source, 0, false, at(1)),
+            scheduler.step(source, false, at(1)),
             Step::Rest(Time::NEVER)
         );
         given(&owner);
@@ -44,7 +44,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
             scheduler.grant(CALLS, 0, at(2));
         }
         assert!(given(&owner), "nobody is told that the worker is free");
-        assert_eq!(scheduler.step(source, 0, false, at(2)), Step::Acquire);
+        assert_eq!(scheduler.step(source, false, at(2)), Step::Acquire);
         // The permit is not lost: the next call starts with it.
         scheduler.give_up(source, at(3));
         scheduler.submit(1, at(3)).unwrap();
@@ -69,10 +69,10 @@ fn an_owner_that_waits_for_what_runs_keeps_no_other_worker() {
     let scheduler = foreign(2);
     let (source, _) = scheduler.add_complete(owned(), 3, at(1));
     let mut seat = scheduler.seat();
-    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Acquire);
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
     scheduler.grant(source, 0, at(1));
     scheduler.start(&mut seat, at(1));
-    assert_eq!(scheduler.step(source, 0, false, at(1)), Step::Acquire);
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
     // Its limiter raised, and the first operation takes long.
     scheduler.end(source, End::Failed, at(2));
     assert!(scheduler.runs(source));
@@ -106,7 +106,7 @@ fn nothing_is_dispatched_from_the_deadline_on() {
         resting(scheduler.claim(&mut seat, None, at(11)).1),
         Time::NEVER
     );
-    assert_eq!(scheduler.step(source, 0, false, at(12)), Step::Settled);
+    assert_eq!(scheduler.step(source, false, at(12)), Step::Settled);
 }
 
 #[test]
@@ -129,11 +129,11 @@ fn a_retry_with_its_permit_still_counts_as_a_retry() {
     let scheduler = foreign(1);
     let (source, _) = scheduler.add_complete(owned(), 1, at(1));
     let mut seat = scheduler.seat();
-    scheduler.step(source, 0, false, at(1));
+    scheduler.step(source, false, at(1));
     scheduler.grant(source, 0, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(3)), at(2));
-    assert_eq!(scheduler.step(source, 0, false, at(3)), Step::Acquire);
+    assert_eq!(scheduler.step(source, false, at(3)), Step::Acquire);
     scheduler.grant(source, 0, at(3));
     scheduler.end(source, End::Owner, at(4));
     let closed = scheduler.remove(source, at(4)).unwrap();
@@ -156,7 +156,7 @@ fn owners_take_turns_at_a_worker() {
         // Last time's owner comes first.
         awake.sort_by_key(|owner| Some(*owner) != latest);
         for owner in awake.drain(..) {
-            match scheduler.step(sources[owner].0, 0, false, at(1)) {
+            match scheduler.step(sources[owner].0, false, at(1)) {
                 Step::Acquire => asked = Some(owner),
                 Step::Rest(until) => assert_eq!(until, Time::NEVER),
                 other => panic!("{other:?}"),
@@ -174,7 +174,7 @@ fn owners_take_turns_at_a_worker() {
         let start = scheduler.start(&mut seat, at(1));
         // The thread that was granted its permit goes on to ask for the next.
         assert!(matches!(
-            scheduler.step(*source, 0, false, at(1)),
+            scheduler.step(*source, false, at(1)),
             Step::Rest(_)
         ));
         for (_, signal) in &sources {
@@ -239,11 +239,12 @@ fn what_ended_a_source_can_be_told_after_its_outcomes_were_handed_over() {
         let mut seat = scheduler.seat();
         let start = scheduler.start(&mut seat, at(1));
         let start = scheduler.start_next(&mut seat, done(&start, at(2)), at(2));
-        assert_eq!(scheduler.step(source, 0, false, at(2)), Step::HandOver);
+        assert_eq!(scheduler.step(source, false, at(2)), Step::HandOver);
         // Before the owner takes the first outcome, the second comes.
         scheduler.rest_after(&mut seat, failed(&start, at(3)), at(3));
-        scheduler.with(source, Source::hand_over);
-        assert_eq!(scheduler.step(source, 0, false, at(3)), Step::Settled);
+        let taken = scheduler.with(source, Source::hand_over).flatten();
+        assert!(taken.is_none(), "it is for the report now");
+        assert_eq!(scheduler.step(source, false, at(3)), Step::Settled);
         let error = scheduler.with(source, |source| source.ending_error().copied());
         assert_eq!(error, Some(Some(1)), "{keep:?}");
     }

@@ -74,7 +74,7 @@ fn a_nested_owner_waits_for_the_retries_that_others_leave_to_it() {
     let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
     scheduler.rest(&mut nested, at(1));
     assert_eq!(
-        scheduler.step(inner, 0, true, at(1)),
+        scheduler.step(inner, true, at(1)),
         Step::Rest(Time::NEVER)
     );
     // The helper goes on with something else, which may well wait for the nested batch.
@@ -92,7 +92,7 @@ fn a_worker_that_comes_back_from_a_removed_source_is_offered() {
     let (left, _) = scheduler.add_complete(owned(), 2, at(1));
     let (other, owner) = scheduler.add_complete(owned(), 2, at(1));
     let mut seat = scheduler.seat();
-    assert_eq!(scheduler.step(left, 0, false, at(1)), Step::Acquire);
+    assert_eq!(scheduler.step(left, false, at(1)), Step::Acquire);
     scheduler.grant(left, 0, at(1));
     let running = scheduler.start(&mut seat, at(1));
     // Its owner was interrupted, and does not wait for what runs.
@@ -100,7 +100,7 @@ fn a_worker_that_comes_back_from_a_removed_source_is_offered() {
     scheduler.remove(left, at(2)).unwrap();
     given(&owner);
     assert_eq!(
-        scheduler.step(other, 0, false, at(2)),
+        scheduler.step(other, false, at(2)),
         Step::Rest(Time::NEVER)
     );
     scheduler.rest_after(&mut seat, done(&running, at(3)), at(3));
@@ -122,7 +122,7 @@ fn a_worker_that_comes_back_from_the_last_operation_of_an_orphan_is_offered() {
     let running = scheduler.start(&mut seat, at(1));
     scheduler.orphan(orphan);
     assert_eq!(
-        scheduler.step(other, 0, false, at(2)),
+        scheduler.step(other, false, at(2)),
         Step::Rest(Time::NEVER)
     );
     scheduler.rest_after(&mut seat, done(&running, at(3)), at(3));
@@ -136,7 +136,7 @@ fn a_worker_that_was_kept_for_a_refused_permit_is_offered() {
     let (source, owner) = scheduler.add_complete(owned(), 2, at(1));
     assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
     assert_eq!(
-        scheduler.step(source, 0, false, at(1)),
+        scheduler.step(source, false, at(1)),
         Step::Rest(Time::NEVER)
     );
     // The call is taken back while its permit is asked for; then that is refused.
@@ -144,7 +144,7 @@ fn a_worker_that_was_kept_for_a_refused_permit_is_offered() {
     given(&owner);
     assert!(scheduler.refuse(CALLS, at(2)).is_none());
     assert!(
-        given(&owner) || scheduler.step(source, 0, false, at(2)) != Step::Acquire,
+        given(&owner) || scheduler.step(source, false, at(2)) != Step::Acquire,
         "the worker is free and nobody is told"
     );
 }
@@ -156,7 +156,7 @@ fn an_owner_that_waits_for_a_retry_does_not_keep_a_worker_from_others() {
     let (second, wants) = scheduler.add_complete(owned(), 3, at(1));
     scheduler.submit(0, at(1)).unwrap();
     let mut seat = scheduler.seat();
-    let step = |source, now| scheduler.step(source, 0, false, now);
+    let step = |source, now| scheduler.step(source, false, now);
     assert_eq!(step(first, at(1)), Step::Acquire);
     scheduler.grant(first, 0, at(1));
     let running = scheduler.start(&mut seat, at(1));
@@ -181,12 +181,12 @@ fn every_worker_that_a_removed_source_kept_is_offered() {
     let (second, wants) = scheduler.add_complete(owned(), 2, at(1));
     let (third, also_wants) = scheduler.add_complete(owned(), 2, at(1));
     for _ in 0..2 {
-        assert_eq!(scheduler.step(left, 0, false, at(1)), Step::Acquire);
+        assert_eq!(scheduler.step(left, false, at(1)), Step::Acquire);
         scheduler.grant(left, 0, at(1));
     }
     for source in [second, third] {
         assert_eq!(
-            scheduler.step(source, 0, false, at(1)),
+            scheduler.step(source, false, at(1)),
             Step::Rest(Time::NEVER)
         );
     }
@@ -195,10 +195,10 @@ fn every_worker_that_a_removed_source_kept_is_offered() {
     let (mut told, mut also_told) = (given(&wants), given(&also_wants));
     // Whoever is told asks, which may take its time; the other worker is free all the while.
     if told {
-        assert_eq!(scheduler.step(second, 0, false, at(2)), Step::Acquire);
+        assert_eq!(scheduler.step(second, false, at(2)), Step::Acquire);
         also_told |= given(&also_wants);
     } else {
-        assert_eq!(scheduler.step(third, 0, false, at(2)), Step::Acquire);
+        assert_eq!(scheduler.step(third, false, at(2)), Step::Acquire);
         told |= given(&wants);
     }
     assert!(told && also_told, "two workers are free and one is offered");
@@ -293,6 +293,6 @@ fn retries_of_a_source_past_its_deadline_keep_nobody_awake() {
         // Its consumer stays away, so nobody has noticed that it is over.
         let until = scheduler.rest(&mut seat, at(20));
         assert!(until > at(20), "a worker that looks again and again");
-        assert_eq!(scheduler.step(source, 0, false, at(30)), Step::Settled);
+        assert_eq!(scheduler.step(source, false, at(30)), Step::Settled);
     }
 }

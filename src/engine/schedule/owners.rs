@@ -102,9 +102,9 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// What the owner of a source is to do next. `held` outcomes were taken and not handed on yet;
-    /// `nested` owners are workers themselves, and need no other one free.
-    pub fn step(&self, id: SourceId, held: usize, nested: bool, now: Time) -> Step {
+    /// What the owner of a source is to do next. `nested` owners are workers themselves, and need
+    /// no other one free.
+    pub fn step(&self, id: SourceId, nested: bool, now: Time) -> Step {
         let mut state = self.state();
         let free = state.free_slots(now);
         let paused_until = state.paused_until;
@@ -123,7 +123,7 @@ impl<W: Work> Scheduler<W> {
         if source.ledger.ready() {
             return Step::HandOver;
         }
-        let room = source.room(held);
+        let room = source.room();
         if room > 0 {
             return Step::Feed(room);
         }

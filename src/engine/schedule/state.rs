@@ -258,7 +258,7 @@ impl<W: Work> State<W> {
             Some((_, Some(index))) => source.start_exactly(index, now, permit_wait)?,
             _ => source.start(now, permit_wait)?,
         };
-        if source.owner_waits && source.room(0) > 0 {
+        if source.owner_waits && source.room() > 0 {
             source.tell_owner();
         }
         let id = SourceId {

@@ -103,7 +103,6 @@ struct Account {
     /// Operations still in the input.
     input: usize,
     read: usize,
-    held: usize,
     waiting: BTreeSet<usize>,
     /// Due time and attempts so far, by index.
     retries: BTreeMap<usize, (Time, u32)>,
@@ -129,7 +128,6 @@ impl Account {
             orphaned: false,
             input,
             read: 0,
-            held: 0,
             waiting: BTreeSet::new(),
             retries: BTreeMap::new(),
             running: BTreeMap::new(),

@@ -15,12 +15,11 @@ impl World {
         let id = account.id;
         match account.mood {
             Mood::Consuming => {
-                account.held -= 1;
-                let held = account.held;
-                if held == 0 {
-                    account.mood = Mood::Awake;
+                if self.take(place) {
+                    return;
                 }
-                let room = self.scheduler.with(id, |source| source.room(held)).unwrap();
+                self.accounts[place].mood = Mood::Awake;
+                let room = self.scheduler.with(id, Source::room).unwrap();
                 if room > 0 {
                     self.feed(place, room);
                 }
@@ -36,7 +35,7 @@ impl World {
             }
             _ => {}
         }
-        match self.scheduler.step(id, 0, false, now) {
+        match self.scheduler.step(id, false, now) {
             Wish::Feed(room) => {
                 self.accounts[place].mood = Mood::Awake;
                 self.feed(place, room);
@@ -46,7 +45,10 @@ impl World {
                 self.accounts[place].asking = true;
                 self.accounts[place].mood = Mood::Asking;
             }
-            Wish::HandOver => self.hand_over(place),
+            Wish::HandOver => {
+                assert!(self.take(place), "told to take nothing");
+                self.accounts[place].mood = Mood::Consuming;
+            }
             Wish::Rest(until) => {
                 assert!(
                     until > now,
@@ -81,7 +83,7 @@ impl World {
             let outstanding = if account.terms.keep == Keep::All {
                 account.waiting.len()
             } else {
-                account.read - account.handed.len() + account.held
+                account.read - account.handed.len()
             };
             assert!(
                 outstanding <= ahead,
@@ -97,24 +99,24 @@ impl World {
         }
     }
 
-    pub(super) fn hand_over(&mut self, place: usize) {
+    /// Takes the next outcome, if one is ready and no more input is wanted before.
+    pub(super) fn take(&mut self, place: usize) -> bool {
         let id = self.accounts[place].id;
-        let (records, history) = self.scheduler.with(id, Source::hand_over).unwrap();
-        assert!(!records.is_empty(), "told to take nothing");
-        for (index, record) in records {
-            let account = &mut self.accounts[place];
-            let next = match account.terms.keep {
-                Keep::Ordered => account.handed.len(),
-                _ => account.completed[account.handed.len()],
-            };
-            assert_eq!(index, next, "handed over out of order");
-            assert_eq!((record.result, record.attempts), account.finished[&index]);
-            account.handed.push(index);
-            account.held += 1;
-            let earlier = history.get(&index).map_or(0, Vec::len);
-            account.check_history(record.attempts, earlier);
-        }
-        self.accounts[place].mood = Mood::Consuming;
+        let Some(((index, record), earlier)) =
+            self.scheduler.with(id, Source::hand_over).unwrap()
+        else {
+            return false;
+        };
+        let account = &mut self.accounts[place];
+        let next = match account.terms.keep {
+            Keep::Ordered => account.handed.len(),
+            _ => account.completed[account.handed.len()],
+        };
+        assert_eq!(index, next, "handed over out of order");
+        assert_eq!((record.result, record.attempts), account.finished[&index]);
+        account.handed.push(index);
+        account.check_history(record.attempts, earlier.len());
+        true
     }
 
     pub(super) fn join(&mut self, place: usize) {
