@@ -639,7 +639,7 @@ def test_shutdown_with_cancel_futures_ends_a_stream_of_another_thread() -> None:
         target=lambda: box.append(consume(executor.stream(source, buffersize=4))), daemon=True
     )
     consumer.start()
-    wait_until(lambda: running.gauge.now == 2)
+    wait_until(lambda: running.gauge.now == 2 and source.read == 7)
     executor.shutdown(wait=False, cancel_futures=True)
     running.release.set()
     consumer.join(PATIENCE)

@@ -58,7 +58,9 @@ class Drive(Generic[T]):
         self._ended: BatchReport[Any] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
         try:
-            if isinstance(operations, list | tuple):
+            if type(operations) is list:
+                batch.feed(operations)
+            elif isinstance(operations, list | tuple):
                 batch.feed(list(operations))
             else:
                 self._input = iter(operations)

@@ -58,6 +58,7 @@ impl<E> Attempt<E> {
 }
 
 impl<V, E> Record<V, E> {
+    #[inline]
     pub(super) fn of(result: Result<V, E>, running: &Running, ended: Time) -> Self {
         Self {
             result,
@@ -144,7 +145,7 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(&mut self, index: usize, record: Record<V, E>) -> Option<Record<V, E>> {
         self.count(record.result.is_err());
         match self.keep {

@@ -69,8 +69,16 @@ struct Granted<J> {
     job: J,
 }
 
-/// A record and the index of its operation.
-pub type Indexed<W> = (usize, Record<<W as Work>::Value, <W as Work>::Error>);
+/// What is handed over of one operation.
+#[derive(Debug)]
+pub struct HandedOver<W: Work> {
+    /// Its place in the input.
+    pub index: usize,
+    /// What became of it.
+    pub record: Record<W::Value, W::Error>,
+    /// Its earlier attempts, if it was tried again.
+    pub earlier: Vec<Attempt<W::Error>>,
+}
 
 /// One batch, or the calls submitted one by one. All of it is guarded by the scheduler's lock.
 #[derive(Debug)]
@@ -527,9 +535,10 @@ impl<W: Work> Source<W> {
         if room >= worthwhile { room } else { 0 }
     }
 
-    /// Takes the next record that is ready, with its index and the earlier attempts of an operation
-    /// that was tried again. After the first there is None while more input is to be read.
-    pub fn hand_over(&mut self) -> Option<(Indexed<W>, Vec<Attempt<W::Error>>)> {
+    /// Takes the next record that is ready. After the first there is None while more input is to be
+    /// read.
+    #[inline]
+    pub fn hand_over(&mut self) -> Option<HandedOver<W>> {
         let first = !std::mem::take(&mut self.handing_over);
         if self.ended.is_some() || !first && self.room() > 0 {
             return None;
@@ -537,7 +546,11 @@ impl<W: Work> Source<W> {
         let (index, record) = self.ledger.hand_over()?;
         self.handed_over += 1;
         self.handing_over = true;
-        Some(((index, record), self.ledger.history_of(index)))
+        Some(HandedOver {
+            index,
+            record,
+            earlier: self.ledger.history_of(index),
+        })
     }
 
     /// Whether its owner, or the dispatcher, is to ask for one more permit.

@@ -20,7 +20,7 @@ use super::worker::{Context, run_ready};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
-use crate::engine::source::Source;
+use crate::engine::source::{HandedOver, Source};
 use crate::engine::terms::{End, FailureLimit, Gate, Terms as EngineTerms};
 use crate::engine::time::Time;
 
@@ -148,11 +148,7 @@ impl Batch {
 
     /// Waits, or works on the batch where its owner is a worker itself, until there is something
     /// for the owner to do.
-    fn next_step(
-        &self,
-        py: Python<'_>,
-        seat: &mut Option<Seat>,
-    ) -> PyResult<EngineStep> {
+    fn next_step(&self, py: Python<'_>, seat: &mut Option<Seat>) -> PyResult<EngineStep> {
         let scheduler = &self.runtime.scheduler;
         loop {
             match scheduler.step(self.id, seat.is_some(), Time::now()) {
@@ -226,10 +222,15 @@ impl Batch {
     /// Adds one operation that was read; whether there is something to do before the next is.
     fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
         let scheduler = &self.runtime.scheduler;
-        let known = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        let index = || scheduler.with(self.id, |source| source.read()).unwrap_or(0);
-        let checked = operations::check_one(operation, known, index)?;
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = checked;
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if !seen.knows(operation) {
+            // What examines it may run code of anybody's.
+            let mut found = std::mem::take(&mut *seen);
+            drop(seen);
+            let index = || scheduler.with(self.id, |source| source.read()).unwrap_or(0);
+            operations::check_one(operation, &mut found, index)?;
+            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        }
         self.fed.fetch_add(1, Ordering::Relaxed);
         Ok(scheduler.feed_one(self.id, operation.clone().unbind()))
     }
@@ -300,13 +301,14 @@ impl Batch {
 
     /// The next outcome that is ready. It ends, for the time being, when there is none, or when
     /// after at least one more input is wanted.
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Outcome>> {
-        self.runtime
-            .scheduler
-            .with(self.id, Source::hand_over)
-            .flatten()
-            .map(|((index, record), earlier)| Outcome::finished(py, index, record, earlier))
-            .transpose()
+    fn __next__(&self) -> Option<Outcome> {
+        let next = self.runtime.scheduler.with(self.id, Source::hand_over);
+        let HandedOver {
+            index,
+            record,
+            earlier,
+        } = next.flatten()?;
+        Some(Outcome::finished(index, record, earlier))
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.
@@ -459,14 +461,14 @@ impl Batch {
                 .filter_map(|(slot, record)| Some((left.base + slot, record?)));
             for (index, record) in slots.chain(left.completed) {
                 let earlier = history.remove(&index).unwrap_or_default();
-                known.push((index, Outcome::finished(py, index, record, earlier)?));
+                known.push((index, Outcome::finished(index, record, earlier)));
             }
             for running in closed.source.running() {
-                known.push((running.index, Outcome::running(py, running, closed.at)?));
+                known.push((running.index, Outcome::running(running, closed.at)));
             }
             for index in waiting {
                 let attempts = history.remove(&index).unwrap_or_default();
-                known.push((index, Outcome::given_up(py, index, attempts)?));
+                known.push((index, Outcome::given_up(index, attempts)));
             }
             for index in closed.source.unstarted() {
                 known.push((index, Outcome::unfinished(index, rest)));

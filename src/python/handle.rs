@@ -189,8 +189,8 @@ impl Handle {
                     let Some(ongoing) = seat.ongoing() else {
                         break Ok(false);
                     };
-                    let (finished, now) = call(py, runtime, &Context::Calls, ongoing, start.job);
-                    drop(scheduler.book(ongoing, finished, now));
+                    let finished = call(py, runtime, &Context::Calls, ongoing, start.job);
+                    drop(scheduler.book(ongoing, finished, Time::now()));
                     break Ok(true);
                 }
                 Claim::Rest(Time::NEVER) if permit => break Ok(false),

@@ -21,10 +21,18 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    fn is_known(&self, operation: &Bound<'_, PyAny>) -> bool {
-        self.operation
-            .as_ref()
-            .is_some_and(|last| last.is(operation))
+    /// Whether it is as good as the one before, by what can be told without running its code.
+    pub(crate) fn knows(&self, operation: &Bound<'_, PyAny>) -> bool {
+        let is = |known: &Option<Py<PyAny>>, object: &Bound<'_, PyAny>| {
+            known.as_ref().is_some_and(|known| known.is(object))
+        };
+        let py = operation.py();
+        is(&self.operation, operation)
+            || self.inner.is_some()
+                && partial(py).is_ok_and(|partial| operation.get_type().is(partial))
+                && operation
+                    .getattr(pyo3::intern!(py, "func"))
+                    .is_ok_and(|inner| is(&self.inner, &inner))
     }
 }
 
@@ -33,23 +41,23 @@ pub(crate) fn take(operations: &Bound<'_, PyList>) -> PyResult<Vec<Py<PyAny>>> {
     let mut seen = Seen::default();
     let mut taken = Vec::with_capacity(operations.len());
     for (place, operation) in operations.iter().enumerate() {
-        seen = check_one(&operation, seen, || place)?;
+        check_one(&operation, &mut seen, || place)?;
         taken.push(operation.unbind());
     }
     Ok(taken)
 }
 
-/// Refuses an operation that is none; returns what is known now.
+/// Refuses an operation that is none.
 pub(crate) fn check_one(
     operation: &Bound<'_, PyAny>,
-    mut seen: Seen,
+    seen: &mut Seen,
     index: impl Fn() -> usize,
-) -> PyResult<Seen> {
-    if !seen.is_known(operation) {
-        check_with(operation, &mut seen)
-            .map_err(|problem| PyTypeError::new_err(format!("operation {} {problem}", index())))?;
+) -> PyResult<()> {
+    if seen.knows(operation) {
+        return Ok(());
     }
-    Ok(seen)
+    check_with(operation, seen)
+        .map_err(|problem| PyTypeError::new_err(format!("operation {} {problem}", index())))
 }
 
 /// Says what is wrong with an operation.
@@ -95,9 +103,6 @@ fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     }
     if operation.get_type().is(partial(py)?) {
         let inner = operation.getattr(pyo3::intern!(py, "func"))?;
-        if seen.inner.as_ref().is_some_and(|known| known.is(&inner)) {
-            return Ok(false);
-        }
         let found = is_async(&inner, seen)?;
         if !found {
             seen.inner = Some(inner.unbind());

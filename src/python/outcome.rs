@@ -43,111 +43,69 @@ pub(crate) struct Outcome {
     #[pyo3(get)]
     index: usize,
     status: Status,
-    value: Option<Py<PyAny>>,
-    exception: Option<Py<PyBaseException>>,
+    result: Option<Result<Py<PyAny>, Py<PyBaseException>>>,
     #[pyo3(get)]
     attempts: u32,
-    #[pyo3(get)]
-    permit_wait: f64,
-    #[pyo3(get)]
-    started_at: Option<f64>,
-    #[pyo3(get)]
-    duration: f64,
-    earlier: Vec<EarlierAttempt>,
-}
-
-#[derive(Debug)]
-struct EarlierAttempt {
-    exception: Py<PyBaseException>,
-    started_at: f64,
-    duration: f64,
-    permit_wait: f64,
+    started: Time,
+    /// Nanoseconds, as those of the record.
+    duration: u64,
+    permit_wait: u64,
+    earlier: Vec<PyAttempt>,
 }
 
 impl Outcome {
-    pub(crate) fn finished(
-        py: Python<'_>,
-        index: usize,
-        record: PyRecord,
-        earlier: Vec<PyAttempt>,
-    ) -> PyResult<Self> {
-        let (status, value, exception) = match record.result {
-            Ok(value) => (Status::Done, Some(value), None),
-            Err(error) => (Status::Failed, None, Some(error)),
-        };
-        Ok(Self {
+    #[inline]
+    pub(crate) fn finished(index: usize, record: PyRecord, earlier: Vec<PyAttempt>) -> Self {
+        Self {
             index,
-            status,
-            value,
-            exception,
-            attempts: record.attempts,
-            permit_wait: seconds(record.permit_wait),
-            started_at: if record.attempts == 0 {
-                None
+            status: if record.result.is_ok() {
+                Status::Done
             } else {
-                Some(monotonic(py, record.started)?)
+                Status::Failed
             },
-            duration: seconds(record.duration),
-            earlier: earlier
-                .into_iter()
-                .map(|each| EarlierAttempt::new(py, each))
-                .collect::<PyResult<_>>()?,
-        })
+            result: Some(record.result),
+            attempts: record.attempts,
+            started: record.started,
+            duration: record.duration,
+            permit_wait: record.permit_wait,
+            earlier,
+        }
     }
 
     /// One that waited to be tried again when its batch ended: it has failed, as its last attempt.
-    pub(crate) fn given_up(
-        py: Python<'_>,
-        index: usize,
-        mut attempts: Vec<PyAttempt>,
-    ) -> PyResult<Self> {
+    pub(crate) fn given_up(index: usize, mut attempts: Vec<PyAttempt>) -> Self {
         let mut outcome = Self::unfinished(index, Status::Failed);
         outcome.attempts = u32::try_from(attempts.len()).unwrap_or(u32::MAX);
-        outcome.permit_wait = seconds(attempts.iter().map(|each| each.permit_wait).sum());
+        outcome.permit_wait = attempts.iter().map(|each| each.permit_wait).sum();
         if let Some(last) = attempts.pop() {
-            outcome.started_at = Some(monotonic(py, last.started)?);
-            outcome.duration = seconds(last.duration);
-            outcome.exception = Some(last.error);
+            outcome.started = last.started;
+            outcome.duration = last.duration;
+            outcome.result = Some(Err(last.error));
         }
-        outcome.earlier = attempts
-            .into_iter()
-            .map(|each| EarlierAttempt::new(py, each))
-            .collect::<PyResult<_>>()?;
-        Ok(outcome)
+        outcome.earlier = attempts;
+        outcome
     }
 
-    pub(crate) fn running(py: Python<'_>, running: &Running, now: Time) -> PyResult<Self> {
+    pub(crate) fn running(running: &Running, now: Time) -> Self {
         let mut outcome = Self::unfinished(running.index, Status::Running);
         outcome.attempts = running.attempt;
-        outcome.permit_wait = seconds(running.waited_before + running.permit_wait);
-        outcome.started_at = Some(monotonic(py, running.started)?);
-        outcome.duration = now.since(running.started).as_secs_f64();
-        Ok(outcome)
+        outcome.permit_wait = running.waited_before + running.permit_wait;
+        outcome.started = running.started;
+        outcome.duration = now.nanos_since(running.started);
+        outcome
     }
 
-    pub(crate) const fn unfinished(index: usize, status: Status) -> Self {
+    pub(crate) fn unfinished(index: usize, status: Status) -> Self {
         Self {
             index,
             status,
-            value: None,
-            exception: None,
+            result: None,
             attempts: 0,
-            permit_wait: 0.0,
-            started_at: None,
-            duration: 0.0,
+            started: Time::default(),
+            duration: 0,
+            permit_wait: 0,
             earlier: Vec::new(),
         }
-    }
-}
-
-impl EarlierAttempt {
-    fn new(py: Python<'_>, attempt: PyAttempt) -> PyResult<Self> {
-        Ok(Self {
-            exception: attempt.error,
-            started_at: monotonic(py, attempt.started)?,
-            duration: seconds(attempt.duration),
-            permit_wait: seconds(attempt.permit_wait),
-        })
     }
 }
 
@@ -159,28 +117,43 @@ impl Outcome {
     }
 
     #[getter]
-    fn value(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.value.as_ref().map(|value| value.clone_ref(py))
+    fn value(&self) -> Option<&Py<PyAny>> {
+        self.result.as_ref()?.as_ref().ok()
     }
 
     #[getter]
-    fn exception(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
-        self.exception
-            .as_ref()
-            .map(|exception| exception.clone_ref(py))
+    fn exception(&self) -> Option<&Py<PyBaseException>> {
+        self.result.as_ref()?.as_ref().err()
+    }
+
+    #[getter]
+    fn started_at(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        (self.attempts > 0)
+            .then(|| monotonic(py, self.started))
+            .transpose()
+    }
+
+    #[getter]
+    fn duration(&self) -> f64 {
+        seconds(self.duration)
+    }
+
+    #[getter]
+    fn permit_wait(&self) -> f64 {
+        seconds(self.permit_wait)
     }
 
     #[getter]
     fn earlier_attempts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let rows = self.earlier.iter().map(|each| {
-            (
-                each.exception.clone_ref(py),
-                each.started_at,
-                each.duration,
-                each.permit_wait,
-            )
+            Ok((
+                &each.error,
+                monotonic(py, each.started)?,
+                seconds(each.duration),
+                seconds(each.permit_wait),
+            ))
         });
-        PyTuple::new(py, rows.collect::<Vec<_>>())
+        PyTuple::new(py, rows.collect::<PyResult<Vec<_>>>()?)
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
@@ -188,10 +161,10 @@ impl Outcome {
             format!("index={}", self.index),
             format!("status='{}'", self.status.name()),
         ];
-        if let Some(value) = &self.value {
+        if let Some(value) = self.value() {
             parts.push(format!("value={}", value.bind(py).repr()?));
         }
-        if let Some(exception) = &self.exception {
+        if let Some(exception) = self.exception() {
             let exception = exception.bind(py);
             parts.push(match exception.repr() {
                 Ok(shown) => format!("exception={shown}"),
@@ -200,17 +173,17 @@ impl Outcome {
         }
         if self.attempts > 0 {
             parts.push(format!("attempts={}", self.attempts));
-            parts.push(format!("permit_wait={:.6}", self.permit_wait));
-            parts.push(format!("duration={:.6}", self.duration));
+            parts.push(format!("permit_wait={:.6}", self.permit_wait()));
+            parts.push(format!("duration={:.6}", self.duration()));
         }
         Ok(format!("Outcome({})", parts.join(", ")))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.value)?;
-        visit.call(&self.exception)?;
+        visit.call(self.value())?;
+        visit.call(self.exception())?;
         for each in &self.earlier {
-            visit.call(&each.exception)?;
+            visit.call(&each.error)?;
         }
         Ok(())
     }

@@ -149,84 +149,91 @@ pub(crate) fn run_ready(
     // Whatever comes first brings its context with it.
     seat.forget();
     let mut context = Arc::new(Context::Calls);
-    let (_, mut claim) = runtime.scheduler.claim(seat, None, Time::now());
+    let mut finished = None;
+    let mut now = Time::now();
     loop {
-        match claim {
-            Claim::Start(mut start) => {
-                if let Some(new) = start.context.take() {
-                    context = new;
-                }
-                let Some(ongoing) = seat.ongoing() else {
-                    return Claim::Exit;
-                };
-                let (finished, now) = call(py, runtime, &context, ongoing, start.job);
-                let leftover;
-                (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
-                drop(leftover);
-            }
-            rest => return rest,
+        let (leftover, claim) = runtime.scheduler.claim(seat, finished.take(), now);
+        drop(leftover);
+        let Claim::Start(start) = claim else {
+            return claim;
+        };
+        if let Some(new) = start.context {
+            context = new;
         }
+        let Some(ongoing) = seat.ongoing() else {
+            return Claim::Exit;
+        };
+        let call = finished.insert(call(py, runtime, &context, ongoing, start.job));
+        // The common case asks for the time once: when this one ends the next one starts.
+        now = match call.ending {
+            Ending::Result(Ok(_), _) => call.ended,
+            _ => Time::now(),
+        };
     }
 }
 
-/// Calls one operation, which has its permit. Also returns the time now.
+/// Calls one operation, which has its permit.
+#[inline(always)]
 pub(crate) fn call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
     ongoing: &Ongoing,
     job: Py<PyAny>,
-) -> (Finished<Operations>, Time) {
-    let running = &ongoing.running;
+) -> Finished<Operations> {
     let result = match context {
-        Context::Batch { copy, run, .. } => match copy.call0(py) {
-            Ok(copied) => run.call1(py, (copied, &job)),
-            Err(error) => Err(error),
-        },
-        Context::Calls => call_submitted(py, job.bind(py), running.attempt == 1),
+        Context::Batch { copy, run, .. } => copy
+            .call0(py)
+            .and_then(|copied| run.call1(py, (copied, &job))),
+        Context::Calls => call_submitted(py, job.bind(py), ongoing.running.attempt == 1),
     };
     if !runtime.is_of_this_process() {
         // The operation has forked, and this is the child coming back from it: its executor is
         // gone, and nobody waits for what it would do next.
         leave_process(py);
     }
-    let ended;
-    let ending = match result {
+    match result {
         Ok(value) if context.is_batch() => {
-            // The common case asks for the time once: when this one ends the next one starts.
             drop(job);
-            ended = Time::now();
-            return (
-                Finished {
-                    ended,
-                    ending: Ending::Result(Ok(value), false),
-                },
-                ended,
-            );
-        }
-        Ok(value) => {
-            ended = Time::now();
-            conclude(py, context, job, Ok(value))
-        }
-        Err(error) => {
-            ended = Time::now();
-            let exception = error.into_value(py);
-            let decision = match &runtime.retrying {
-                Some(retrying) => retrying.decide(py, runtime, ongoing, exception.bind(py)),
-                None => Decision::GiveUp,
-            };
-            match decision {
-                Decision::Again(due) => Ending::Again(exception, due, job),
-                Decision::GiveUp => {
-                    if let Context::Batch { logged: true, .. } = context {
-                        logging::operation_failed(py, running.index, exception.bind(py));
-                    }
-                    conclude(py, context, job, Err(exception))
-                }
+            Finished {
+                ended: Time::now(),
+                ending: Ending::Result(Ok(value), false),
             }
         }
+        result => Finished {
+            ended: Time::now(),
+            ending: conclude_call(py, runtime, context, ongoing, job, result),
+        },
+    }
+}
+
+/// What follows from a call, where that is more than recording its value.
+#[cold]
+fn conclude_call(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    ongoing: &Ongoing,
+    job: Py<PyAny>,
+    result: PyResult<Py<PyAny>>,
+) -> Ending<Operations> {
+    let error = match result {
+        Ok(value) => return conclude(py, context, job, Ok(value)),
+        Err(error) => error.into_value(py),
     };
-    (Finished { ended, ending }, Time::now())
+    let decision = match &runtime.retrying {
+        Some(retrying) => retrying.decide(py, runtime, ongoing, error.bind(py)),
+        None => Decision::GiveUp,
+    };
+    match decision {
+        Decision::Again(due) => Ending::Again(error, due, job),
+        Decision::GiveUp => {
+            if let Context::Batch { logged: true, .. } = context {
+                logging::operation_failed(py, ongoing.running.index, error.bind(py));
+            }
+            conclude(py, context, job, Err(error))
+        }
+    }
 }
 
 /// Hands a result on: a batch's to its records, a submitted call's to its future.

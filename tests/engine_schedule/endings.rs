@@ -80,7 +80,7 @@ fn outcomes_that_are_ready_at_the_deadline_are_handed_over_first() {
     scheduler.start_next(&mut seat, done(&start, at(9)), at(9));
     assert_eq!(scheduler.step(source, false, at(20)), Step::HandOver);
     let taken = scheduler.with(source, Source::hand_over).flatten();
-    assert_eq!(taken.map(|((index, _), _)| index), Some(0));
+    assert_eq!(taken.map(|taken| taken.index), Some(0));
     assert_eq!(scheduler.step(source, false, at(20)), Step::Settled);
     assert_eq!(scheduler.ended(source), Some(End::Timeout));
 }

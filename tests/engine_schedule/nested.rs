@@ -20,10 +20,7 @@ fn a_nested_batch_runs_on_the_worker_that_waits_for_it() {
     let outer = scheduler.start(&mut seat, at(1));
     let (inner, owner) = scheduler.add_complete(batch(), 2, at(2));
     let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
-    assert!(matches!(
-        scheduler.step(inner, true, at(2)),
-        Step::Rest(_)
-    ));
+    assert!(matches!(scheduler.step(inner, true, at(2)), Step::Rest(_)));
     let first = scheduler.start(&mut nested, at(2));
     let second = scheduler.start_next(&mut nested, done(&first, at(3)), at(3));
     assert_eq!((second.source, second.running.index), (inner, 1));
@@ -141,10 +138,7 @@ fn a_nested_owner_asks_for_permits_without_a_free_worker() {
         assert_eq!(scheduler.step(inner, true, at(2)), Step::Acquire);
         scheduler.grant(inner, 0, at(3));
         // One at a time: it uses each before it asks for the next.
-        assert!(matches!(
-            scheduler.step(inner, true, at(3)),
-            Step::Rest(_)
-        ));
+        assert!(matches!(scheduler.step(inner, true, at(3)), Step::Rest(_)));
         let start = scheduler.start(&mut nested, at(3));
         assert_eq!(start.running.index, index);
         scheduler.rest_after(&mut nested, done(&start, at(3)), at(3));
@@ -162,10 +156,7 @@ fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
     let (source, owner) = scheduler.add_complete(dispatched, 1, at(1));
     scheduler.block(at(1));
     assert_eq!(scheduler.dispatch(at(1)), Some(Ok(source)));
-    assert!(matches!(
-        scheduler.step(source, true, at(1)),
-        Step::Rest(_)
-    ));
+    assert!(matches!(scheduler.step(source, true, at(1)), Step::Rest(_)));
     assert!(!given(&owner));
     scheduler.grant(source, 0, at(2));
     assert!(given(&owner));

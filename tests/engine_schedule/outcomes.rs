@@ -2,7 +2,7 @@
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Remains, Scheduler, Seat, SourceId, Step};
-use paceline::engine::source::Source;
+use paceline::engine::source::{HandedOver, Source};
 use paceline::engine::terms::{End, Terms};
 use paceline::engine::time::Time;
 
@@ -13,7 +13,7 @@ use crate::fixture::{
 fn handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> Vec<usize> {
     let next = || scheduler.with(source, Source::hand_over).unwrap();
     std::iter::from_fn(next)
-        .map(|((index, record), _)| {
+        .map(|HandedOver { index, record, .. }| {
             assert!(record.result == Ok(index) || record.result == Err(index));
             index
         })
@@ -254,9 +254,9 @@ fn room_is_made_in_batches_where_operations_are_quick() {
     }
     let room = || scheduler.with(source, Source::room).unwrap();
     assert_eq!(room(), 16);
-    scheduler.feed(source, read..read + 1, false, now);
+    scheduler.feed(source, std::iter::once(read), false, now);
     assert_eq!(room(), 15);
-    scheduler.feed(source, read + 1..read + 2, false, now);
+    scheduler.feed(source, std::iter::once(read + 1), false, now);
     assert_eq!(room(), 0, "two places are not worth a second reading");
 }
 

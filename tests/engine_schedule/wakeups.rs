@@ -73,10 +73,7 @@ fn a_nested_owner_waits_for_the_retries_that_others_leave_to_it() {
     assert_eq!(shared.source, inner);
     let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
     scheduler.rest(&mut nested, at(1));
-    assert_eq!(
-        scheduler.step(inner, true, at(1)),
-        Step::Rest(Time::NEVER)
-    );
+    assert_eq!(scheduler.step(inner, true, at(1)), Step::Rest(Time::NEVER));
     // The helper goes on with something else, which may well wait for the nested batch.
     scheduler.submit(1, at(2)).unwrap();
     given(&owner);
@@ -99,10 +96,7 @@ fn a_worker_that_comes_back_from_a_removed_source_is_offered() {
     scheduler.end(left, End::Owner, at(2));
     scheduler.remove(left, at(2)).unwrap();
     given(&owner);
-    assert_eq!(
-        scheduler.step(other, false, at(2)),
-        Step::Rest(Time::NEVER)
-    );
+    assert_eq!(scheduler.step(other, false, at(2)), Step::Rest(Time::NEVER));
     scheduler.rest_after(&mut seat, done(&running, at(3)), at(3));
     assert!(given(&owner), "the worker is free and nobody is told");
 }
@@ -121,10 +115,7 @@ fn a_worker_that_comes_back_from_the_last_operation_of_an_orphan_is_offered() {
     scheduler.grant(orphan, 0, at(1));
     let running = scheduler.start(&mut seat, at(1));
     scheduler.orphan(orphan);
-    assert_eq!(
-        scheduler.step(other, false, at(2)),
-        Step::Rest(Time::NEVER)
-    );
+    assert_eq!(scheduler.step(other, false, at(2)), Step::Rest(Time::NEVER));
     scheduler.rest_after(&mut seat, done(&running, at(3)), at(3));
     assert!(given(&owner), "the worker is free and nobody is told");
 }

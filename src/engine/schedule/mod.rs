@@ -103,6 +103,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Books the call that the worker has finished, if any, and claims the next operation. The
     /// permit is stamped here, so call it immediately before the operation.
+    #[inline(always)]
     pub fn claim(
         &self,
         seat: &mut Seat,
@@ -111,11 +112,12 @@ impl<W: Work> Scheduler<W> {
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
         let mut leftover = None;
-        if let (Some(finished), Some(ongoing)) = (finished, seat.ongoing.take()) {
+        if let (Some(finished), Some(ongoing)) = (finished, &seat.ongoing) {
             if seat.only.is_none() {
                 state.busy -= 1;
             }
-            leftover = state.book(&ongoing, finished, now);
+            leftover = state.book(ongoing, finished, now);
+            seat.ongoing = None;
         } else {
             state.unpark(seat.id);
             state.arrive(seat.id);

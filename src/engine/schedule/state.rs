@@ -53,8 +53,9 @@ impl<W: Work> State<W> {
 
     /// The slots of the sources, beginning with the one whose turn it is.
     pub(super) fn turns(&self) -> impl Iterator<Item = usize> + use<W> {
-        let (turn, count) = (self.turn, self.sources.len());
-        (0..count).map(move |step| (turn + step) % count)
+        let count = self.sources.len();
+        let turn = if self.turn < count { self.turn } else { 0 };
+        (turn..count).chain(0..turn)
     }
 
     pub(super) fn free_slots(&self, now: Time) -> usize {
@@ -80,6 +81,7 @@ impl<W: Work> State<W> {
         startable > self.threads.saturating_sub(self.busy)
     }
 
+    #[inline]
     pub(super) fn book(
         &mut self,
         ongoing: &Ongoing,
@@ -97,7 +99,7 @@ impl<W: Work> State<W> {
         leftover
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter(
         &mut self,
         ongoing: &Ongoing,
@@ -181,6 +183,7 @@ impl<W: Work> State<W> {
         leftover
     }
 
+    #[inline(always)]
     pub(super) fn claim(
         &mut self,
         seat: &mut Seat,
@@ -246,6 +249,7 @@ impl<W: Work> State<W> {
         Claim::Start(start)
     }
 
+    #[inline]
     pub(super) fn start(
         &mut self,
         seat: &mut Seat,

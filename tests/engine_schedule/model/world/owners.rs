@@ -2,7 +2,7 @@
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::Step as Wish;
-use paceline::engine::source::Source;
+use paceline::engine::source::{HandedOver, Source};
 use paceline::engine::terms::{End, Gate};
 
 use super::{Mood, World};
@@ -102,8 +102,11 @@ impl World {
     /// Takes the next outcome, if one is ready and no more input is wanted before.
     pub(super) fn take(&mut self, place: usize) -> bool {
         let id = self.accounts[place].id;
-        let Some(((index, record), earlier)) =
-            self.scheduler.with(id, Source::hand_over).unwrap()
+        let Some(HandedOver {
+            index,
+            record,
+            earlier,
+        }) = self.scheduler.with(id, Source::hand_over).unwrap()
         else {
             return false;
         };
