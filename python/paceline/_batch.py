@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
-from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
 
 from paceline import _core
 from paceline._core import Step
@@ -34,6 +34,26 @@ class Terms(NamedTuple):
 
 # While one of these goes on, its exception does not wait for running operations.
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
+
+
+class Outcomes(chain[_core.Outcome[T]]):
+    """An iterator over outcomes that can be closed, as a generator can.
+
+    No frame of Python runs for an outcome that is ready.
+    """
+
+    _runs: Generator[Iterator[_core.Outcome[T]]]
+
+    @classmethod
+    def of(cls, runs: Generator[Iterator[_core.Outcome[T]]]) -> Self:
+        """Iterate over the outcomes of all ``runs``, one run after the other."""
+        self = cls.from_iterable(runs)
+        self._runs = runs
+        return self
+
+    def close(self) -> None:
+        """End the batch, without waiting for running operations."""
+        self._runs.close()
 
 
 class Drive(Generic[T]):
@@ -86,13 +106,17 @@ class Drive(Generic[T]):
             raise
         return self._batch
 
-    def outcomes(self) -> Iterator[_core.Outcome[T]]:
+    def outcomes(self) -> Outcomes[T]:
         """Hand the outcomes on as they are ready."""
+        return Outcomes.of(self._runs())
+
+    def _runs(self) -> Generator[Iterator[_core.Outcome[T]]]:
+        # The batch iterates over what is ready, and stops where there is something else to do.
         try:
             self.start()
             while self._advance():
                 self._doing = "consumer"
-                yield from self._batch
+                yield self._batch
                 if room := self._batch.room():
                     self._feed(room)
             self.settle()
