@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
 
 from paceline import _core
 from paceline._core import Step
@@ -47,7 +47,7 @@ class Outcomes(chain[_core.Outcome[T]]):
     @classmethod
     def of(cls, runs: Generator[Iterator[_core.Outcome[T]]]) -> Self:
         """Iterate over the outcomes of all ``runs``, one run after the other."""
-        self = cls.from_iterable(runs)
+        self = cast("Self", cls.from_iterable(runs))
         self._runs = runs
         return self
 
