@@ -526,13 +526,10 @@ impl<W: Work> Source<W> {
             Keep::All | Keep::Nothing => self.live + self.granted.len(),
         };
         let room = self.ahead.saturating_sub(outstanding);
-        // Few ahead means slow operations: each place is filled at once. Many are filled together.
-        let worthwhile = if self.ahead == least {
-            1
-        } else {
-            self.ahead - self.ahead / 16
-        };
-        if room >= worthwhile { room } else { 0 }
+        // Few ahead means slow operations: each place is filled at once. Many are filled together,
+        // while there is enough left for every worker.
+        let worthwhile = self.ahead.saturating_sub(least.max(self.ahead / 16));
+        if room >= worthwhile.max(1) { room } else { 0 }
     }
 
     /// Takes the next record that is ready. After the first there is None while more input is to be

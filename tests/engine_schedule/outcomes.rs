@@ -254,10 +254,10 @@ fn room_is_made_in_batches_where_operations_are_quick() {
     }
     let room = || scheduler.with(source, Source::room).unwrap();
     assert_eq!(room(), 16);
-    scheduler.feed(source, std::iter::once(read), false, now);
-    assert_eq!(room(), 15);
-    scheduler.feed(source, std::iter::once(read + 1), false, now);
-    assert_eq!(room(), 0, "two places are not worth a second reading");
+    scheduler.feed(source, read..read + 4, false, now);
+    assert_eq!(room(), 12);
+    scheduler.feed(source, std::iter::once(read + 4), false, now);
+    assert_eq!(room(), 0, "the workers have more than the least to do");
 }
 
 #[test]
