@@ -208,7 +208,7 @@ pub(crate) fn call(
 }
 
 /// What follows from a call, where that is more than recording its value.
-#[cold]
+#[inline(never)]
 fn conclude_call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
