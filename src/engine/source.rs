@@ -14,6 +14,13 @@ use super::time::Time;
 /// Operations that take fewer nanoseconds are handed over many at a time.
 const QUICK: u64 = 100_000;
 
+/// One worker is left alone with operations that take fewer nanoseconds: it costs others as much to
+/// be woken and to get at the interpreter.
+const SHORT: u64 = 10_000;
+
+/// After so many starts, operations are taken for short again that once were not.
+const PROBATION: usize = 4096;
+
 /// An operation that has started and not ended.
 #[derive(Debug, Clone, Copy)]
 pub struct Running {
@@ -116,6 +123,8 @@ pub struct Source<W: Work> {
     /// Records are being taken, one after another.
     handing_over: bool,
     ahead: usize,
+    /// Not taken for short before so many starts.
+    short_from: usize,
     recent: VecDeque<bool>,
     /// Its owner has gone; it is removed when it has settled.
     pub(super) orphaned: bool,
@@ -152,6 +161,7 @@ impl<W: Work> Source<W> {
             handed_over: 0,
             handing_over: false,
             ahead: terms.ahead.0,
+            short_from: 0,
             recent: VecDeque::new(),
             orphaned: false,
             terms,
@@ -178,6 +188,18 @@ impl<W: Work> Source<W> {
 
     pub(super) fn finish_input(&mut self) {
         self.complete = true;
+    }
+
+    /// Whether its operations are short, as far as one can tell.
+    pub(super) fn is_short(&self) -> bool {
+        self.ledger.typical() < SHORT
+            && self.terms.gate == Gate::Worker
+            && self.ledger.totals.attempts >= self.short_from
+    }
+
+    /// An operation took long though they were taken for short.
+    pub(super) fn was_not_short(&mut self) {
+        self.short_from = self.ledger.totals.attempts + PROBATION;
     }
 
     /// Operations that could start now if there were permits.

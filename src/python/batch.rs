@@ -168,7 +168,8 @@ impl Batch {
                         // The dispatcher may count on this worker, which runs what it is granted.
                         scheduler.block(Time::now());
                     }
-                    let waited = interpreter::wait(py, &self.owner, until);
+                    let catch_up = || scheduler.catch_up(Time::now());
+                    let waited = interpreter::wait_after(py, catch_up, &self.owner, until);
                     if seat.is_some() {
                         scheduler.unblock();
                     }
@@ -271,6 +272,9 @@ impl Batch {
     /// Says whether what was read is to run when nobody holds the batch any more.
     fn leave_to_run(&self, leave: bool) {
         self.left_to_run.store(leave, Ordering::Relaxed);
+        if leave {
+            self.runtime.scheduler.catch_up(Time::now());
+        }
     }
 
     /// How many more operations are wanted at once.

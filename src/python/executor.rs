@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::handle::Handle;
+use super::interpreter;
 use super::limiter::RateLimiter;
 use super::operations::check;
 use super::retrying::Retrying;
@@ -51,6 +52,7 @@ impl BatchExecutor {
 
     fn _configure(
         &self,
+        py: Python<'_>,
         max_workers: usize,
         limiter: Option<Bound<'_, RateLimiter>>,
         foreign: bool,
@@ -66,6 +68,7 @@ impl BatchExecutor {
             limiter,
             foreign,
             retrying,
+            one_at_a_time: interpreter::has_lock(py)?,
             shut: Arc::default(),
         };
         let state = PerProcess::new(Runtime::new(&config));

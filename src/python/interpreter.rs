@@ -105,12 +105,25 @@ pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
 /// signal handlers run; what they raise is raised here.
 pub(crate) fn wait(py: Python<'_>, signal: &Signal, until: Time) -> PyResult<()> {
+    wait_after(py, || (), signal, until)
+}
+
+/// [`wait`], having done `first` as soon as the interpreter is released.
+pub(crate) fn wait_after(
+    py: Python<'_>,
+    first: impl FnOnce() + Send,
+    signal: &Signal,
+    until: Time,
+) -> PyResult<()> {
     let until = if is_main_thread(py) {
         until.min(Time::now() + SLICE)
     } else {
         until
     };
-    detach(py, || signal.wait_until(until));
+    detach(py, || {
+        first();
+        signal.wait_until(until)
+    });
     py.check_signals()
 }
 
@@ -140,6 +153,13 @@ pub(crate) fn note_main_thread(py: Python<'_>) -> PyResult<()> {
     let main = py.import("threading")?.call_method0("main_thread")?;
     MAIN_THREAD.store(main.getattr("ident")?.extract()?, Ordering::Relaxed);
     Ok(())
+}
+
+/// Whether one thread at a time runs Python, as in all but free-threaded builds.
+pub(crate) fn has_lock(py: Python<'_>) -> PyResult<bool> {
+    py.import("sys")?
+        .getattr_opt("_is_gil_enabled")?
+        .map_or(Ok(true), |enabled| enabled.call0()?.extract())
 }
 
 /// While `work` runs, this thread is a worker of the executor `id`.

@@ -23,6 +23,8 @@ pub(crate) struct Config {
     /// The permits come from an object that is not ours.
     pub(crate) foreign: bool,
     pub(crate) retrying: Option<Arc<Retrying>>,
+    /// Threads take turns at Python.
+    pub(crate) one_at_a_time: bool,
     /// Whether it was shut down, in this process or before it was forked.
     pub(crate) shut: Arc<AtomicBool>,
 }
@@ -63,6 +65,11 @@ impl Runtime {
             Arc::new(Context::Calls),
             terms,
         );
+        let scheduler = if config.one_at_a_time {
+            scheduler.one_at_a_time()
+        } else {
+            scheduler
+        };
         if config.shut.load(Ordering::Relaxed) {
             scheduler.close();
         }

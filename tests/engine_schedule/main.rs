@@ -14,3 +14,4 @@ mod permits;
 mod retries;
 mod threads;
 mod wakeups;
+mod watch;

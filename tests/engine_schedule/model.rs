@@ -14,11 +14,14 @@ fn setting() -> impl Strategy<Value = Setting> {
         2 => Just(None),
         3 => (1..6_u64, 1..60_u64).prop_map(Some),
     ];
-    (1..5_usize, any::<bool>(), limit).prop_map(|(workers, foreign, limit)| Setting {
-        workers,
-        foreign,
-        limit: if foreign { None } else { limit },
-    })
+    (1..5_usize, any::<bool>(), limit, any::<bool>()).prop_map(
+        |(workers, foreign, limit, one_at_a_time)| Setting {
+            workers,
+            foreign,
+            limit: if foreign { None } else { limit },
+            one_at_a_time,
+        },
+    )
 }
 
 fn verdict() -> impl Strategy<Value = Verdict> {

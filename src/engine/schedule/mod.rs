@@ -9,6 +9,8 @@
 mod claim;
 mod owners;
 mod state;
+mod wakeups;
+mod watch;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,6 +19,7 @@ pub use self::claim::{
 };
 pub use self::owners::Orphaned;
 use self::state::State;
+use self::watch::Watch;
 use super::limiter::Limiter;
 use super::signal::Signal;
 use super::source::Source;
@@ -65,9 +68,18 @@ impl<W: Work> Scheduler<W> {
                 closed: false,
                 latest: Time::default(),
                 gated: terms.gate != Gate::Worker,
+                watch: Watch::default(),
             }),
             seats: std::sync::atomic::AtomicU64::new(0),
         }
+    }
+
+    /// Says that operations do not run side by side, but where they wait for something: so one
+    /// worker is enough for those that are short.
+    #[must_use]
+    pub fn one_at_a_time(self) -> Self {
+        self.state().watch.one_at_a_time = true;
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State<W>> {
@@ -130,7 +142,11 @@ impl<W: Work> Scheduler<W> {
     pub fn look(&self, seat: &mut Seat, now: Time) -> Claim<W> {
         let mut state = self.state();
         state.unpark(seat.id);
-        let claim = state.claim(seat, self.limiter.as_ref(), now, false);
+        state.tell_owners(now);
+        let claim = match state.keep_watch(seat, now) {
+            Some(rest) => rest,
+            None => state.claim(seat, self.limiter.as_ref(), now, false),
+        };
         if !matches!(claim, Claim::Ready) {
             state.arrive(seat.id);
         }
@@ -189,6 +205,7 @@ impl<W: Work> Scheduler<W> {
     pub fn block(&self, now: Time) {
         let mut state = self.state();
         state.capacity += 1;
+        state.end_watch();
         state.stir(now);
     }
 

@@ -73,11 +73,23 @@ impl<W: Work> Scheduler<W> {
             return false;
         };
         source.feed(std::iter::once(job), false);
+        let (ready, short) = (source.ledger.ready(), source.is_short());
+        if short && state.watched() {
+            // Whoever is woken would wait until the interpreter is let go, so there is time.
+            return ready;
+        }
         // What is new can start at once; retries that have become due meanwhile wake by themselves.
         let now = Time::default();
-        let ready = source.ledger.ready();
         state.stir(now);
         ready || state.wants_thread(now)
+    }
+
+    /// Wakes and tells those who were not, as they would only have queued for the interpreter.
+    /// For an owner that has let go of it.
+    pub fn catch_up(&self, now: Time) {
+        let mut state = self.state();
+        state.wake_one(now);
+        state.tell_owners(now);
     }
 
     /// Adds one call, unless the scheduler is closed; returns its index.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
+use super::watch::Watch;
 use crate::engine::ledger::{Attempt, Record};
 use crate::engine::limiter::{Limiter, Turn};
 use crate::engine::signal::Signal;
@@ -10,11 +11,22 @@ use crate::engine::source::Source;
 use crate::engine::terms::{Gate, Work};
 use crate::engine::time::Time;
 
+/// What one worker does on behalf of all while it rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// It waits for a permit.
+    Permit,
+    /// It waits until a retry is due.
+    Retry,
+    /// It looks whether another worker, left alone, gets on.
+    Watch,
+}
+
 #[derive(Debug)]
 pub(super) struct Front {
     pub(super) seat: u64,
     pub(super) signal: Arc<Signal>,
-    pub(super) for_permit: bool,
+    pub(super) duty: Duty,
 }
 
 #[derive(Debug)]
@@ -41,6 +53,7 @@ pub(super) struct State<W: Work> {
     pub(super) latest: Time,
     /// Some permits come from an owner or the dispatcher.
     pub(super) gated: bool,
+    pub(super) watch: Watch,
 }
 
 impl<W: Work> State<W> {
@@ -56,29 +69,6 @@ impl<W: Work> State<W> {
         let count = self.sources.len();
         let turn = if self.turn < count { self.turn } else { 0 };
         (turn..count).chain(0..turn)
-    }
-
-    pub(super) fn free_slots(&self, now: Time) -> usize {
-        let sources = self.sources.iter().flatten();
-        let reserved: usize = sources.map(|(_, source)| source.reserved(now)).sum();
-        self.capacity.saturating_sub(self.busy + reserved)
-    }
-
-    pub(super) fn wants_thread(&self, now: Time) -> bool {
-        if self.threads >= self.capacity {
-            return false;
-        }
-        let sources = self.sources.iter().flatten();
-        if self.threads == 0 {
-            // Near the end of the process no thread may be had later, so one is there from the start.
-            return sources
-                .clone()
-                .any(|(_, source)| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
-        }
-        let startable: usize = sources
-            .map(|(_, source)| source.ready_for_workers(now))
-            .sum();
-        startable > self.threads.saturating_sub(self.busy)
     }
 
     #[inline]
@@ -111,6 +101,7 @@ impl<W: Work> State<W> {
             running,
         } = ongoing;
         let Finished { ended, ending } = finished;
+        let watched = self.watched();
         let Some(source) = self.source(*id) else {
             let result = match ending {
                 Ending::Result(result, _) => result,
@@ -171,7 +162,8 @@ impl<W: Work> State<W> {
                 leftover = (!earlier.is_empty()).then(|| Box::new(Remains::Attempts(earlier)));
             }
         }
-        if source.owner_waits && source.owner_has_something(now) {
+        if source.owner_waits && !(watched && source.is_short()) && source.owner_has_something(now)
+        {
             source.tell_owner();
         }
         if source.orphaned
@@ -229,7 +221,7 @@ impl<W: Work> State<W> {
             }
         }
         if !attached {
-            return Claim::Ready;
+            return self.stand_back(seat, now).unwrap_or(Claim::Ready);
         }
         if let Some(since) = seat.waiting_since {
             permit_wait = now.nanos_since(since);
@@ -242,6 +234,7 @@ impl<W: Work> State<W> {
         if seat.only.is_none() {
             self.busy += 1;
         }
+        self.watch.last_start = now;
         self.wake_one(now);
         if self.front.is_none() {
             self.see_to_retries(now);
@@ -257,12 +250,13 @@ impl<W: Work> State<W> {
         now: Time,
         permit_wait: u64,
     ) -> Option<Start<W>> {
+        let watched = self.watched();
         let (serial, source) = self.sources[slot].as_mut()?;
         let (running, job) = match seat.only {
             Some((_, Some(index))) => source.start_exactly(index, now, permit_wait)?,
             _ => source.start(now, permit_wait)?,
         };
-        if source.owner_waits && source.room() > 0 {
+        if source.owner_waits && !(watched && source.is_short()) && source.room() > 0 {
             source.tell_owner();
         }
         let id = SourceId {
@@ -315,7 +309,7 @@ impl<W: Work> State<W> {
                 self.front = Some(Front {
                     seat: seat.id,
                     signal: Arc::clone(&seat.signal),
-                    for_permit: false,
+                    duty: Duty::Retry,
                 });
                 Claim::Rest(due.max(now))
             }
@@ -333,7 +327,7 @@ impl<W: Work> State<W> {
             self.front = Some(Front {
                 seat: seat.id,
                 signal: Arc::clone(&seat.signal),
-                for_permit: true,
+                duty: Duty::Permit,
             });
         }
         Claim::Rest(until)
@@ -366,147 +360,7 @@ impl<W: Work> State<W> {
     pub(super) fn another_waits(&self, seat: &Seat) -> bool {
         self.front
             .as_ref()
-            .is_some_and(|front| front.for_permit && front.seat != seat.id)
-    }
-
-    pub(super) fn arrive(&mut self, seat: u64) {
-        if self.waking == Some(seat) {
-            self.waking = None;
-        }
-    }
-
-    /// Wakes one worker if there is something for it to do. At most one is on its way at a time:
-    /// each wakes the next when it starts, so those that would only queue for the interpreter sleep
-    /// on.
-    pub(super) fn wake_one(&mut self, now: Time) {
-        if self.waking.is_some() || self.front.as_ref().is_some_and(|front| front.for_permit) {
-            return;
-        }
-        if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
-            return;
-        }
-        if !self
-            .sources
-            .iter()
-            .flatten()
-            .any(|(_, source)| source.available(now))
-        {
-            return;
-        }
-        if let Some((seat, signal)) = self.parked.pop() {
-            self.waking = Some(seat);
-            signal.notify();
-        } else if let Some(front) = &self.front {
-            front.signal.notify();
-        }
-    }
-
-    /// Something has changed: whoever may be concerned looks again.
-    pub(super) fn stir(&mut self, now: Time) {
-        self.wake_one(now);
-        if let Some(front) = &self.front {
-            // The front looks again when what it waits for is gone, or a retry is due earlier.
-            if !front.for_permit
-                || !self
-                    .sources
-                    .iter()
-                    .flatten()
-                    .any(|(_, source)| source.available(now))
-            {
-                front.signal.notify();
-            }
-        } else {
-            self.see_to_retries(now);
-        }
-        self.offer_slot(now);
-        if !self.joiners.is_empty() {
-            self.tell_joiners();
-        }
-    }
-
-    /// Somebody is to wait for the next retry.
-    fn see_to_retries(&self, now: Time) {
-        if let Some((_, signal)) = self.parked.last()
-            && self.waking.is_none()
-            && self
-                .sources
-                .iter()
-                .flatten()
-                .any(|(_, source)| source.next_due_for_workers(now).is_some())
-        {
-            signal.notify();
-        }
-    }
-
-    /// Tells owners, and the dispatcher, that workers are free.
-    pub(super) fn offer_slot(&mut self, now: Time) {
-        self.latest = self.latest.max(now);
-        if !self.gated {
-            return;
-        }
-        let mut free = self.free_slots(now);
-        for slot in self.turns() {
-            let Some((_, source)) = &mut self.sources[slot] else {
-                continue;
-            };
-            if free == 0 {
-                return;
-            }
-            if !source.wants_permit(now) {
-                continue;
-            }
-            match source.terms.gate {
-                Gate::Owner if source.owner_waits => {
-                    source.tell_owner();
-                    free -= 1;
-                }
-                Gate::Dispatcher if self.dispatcher_waits => {
-                    self.dispatcher_waits = false;
-                    self.dispatcher.notify();
-                    free -= 1;
-                }
-                _ => {}
-            }
-        }
-    }
-
-    pub(super) fn wake_all(&mut self) {
-        for (_, signal) in self.parked.drain(..) {
-            signal.notify();
-        }
-        if let Some(front) = &self.front {
-            front.signal.notify();
-        }
-        self.dispatcher.notify();
-    }
-
-    pub(super) fn tell_joiners(&mut self) {
-        if self.drained() {
-            for joiner in self.joiners.drain(..) {
-                joiner.notify();
-            }
-            if self.over() {
-                self.wake_all();
-            }
-        }
-    }
-
-    /// Nothing waits or runs, but for batches that wait for their owner.
-    pub(super) fn drained(&self) -> bool {
-        self.sources
-            .iter()
-            .flatten()
-            .all(|(_, source)| !source.terms.attended && source.quiet())
-    }
-
-    /// There will never be anything to do.
-    pub(super) fn over(&self) -> bool {
-        self.closed
-            && self
-                .sources
-                .iter()
-                .flatten()
-                .all(|(_, source)| source.over())
+            .is_some_and(|front| front.duty == Duty::Permit && front.seat != seat.id)
     }
 }
 

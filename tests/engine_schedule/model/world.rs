@@ -24,6 +24,7 @@ pub(super) struct Setting {
     pub(super) foreign: bool,
     /// So many starts in so many units.
     pub(super) limit: Option<(u64, u64)>,
+    pub(super) one_at_a_time: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -153,6 +154,16 @@ impl Account {
         self.waiting.len() + due.count()
     }
 
+    /// Whether there is an outcome for its owner, or nothing more to wait for.
+    fn has_something(&self) -> bool {
+        let ready = match self.terms.keep {
+            Keep::Ordered => self.finished.contains_key(&self.handed.len()),
+            Keep::Completed => self.completed.len() > self.handed.len(),
+            Keep::All | Keep::Nothing => false,
+        };
+        ready || self.input == 0 && self.finished.len() == self.read
+    }
+
     /// Permits that somebody has, and that can be used.
     fn usable(&self, now: Time) -> usize {
         (self.granted - self.gated_starts).min(self.startable(now))
@@ -171,8 +182,11 @@ pub(super) struct World {
     dispatcher: Mood,
     dispatching: Option<usize>,
     closed: bool,
+    /// When everybody slept beside work since the last start, for one worker kept watch.
+    left_alone: BTreeSet<u64>,
 }
 
+/// As long as one that keeps watch sleeps between two looks.
 const UNIT: u64 = 1_000_000;
 
 impl World {
@@ -193,6 +207,11 @@ impl World {
             Arc::new("calls".into()),
             terms,
         );
+        let scheduler = if setting.one_at_a_time {
+            scheduler.one_at_a_time()
+        } else {
+            scheduler
+        };
         let mut calls = Account::new(CALLS, Arc::default(), terms, 0);
         calls.mood = Mood::Closed;
         Self {
@@ -211,6 +230,7 @@ impl World {
             },
             dispatching: None,
             closed: false,
+            left_alone: BTreeSet::new(),
         }
     }
 

@@ -6,11 +6,11 @@ use paceline::engine::signal::Signal;
 use paceline::engine::terms::Gate;
 use paceline::engine::time::Time;
 
-use super::{Mood, Post, Verdict, World};
+use super::{Mood, Post, UNIT, Verdict, World};
 
 impl World {
     /// With everybody asleep, nothing is left that could start.
-    pub(super) fn check(&self) {
+    pub(super) fn check(&mut self) {
         let calling = self
             .workers
             .iter()
@@ -35,15 +35,22 @@ impl World {
         for (place, account) in self.accounts.iter().enumerate() {
             let present = self.scheduler.with(account.id, |_| ()).is_some();
             let over = !present || self.ended(place).is_some() || now >= account.terms.deadline;
+            let untold = matches!(account.mood, Mood::Resting(_)) && account.has_something();
+            if present && untold {
+                self.left_alone.insert(self.now);
+                assert!(self.watched(), "the owner of source {place} is not told");
+            }
             if over || account.startable(now) == 0 || now < self.paused_until {
                 continue;
             }
             if account.terms.gate == Gate::Worker {
-                let stuck = resting && calling < self.setting.workers && self.permit_there();
-                assert!(
-                    !stuck,
-                    "all sleep beside a permit, a worker and source {place}"
-                );
+                if resting && calling < self.setting.workers && self.permit_there() {
+                    self.left_alone.insert(self.now);
+                    assert!(
+                        self.watched(),
+                        "all sleep beside a permit, a worker and source {place}"
+                    );
+                }
             } else {
                 let stuck = account.usable(now) > 0 && resting;
                 assert!(
@@ -59,6 +66,18 @@ impl World {
                 assert!(!(asleep && wants && free), "nobody asks for source {place}");
             }
         }
+        // One look finds that something has started since the one before; the next goes to work.
+        assert!(self.left_alone.len() <= 2, "the watch sleeps on");
+    }
+
+    /// Whether somebody looks again soon.
+    fn watched(&self) -> bool {
+        let soon = Time::from_nanos(self.now + UNIT);
+        self.setting.one_at_a_time
+            && self
+                .workers
+                .iter()
+                .any(|worker| matches!(worker.post, Post::Resting(until) if until <= soon))
     }
 
     pub(super) fn settle(&mut self) {

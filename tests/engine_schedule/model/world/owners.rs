@@ -55,6 +55,7 @@ impl World {
                     "an owner that rests until the past runs in circles"
                 );
                 self.accounts[place].mood = Mood::Resting(until);
+                self.scheduler.catch_up(now);
             }
             Wish::Settled => match self.ended(place) {
                 None => {
@@ -70,7 +71,6 @@ impl World {
     }
 
     pub(super) fn feed(&mut self, place: usize, room: usize) {
-        let now = self.now();
         let account = &mut self.accounts[place];
         let id = account.id;
         for _ in 0..room.min(account.input) {
@@ -89,11 +89,11 @@ impl World {
                 outstanding <= ahead,
                 "{outstanding} read ahead where {ahead} are allowed"
             );
-            self.scheduler.feed(id, std::iter::once(index), false, now);
-            if self.scheduler.wants_thread(now) {
+            if self.scheduler.feed_one(id, index) {
                 self.grow();
             }
         }
+        self.grow();
         if self.accounts[place].input == 0 {
             self.scheduler.finish_input(id);
         }

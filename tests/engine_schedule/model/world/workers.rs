@@ -50,6 +50,7 @@ impl World {
     }
 
     pub(super) fn started(&mut self, place: usize, start: &Started) {
+        self.left_alone.clear();
         let now = self.now();
         let account = self.account_of(start.source);
         let ended = self.ended(account);

@@ -1,0 +1,180 @@
+//! Who is woken or told when something has changed.
+
+use super::state::{Duty, State};
+use crate::engine::terms::{Gate, Work};
+use crate::engine::time::Time;
+
+impl<W: Work> State<W> {
+    pub(super) fn free_slots(&self, now: Time) -> usize {
+        let sources = self.sources.iter().flatten();
+        let reserved: usize = sources.map(|(_, source)| source.reserved(now)).sum();
+        self.capacity.saturating_sub(self.busy + reserved)
+    }
+
+    pub(super) fn wants_thread(&self, now: Time) -> bool {
+        if self.threads >= self.capacity {
+            return false;
+        }
+        let sources = self.sources.iter().flatten();
+        if self.threads == 0 {
+            // Near the end of the process no thread may be had later, so one is there from the start.
+            return sources
+                .clone()
+                .any(|(_, source)| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
+        }
+        let startable: usize = sources
+            .map(|(_, source)| source.ready_for_workers(now))
+            .sum();
+        startable > self.threads.saturating_sub(self.busy)
+    }
+
+    pub(super) fn arrive(&mut self, seat: u64) {
+        if self.waking == Some(seat) {
+            self.waking = None;
+        }
+    }
+
+    /// Wakes one worker if there is something for it to do. At most one is on its way at a time:
+    /// each wakes the next when it starts, so those that would only queue for the interpreter sleep
+    /// on.
+    pub(super) fn wake_one(&mut self, now: Time) {
+        if self.waking.is_some() {
+            return;
+        }
+        match &self.front {
+            Some(front) if front.duty == Duty::Permit => return,
+            Some(front) if front.duty == Duty::Watch && self.one_is_enough(now) => return,
+            _ => {}
+        }
+        if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
+            return;
+        }
+        if !self
+            .sources
+            .iter()
+            .flatten()
+            .any(|(_, source)| source.available(now))
+        {
+            return;
+        }
+        if let Some((seat, signal)) = self.parked.pop() {
+            self.waking = Some(seat);
+            signal.notify();
+        } else if self.watched() {
+            self.end_watch();
+        } else if let Some(front) = &self.front {
+            front.signal.notify();
+        }
+    }
+
+    /// Something has changed: whoever may be concerned looks again.
+    pub(super) fn stir(&mut self, now: Time) {
+        self.wake_one(now);
+        if let Some(front) = &self.front {
+            // The front looks again when what it waits for is gone, or a retry is due earlier.
+            let look_again = match front.duty {
+                Duty::Permit => !self
+                    .sources
+                    .iter()
+                    .flatten()
+                    .any(|(_, source)| source.available(now)),
+                Duty::Retry => true,
+                Duty::Watch => false,
+            };
+            if look_again {
+                front.signal.notify();
+            }
+        } else {
+            self.see_to_retries(now);
+        }
+        self.offer_slot(now);
+        if !self.joiners.is_empty() {
+            self.tell_joiners();
+        }
+    }
+
+    /// Somebody is to wait for the next retry.
+    pub(super) fn see_to_retries(&self, now: Time) {
+        if let Some((_, signal)) = self.parked.last()
+            && self.waking.is_none()
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .any(|(_, source)| source.next_due_for_workers(now).is_some())
+        {
+            signal.notify();
+        }
+    }
+
+    /// Tells owners, and the dispatcher, that workers are free.
+    pub(super) fn offer_slot(&mut self, now: Time) {
+        self.latest = self.latest.max(now);
+        if !self.gated {
+            return;
+        }
+        let mut free = self.free_slots(now);
+        for slot in self.turns() {
+            let Some((_, source)) = &mut self.sources[slot] else {
+                continue;
+            };
+            if free == 0 {
+                return;
+            }
+            if !source.wants_permit(now) {
+                continue;
+            }
+            match source.terms.gate {
+                Gate::Owner if source.owner_waits => {
+                    source.tell_owner();
+                    free -= 1;
+                }
+                Gate::Dispatcher if self.dispatcher_waits => {
+                    self.dispatcher_waits = false;
+                    self.dispatcher.notify();
+                    free -= 1;
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(super) fn wake_all(&mut self) {
+        for (_, signal) in self.parked.drain(..) {
+            signal.notify();
+        }
+        if let Some(front) = &self.front {
+            front.signal.notify();
+        }
+        self.dispatcher.notify();
+    }
+
+    pub(super) fn tell_joiners(&mut self) {
+        if self.drained() {
+            for joiner in self.joiners.drain(..) {
+                joiner.notify();
+            }
+            if self.over() {
+                self.wake_all();
+            }
+        }
+    }
+
+    /// Nothing waits or runs, but for batches that wait for their owner.
+    pub(super) fn drained(&self) -> bool {
+        self.sources
+            .iter()
+            .flatten()
+            .all(|(_, source)| !source.terms.attended && source.quiet())
+    }
+
+    /// There will never be anything to do.
+    pub(super) fn over(&self) -> bool {
+        self.closed
+            && self
+                .sources
+                .iter()
+                .flatten()
+                .all(|(_, source)| source.over())
+    }
+}

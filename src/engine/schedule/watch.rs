@@ -1,0 +1,108 @@
+//! Leaving one worker alone with short operations.
+//!
+//! Where threads share an interpreter that one of them has at a time, a worker keeps it from one
+//! short operation to the next. Whoever is woken meanwhile only queues for it, which costs more
+//! than many such operations. So the others sleep on, and one of them keeps *watch* without the
+//! interpreter: it looks every millisecond whether anything has started since, and goes to work
+//! itself as soon as the operation under way has turned out not to be short.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::claim::{Claim, Seat};
+use super::state::{Duty, Front, State};
+use crate::engine::terms::Work;
+use crate::engine::time::Time;
+
+/// How often the watch looks.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+
+/// What the one that keeps watch goes by.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    /// Operations do not run side by side, but where they wait for something.
+    pub(super) one_at_a_time: bool,
+    pub(super) last_start: Time,
+    last_look: Time,
+}
+
+impl<W: Work> State<W> {
+    /// Whether somebody keeps watch.
+    pub(super) fn watched(&self) -> bool {
+        self.front
+            .as_ref()
+            .is_some_and(|front| front.duty == Duty::Watch)
+    }
+
+    /// Whether a worker is at short operations, and there is nothing else to do.
+    pub(super) fn one_is_enough(&self, now: Time) -> bool {
+        self.watch.one_at_a_time && self.busy > 0 && self.only_short(now)
+    }
+
+    fn only_short(&self, now: Time) -> bool {
+        self.sources
+            .iter()
+            .flatten()
+            .all(|(_, source)| source.is_short() || !source.available(now))
+    }
+
+    /// For a worker that could start something: whether it keeps watch, or sleeps on, instead.
+    pub(super) fn stand_back(&mut self, seat: &Seat, now: Time) -> Option<Claim<W>> {
+        if seat.only.is_some() || !self.one_is_enough(now) {
+            return None;
+        }
+        if self.watched() {
+            return Some(self.park(seat));
+        }
+        if self.front.is_some() {
+            return None;
+        }
+        self.front = Some(Front {
+            seat: seat.id,
+            signal: Arc::clone(&seat.signal),
+            duty: Duty::Watch,
+        });
+        Some(self.watch_on(now))
+    }
+
+    /// For the one that keeps watch: whether it goes on with that.
+    pub(super) fn keep_watch(&mut self, seat: &Seat, now: Time) -> Option<Claim<W>> {
+        if !self.watched() || self.front.as_ref()?.seat != seat.id {
+            return None;
+        }
+        let started = self.watch.last_start > self.watch.last_look;
+        if started && self.only_short(now) && !self.over() {
+            return Some(self.watch_on(now));
+        }
+        self.front = None;
+        if !started && self.busy > 0 {
+            for (_, source) in self.sources.iter_mut().flatten() {
+                source.was_not_short();
+            }
+        }
+        None
+    }
+
+    fn watch_on(&mut self, now: Time) -> Claim<W> {
+        self.watch.last_look = now;
+        Claim::Rest(now + LOOK_EVERY)
+    }
+
+    /// Has the one that keeps watch look for work as everybody else.
+    pub(super) fn end_watch(&mut self) {
+        if self.watched()
+            && let Some(front) = self.front.take()
+        {
+            front.signal.notify();
+        }
+    }
+
+    /// Tells the owners who wait what they were not told while one worker was left alone.
+    pub(super) fn tell_owners(&mut self, now: Time) {
+        for (_, source) in self.sources.iter_mut().flatten() {
+            if source.owner_waits && source.owner_has_something(now) {
+                source.tell_owner();
+            }
+        }
+    }
+}

@@ -1,0 +1,276 @@
+//! One worker is left alone with short operations, and another keeps watch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline::engine::ledger::Keep;
+use paceline::engine::schedule::{Claim, Scheduler, Seat, SourceId, Step};
+use paceline::engine::signal::Signal;
+use paceline::engine::terms::Terms;
+use paceline::engine::time::Time;
+
+use crate::fixture::{
+    Add, CALLS, Plain, Started, at, batch, done, given, resting, stream, unlimited, woken,
+};
+
+const LOOK: Duration = Duration::from_millis(1);
+const SHORT: Duration = Duration::from_micros(1);
+
+/// An executor in which one worker is at a short operation and another keeps watch.
+struct Watched {
+    scheduler: Scheduler<Plain>,
+    source: SourceId,
+    owner: Arc<Signal>,
+    worker: Seat,
+    watch: Seat,
+    running: Started,
+}
+
+impl Watched {
+    fn new(workers: usize, terms: Terms, count: usize) -> Self {
+        let scheduler = unlimited(workers).one_at_a_time();
+        let (source, owner) = scheduler.add_batch(terms, at(1));
+        scheduler.feed(source, 0..count, false, at(1));
+        let (mut worker, mut watch) = (scheduler.seat(), scheduler.seat());
+        let first = scheduler.start(&mut worker, at(1));
+        assert!(
+            matches!(scheduler.look(&mut watch, at(1)), Claim::Ready),
+            "nothing is known of the operations"
+        );
+        let running = scheduler.start_next(&mut worker, done(&first, at(1) + SHORT), at(1) + SHORT);
+        let until = resting(scheduler.look(&mut watch, at(1) + SHORT));
+        assert_eq!(until, at(1) + SHORT + LOOK);
+        Self {
+            scheduler,
+            source,
+            owner,
+            worker,
+            watch,
+            running,
+        }
+    }
+
+    fn finish_and_start(&mut self, now: Time) {
+        self.running = self
+            .scheduler
+            .start_next(&mut self.worker, done(&self.running, now), now);
+    }
+
+    fn finish_and_rest(&mut self, now: Time) {
+        self.scheduler
+            .rest_after(&mut self.worker, done(&self.running, now), now);
+    }
+}
+
+#[test]
+fn nobody_is_woken_for_short_operations() {
+    let mut at_work = Watched::new(3, batch(), 100);
+    let third = at_work.scheduler.seat();
+    let mut now = at(1) + SHORT;
+    for _ in 0..50 {
+        now = now + SHORT;
+        at_work.finish_and_start(now);
+    }
+    assert!(!woken(&at_work.watch) && !woken(&third));
+}
+
+#[test]
+fn further_workers_that_look_sleep_on() {
+    let mut at_work = Watched::new(3, batch(), 100);
+    let mut third = at_work.scheduler.seat();
+    let now = at(1) + SHORT;
+    assert_eq!(
+        resting(at_work.scheduler.look(&mut third, now)),
+        Time::NEVER
+    );
+    at_work.finish_and_start(now);
+    assert!(!woken(&third));
+}
+
+#[test]
+fn the_watch_goes_on_as_long_as_something_starts() {
+    let mut at_work = Watched::new(2, batch(), 3);
+    let mut now = at(1) + SHORT + SHORT;
+    at_work.finish_and_start(now);
+    at_work.finish_and_rest(now + SHORT);
+    for index in 3..50 {
+        now = now + LOOK;
+        let Watched {
+            scheduler,
+            source,
+            worker,
+            watch,
+            ..
+        } = &mut at_work;
+        assert_eq!(resting(scheduler.look(watch, now)), now + LOOK);
+        scheduler.feed_one(*source, index);
+        scheduler.catch_up(now);
+        assert!(woken(worker) && !woken(watch));
+        at_work.running = scheduler.start(worker, now + SHORT);
+        at_work.finish_and_rest(now + SHORT + SHORT);
+    }
+}
+
+#[test]
+fn the_watch_goes_to_work_when_an_operation_is_not_short() {
+    let mut at_work = Watched::new(3, batch(), 10_000);
+    let now = at(1) + SHORT + LOOK;
+    assert!(matches!(
+        at_work.scheduler.look(&mut at_work.watch, now),
+        Claim::Ready
+    ));
+    let mut running = at_work.scheduler.start(&mut at_work.watch, now);
+    // Short as they are from here on, it takes some time until they are trusted again.
+    let mut third = at_work.scheduler.seat();
+    let mut now = now;
+    let mut trusted = None;
+    for count in 0..9_000 {
+        now = now + Duration::from_nanos(1);
+        let finished = done(&running, now);
+        running = at_work
+            .scheduler
+            .start_next(&mut at_work.watch, finished, now);
+        if let Claim::Rest(_) = at_work.scheduler.look(&mut third, now) {
+            trusted = Some(count);
+            break;
+        }
+    }
+    assert!(trusted.is_some_and(|count| count > 4_000), "{trusted:?}");
+}
+
+#[test]
+fn the_watch_goes_to_work_for_what_is_not_known_to_be_short() {
+    let mut at_work = Watched::new(2, batch(), 100);
+    at_work.scheduler.submit(7, at(1) + SHORT).unwrap();
+    assert!(woken(&at_work.watch), "nobody else is there for the call");
+    let now = at(1) + SHORT;
+    assert!(matches!(
+        at_work.scheduler.look(&mut at_work.watch, now),
+        Claim::Ready
+    ));
+    let call = at_work.scheduler.start(&mut at_work.watch, now);
+    assert_eq!((call.source, call.job), (CALLS, 7));
+}
+
+#[test]
+fn the_watch_looks_by_itself_for_what_is_not_known_to_be_short() {
+    let mut at_work = Watched::new(3, batch(), 100);
+    let mut parked = at_work.scheduler.seat();
+    let now = at(1) + SHORT;
+    resting(at_work.scheduler.look(&mut parked, now));
+    at_work.scheduler.submit(7, now).unwrap();
+    assert!(woken(&parked), "a worker sleeps beside the call");
+    // That one is long in coming.
+    at_work.finish_and_start(now + SHORT);
+    assert_eq!(at_work.running.source, CALLS);
+    at_work.scheduler.submit(8, now + SHORT).unwrap();
+    assert!(matches!(
+        at_work.scheduler.look(&mut at_work.watch, now + LOOK),
+        Claim::Ready
+    ));
+}
+
+#[test]
+fn what_waits_inside_its_operation_ends_the_watch() {
+    let at_work = Watched::new(2, batch(), 100);
+    at_work.scheduler.block(at(1) + SHORT);
+    assert!(woken(&at_work.watch));
+}
+
+#[test]
+fn the_watch_ends_with_the_executor() {
+    let mut at_work = Watched::new(2, batch(), 3);
+    let now = at(1) + SHORT + SHORT;
+    at_work.scheduler.finish_input(at_work.source);
+    at_work.finish_and_start(now);
+    at_work.finish_and_rest(now);
+    at_work.scheduler.close();
+    assert!(woken(&at_work.watch));
+    assert!(matches!(
+        at_work.scheduler.look(&mut at_work.watch, now),
+        Claim::Exit
+    ));
+}
+
+#[test]
+fn the_watch_sleeps_when_nothing_happens() {
+    let mut at_work = Watched::new(2, batch(), 3);
+    let now = at(1) + SHORT + SHORT;
+    at_work.finish_and_start(now);
+    at_work.finish_and_rest(now);
+    let scheduler = &at_work.scheduler;
+    assert_eq!(
+        resting(scheduler.look(&mut at_work.watch, now + LOOK)),
+        now + LOOK + LOOK
+    );
+    let later = now + LOOK + LOOK;
+    assert_eq!(
+        resting(scheduler.look(&mut at_work.watch, later)),
+        Time::NEVER
+    );
+}
+
+/// Takes every outcome that is ready, until there is nothing to do for the owner but to rest.
+fn take_all(at_work: &Watched, now: Time) {
+    while at_work.scheduler.step(at_work.source, false, now) == Step::HandOver {
+        at_work.scheduler.with(
+            at_work.source,
+            |source| {
+                while source.hand_over().is_some() {}
+            },
+        );
+    }
+    given(&at_work.owner);
+}
+
+#[test]
+fn an_owner_is_told_when_the_worker_has_nothing_more_to_start() {
+    let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 3);
+    at_work.scheduler.finish_input(at_work.source);
+    let now = at(1) + SHORT + SHORT;
+    take_all(&at_work, now);
+    at_work.finish_and_start(now);
+    assert!(!given(&at_work.owner), "it would queue for the interpreter");
+    at_work.finish_and_rest(now + SHORT);
+    assert!(given(&at_work.owner));
+}
+
+#[test]
+fn an_owner_is_told_when_the_watch_looks() {
+    let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 9);
+    at_work.scheduler.finish_input(at_work.source);
+    let now = at(1) + SHORT + SHORT;
+    take_all(&at_work, now);
+    at_work.finish_and_start(now);
+    assert!(!given(&at_work.owner), "it would queue for the interpreter");
+    at_work.scheduler.look(&mut at_work.watch, now + LOOK);
+    assert!(given(&at_work.owner));
+}
+
+#[test]
+fn what_is_fed_during_a_watch_is_seen_to_when_its_owner_rests() {
+    let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 3);
+    let now = at(1) + SHORT + SHORT;
+    at_work.finish_and_start(now);
+    at_work.finish_and_rest(now);
+    assert!(
+        at_work.scheduler.feed_one(at_work.source, 3),
+        "outcomes are ready"
+    );
+    assert!(
+        !woken(&at_work.worker),
+        "it would queue for the interpreter"
+    );
+    at_work.scheduler.catch_up(now);
+    assert!(woken(&at_work.worker));
+}
+
+#[test]
+fn operations_that_run_side_by_side_are_not_watched() {
+    let scheduler = unlimited(2);
+    scheduler.add_complete(batch(), 9, at(1));
+    let (mut worker, mut other) = (scheduler.seat(), scheduler.seat());
+    let first = scheduler.start(&mut worker, at(1));
+    scheduler.start_next(&mut worker, done(&first, at(1)), at(1));
+    assert!(matches!(scheduler.look(&mut other, at(1)), Claim::Ready));
+}
