@@ -153,10 +153,12 @@ impl<V, E> Ledger<V, E> {
             Keep::Completed => self.completed.push_back((index, record)),
             Keep::All | Keep::Ordered => {
                 let slot = index - self.base;
-                if slot < self.slots.len() {
-                    self.slots[slot] = Some(record);
+                if let Some(place) = self.slots.get_mut(slot) {
+                    *place = Some(record);
                 } else {
-                    self.slots.resize_with(slot, || None);
+                    if self.slots.len() < slot {
+                        self.slots.resize_with(slot, || None);
+                    }
                     self.slots.push_back(Some(record));
                 }
             }

@@ -46,6 +46,7 @@ impl Speed {
             .map_or(Time::NEVER, |adaptive| adaptive.next_step())
     }
 
+    #[inline(always)]
     fn advance(&mut self, now: Time) {
         // Step by step, so that it makes no difference how often anybody looks.
         while let Some(step) = self
@@ -75,10 +76,12 @@ impl Speed {
         }
     }
 
+    #[inline(always)]
     fn due(&self, weight: u64, now: Time) -> Time {
         self.pacing.map_or(now, |pacing| pacing.due(weight, now))
     }
 
+    #[inline(always)]
     fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
         if let Some(pacing) = &mut self.pacing {
             pacing.charge(weight, now, arrival);
@@ -110,6 +113,7 @@ impl Gate {
     }
 
     /// When `weight` permits may be given, if nobody else takes any; `None` is now.
+    #[inline(always)]
     pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
         let now = self.settle(now);
         // The usual case, without a forecast.
@@ -121,6 +125,7 @@ impl Gate {
     }
 
     /// Gives `weight` permits, which are due, at `now`.
+    #[inline(always)]
     pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
         let now = self.settle(now);
         self.window.stamp(now, weight);
@@ -163,6 +168,7 @@ impl Gate {
 
     /// Brings everything to `now`, and never back: a clock that was read before somebody else
     /// read theirs is behind.
+    #[inline(always)]
     fn settle(&mut self, now: Time) -> Time {
         if now > self.latest {
             self.latest = now;

@@ -105,6 +105,7 @@ impl Limiter {
     /// Takes `weight` permits if they may be taken now; never blocks.
     ///
     /// Refuses while anybody waits.
+    #[inline(always)]
     pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
         self.locked(|states| {
             if states.iter().any(|state| !state.queue.is_empty()) {
@@ -201,6 +202,7 @@ impl Limiter {
     }
 
     /// Calls `act` with the state of every part, all locked in the order of their numbers.
+    #[inline(always)]
     fn locked<R>(&self, act: impl FnOnce(&mut [MutexGuard<'_, State>]) -> R) -> R {
         if let [part] = &*self.parts {
             return part
@@ -222,6 +224,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// When every part may give `weight` permits; `None` is now.
+#[inline(always)]
 fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<Time> {
     states
         .iter_mut()
@@ -229,6 +232,7 @@ fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<T
         .max()
 }
 
+#[inline(always)]
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
     for state in states {
         state.gate.charge(weight, now, arrival);

@@ -23,6 +23,8 @@ pub(super) struct Window {
     stamps: VecDeque<Stamp>,
     used: u64,
     newest: Time,
+    /// When the oldest leaves.
+    next_leaves: Time,
 }
 
 impl Window {
@@ -32,6 +34,7 @@ impl Window {
             stamps: VecDeque::new(),
             used: 0,
             newest: Time::default(),
+            next_leaves: Time::NEVER,
         }
     }
 
@@ -49,7 +52,14 @@ impl Window {
     }
 
     /// Lets go of the permits that have left the window by `now`.
+    #[inline]
     pub(super) fn expire(&mut self, now: Time) {
+        if now >= self.next_leaves {
+            self.expire_oldest(now);
+        }
+    }
+
+    fn expire_oldest(&mut self, now: Time) {
         if now.nanos_since(self.newest) >= self.span {
             self.stamps.clear();
             self.used = 0;
@@ -67,10 +77,18 @@ impl Window {
             self.stamps
                 .shrink_to((self.stamps.len() * 2).max(SMALLEST_CAPACITY));
         }
+        self.next_leaves = self
+            .stamps
+            .front()
+            .map_or(Time::NEVER, |oldest| oldest.time + self.span());
     }
 
     /// Records permits given at `time`, which is not before any other.
+    #[inline]
     pub(super) fn stamp(&mut self, time: Time, weight: u64) {
+        if self.stamps.is_empty() {
+            self.next_leaves = time + self.span();
+        }
         self.used += weight;
         self.newest = time;
         match self.stamps.back_mut() {
