@@ -289,6 +289,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Starts the next operation.
+    #[inline(always)]
     pub(super) fn start(&mut self, now: Time, permit_wait: u64) -> Option<(Running, W::Job)> {
         let next = if let Some(granted) = self.granted.pop_front() {
             granted
@@ -303,6 +304,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Takes the next operation: first attempts and due retries in turn.
+    #[inline(always)]
     fn next(&mut self, now: Time, permit_wait: u64) -> Option<Granted<W::Job>> {
         let retry = self.retry_due(now) && (self.retry_is_next || self.live == 0);
         self.retry_is_next = !retry;
@@ -353,6 +355,7 @@ impl<W: Work> Source<W> {
         Some(self.enter(next, now))
     }
 
+    #[inline(always)]
     fn enter(&mut self, next: Granted<W::Job>, started: Time) -> (Running, W::Job) {
         let Granted {
             index,
@@ -391,6 +394,7 @@ impl<W: Work> Source<W> {
         Some((running, next.job))
     }
 
+    #[inline(always)]
     fn pop(&mut self) -> Option<(usize, W::Job)> {
         loop {
             let entry = self.queue.pop_front()?;
