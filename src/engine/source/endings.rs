@@ -1,0 +1,92 @@
+//! How a source comes to its end, and why it may do so early.
+
+use std::collections::VecDeque;
+
+use super::Source;
+use crate::engine::ledger::Keep;
+use crate::engine::terms::{End, FailureLimit, Work};
+
+impl<W: Work> Source<W> {
+    /// Ends the source, unless it has run to its end or was ended before.
+    pub(in crate::engine) fn end(&mut self, end: End) {
+        if !self.settled() {
+            self.ended.get_or_insert(end);
+        }
+    }
+
+    /// Ends the source if its failures ask for it.
+    pub(in crate::engine) fn judge(&mut self, index: usize, failed: bool, fatal: bool) {
+        if let Some(FailureLimit::Share { of, .. }) = self.terms.failure_limit {
+            self.recent.push_back(failed);
+            if self.recent.len() > of {
+                self.recent.pop_front();
+            }
+        }
+        if !failed || self.ended.is_some() {
+            return;
+        }
+        let failures = self.ledger.totals.failed;
+        if fatal || self.terms.stop_on_failure {
+            self.ended = Some(End::Operation);
+            self.ended_at = Some(index);
+        } else if self.terms.failure_limit.is_some_and(|limit| match limit {
+            FailureLimit::Count(count) => failures >= count,
+            FailureLimit::Share { share, of } => {
+                self.recent.len() == of && share_of(&self.recent) >= share
+            }
+        }) {
+            self.ended = Some(End::MaxFailures);
+        }
+    }
+
+    /// Why it ended early, if it did.
+    #[must_use]
+    pub fn ended(&self) -> Option<End> {
+        self.ended
+    }
+
+    /// What the operation failed with whose failure ended the source.
+    #[must_use]
+    pub fn ending_error(&self) -> Option<&W::Error> {
+        self.ledger.error_at(self.ended_at?)
+    }
+
+    /// Notes what the limiter failed with; the first failure counts.
+    pub fn fail_limiter(&mut self, error: W::Error) -> Option<W::Error> {
+        if self.limiter_error.is_some() {
+            return Some(error);
+        }
+        self.limiter_error = Some(error);
+        None
+    }
+
+    /// Takes what the limiter failed with.
+    pub fn take_limiter_error(&mut self) -> Option<W::Error> {
+        self.limiter_error.take()
+    }
+
+    /// Whether nothing of it runs, or is about to.
+    pub(in crate::engine) fn idle(&self) -> bool {
+        self.running.is_empty() && (self.granted.is_empty() || !self.uses_its_permits())
+    }
+
+    /// Nothing of it waits or runs.
+    pub(in crate::engine) fn quiet(&self) -> bool {
+        self.idle() && (self.ended.is_some() || self.live == 0 && self.retries.is_empty())
+    }
+
+    /// It has run to the end of its input.
+    pub(in crate::engine) fn settled(&self) -> bool {
+        self.complete && self.quiet()
+    }
+
+    /// There will never be anything of it to do.
+    pub(in crate::engine) fn over(&self) -> bool {
+        self.quiet() && (self.ended.is_some() || self.complete || self.terms.keep == Keep::Nothing)
+    }
+}
+
+#[allow(clippy::cast_precision_loss)] // counts far below 2^52
+fn share_of(recent: &VecDeque<bool>) -> f64 {
+    recent.iter().filter(|failed| **failed).count() as f64 / recent.len() as f64
+}

@@ -1,0 +1,70 @@
+//! What the owner of a source reads and is handed.
+
+use super::{QUICK, Source};
+use crate::engine::ledger::{Attempt, Keep, Record};
+use crate::engine::terms::{Gate, Work};
+use crate::engine::time::Time;
+
+/// What is handed over of one operation.
+#[derive(Debug)]
+pub struct HandedOver<W: Work> {
+    /// Its place in the input.
+    pub index: usize,
+    /// What became of it.
+    pub record: Record<W::Value, W::Error>,
+    /// Its earlier attempts, if it was tried again.
+    pub earlier: Vec<Attempt<W::Error>>,
+}
+
+impl<W: Work> Source<W> {
+    /// How many more operations its owner may read now.
+    pub fn room(&mut self) -> usize {
+        if self.complete || self.ended.is_some() {
+            return 0;
+        }
+        let least = self.terms.ahead.0;
+        if self.ledger.typical() >= QUICK {
+            self.ahead = least;
+        }
+        let outstanding = match self.terms.keep {
+            Keep::Ordered | Keep::Completed => self.read() - self.handed_over,
+            Keep::All | Keep::Nothing => self.live + self.granted.len(),
+        };
+        let room = self.ahead.saturating_sub(outstanding);
+        // Few ahead means slow operations: each place is filled at once. Many are filled together,
+        // while there is enough left for every worker.
+        let worthwhile = self.ahead.saturating_sub(least.max(self.ahead / 16));
+        if room >= worthwhile.max(1) { room } else { 0 }
+    }
+
+    /// Takes the next record that is ready. After the first there is None while more input is to be
+    /// read.
+    #[inline]
+    pub fn hand_over(&mut self) -> Option<HandedOver<W>> {
+        let first = !std::mem::take(&mut self.handing_over);
+        if self.ended.is_some() || !first && self.room() > 0 {
+            return None;
+        }
+        let (index, record) = self.ledger.hand_over()?;
+        self.handed_over += 1;
+        self.handing_over = true;
+        Some(HandedOver {
+            index,
+            record,
+            earlier: self.ledger.history_of(index),
+        })
+    }
+
+    pub(in crate::engine) fn owner_has_something(&mut self, now: Time) -> bool {
+        self.ended.is_some()
+            || self.ledger.ready()
+            || self.settled()
+            || self.terms.gate == Gate::Owner && self.owner_works && self.wants_permit(now)
+            || self.room() > 0
+    }
+
+    pub(in crate::engine) fn tell_owner(&mut self) {
+        self.owner_waits = false;
+        self.owner.notify();
+    }
+}
