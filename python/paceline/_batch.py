@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Terms(NamedTuple):
-    """How a batch is to be treated; the numbers are read in ``src/python/batch.rs``."""
+    """How a batch is to be treated; the numbers are read in ``src/python/terms.rs``."""
 
     keep: int
     gate: int

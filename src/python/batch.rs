@@ -3,70 +3,26 @@
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::closed::Closed;
 use super::dispatcher::refuse;
 use super::interpreter;
 use super::logging;
 use super::operations;
-use super::outcome::{Outcome, PySource, Status, seconds};
+use super::outcome::{Outcome, PySource};
 use super::runtime::Runtime;
+use super::terms::name_of;
 use super::worker::{Context, run_ready};
-use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
 use crate::engine::source::{HandedOver, Source};
-use crate::engine::terms::{End, FailureLimit, Gate, Terms as EngineTerms};
+use crate::engine::terms::End;
 use crate::engine::time::Time;
-
-/// How a batch is to be treated.
-#[derive(FromPyObject)]
-pub(crate) struct Terms {
-    keep: u8,
-    gate: u8,
-    attended: bool,
-    ahead: (usize, usize),
-    timeout: Option<f64>,
-    stop_on_failure: bool,
-    max_failures: Option<(f64, usize)>,
-}
-
-impl From<Terms> for EngineTerms {
-    fn from(terms: Terms) -> Self {
-        let failure_limit = terms.max_failures.map(|(share, of)| {
-            if share == 0.0 {
-                FailureLimit::Count(of)
-            } else {
-                FailureLimit::Share { share, of }
-            }
-        });
-        let after = terms
-            .timeout
-            .and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
-        Self {
-            keep: match terms.keep {
-                0 => Keep::All,
-                1 => Keep::Ordered,
-                _ => Keep::Completed,
-            },
-            gate: match terms.gate {
-                0 => Gate::Worker,
-                1 => Gate::Owner,
-                _ => Gate::Dispatcher,
-            },
-            attended: terms.attended,
-            ahead: terms.ahead,
-            deadline: after.map_or(Time::NEVER, |after| Time::now() + after),
-            stop_on_failure: terms.stop_on_failure,
-            failure_limit,
-        }
-    }
-}
 
 /// What the owner of a batch is to do next.
 #[pyclass(
@@ -82,26 +38,6 @@ pub(crate) enum Step {
     Acquire,
     HandOver,
     Settled,
-}
-
-/// Why a batch ended.
-const fn name_of(end: Option<End>) -> &'static str {
-    match end {
-        None => "completed",
-        Some(End::Timeout) => "timeout",
-        Some(End::MaxFailures) => "max_failures",
-        Some(End::Operation) => "operation",
-        Some(End::Owner | End::Failed) => "owner",
-        Some(End::Cancelled) => "shutdown",
-        Some(End::Limiter) => "limiter",
-        Some(End::Broken) => "broken",
-    }
-}
-
-/// A batch that was taken out of its scheduler.
-struct Closed {
-    source: PySource,
-    at: Time,
 }
 
 /// One batch. Its documentation is in the stub.
@@ -426,81 +362,17 @@ impl Batch {
     /// The value of each operation, in input order; of a failed one what `failed` makes of its
     /// index and exception, or the exception itself. Takes the records.
     fn values(&self, py: Python<'_>, failed: Option<Py<PyAny>>) -> PyResult<Py<PyList>> {
-        self.closed(|closed| {
-            let left = closed.source.ledger().take_left();
-            let values = PyList::empty(py);
-            for (index, record) in left.slots.into_iter().enumerate() {
-                let Some(record) = record else { continue };
-                match (record.result, &failed) {
-                    (Ok(value), _) => values.append(value)?,
-                    (Err(error), Some(failed)) => {
-                        let text = logging::describe(error.bind(py));
-                        values.append(failed.call1(py, (text, error, index))?)?;
-                    }
-                    (Err(error), None) => values.append(error)?,
-                }
-            }
-            Ok(values.unbind())
-        })
+        self.closed(|closed| closed.values(py, failed))
     }
 
     /// The outcome of every operation that was not handed over, in input order. Takes the records.
     fn outcomes(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
-        self.closed(|closed| {
-            let read = closed.source.read();
-            let cancelled = closed.source.ended() == Some(End::Cancelled);
-            let rest = if cancelled {
-                Status::Cancelled
-            } else {
-                Status::NotStarted
-            };
-            let waiting = closed.source.waiting_retries();
-            let mut left = closed.source.ledger().take_left();
-            let mut known: Vec<(usize, Outcome)> = Vec::new();
-            let history = &mut left.history;
-            let slots = left
-                .slots
-                .into_iter()
-                .enumerate()
-                .filter_map(|(slot, record)| Some((left.base + slot, record?)));
-            for (index, record) in slots.chain(left.completed) {
-                let earlier = history.remove(&index).unwrap_or_default();
-                known.push((index, Outcome::finished(index, record, earlier)));
-            }
-            for running in closed.source.running() {
-                known.push((running.index, Outcome::running(running, closed.at)));
-            }
-            for index in waiting {
-                let attempts = history.remove(&index).unwrap_or_default();
-                known.push((index, Outcome::given_up(index, attempts)));
-            }
-            for index in closed.source.unstarted() {
-                known.push((index, Outcome::unfinished(index, rest)));
-            }
-            known.sort_unstable_by_key(|(index, _)| *index);
-            debug_assert!(known.len() <= read);
-            Ok(PyList::new(py, known.into_iter().map(|(_, outcome)| outcome))?.unbind())
-        })
+        self.closed(|closed| closed.outcomes(py))
     }
 
     /// Sums over the batch; times in seconds.
     fn totals(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
-        self.closed(|closed| {
-            let elapsed = closed.at.nanos_since(closed.source.began());
-            let totals = closed.source.ledger().totals;
-            let dict = PyDict::new(py);
-            dict.set_item("done", totals.done)?;
-            dict.set_item("failed", totals.failed)?;
-            dict.set_item("permits", totals.permits)?;
-            dict.set_item("attempts", totals.attempts)?;
-            dict.set_item("retries", totals.retries)?;
-            dict.set_item("pauses", totals.pauses)?;
-            dict.set_item("paused", seconds(totals.paused.min(elapsed)))?;
-            dict.set_item("permit_wait", seconds(totals.permit_wait))?;
-            dict.set_item("working", seconds(totals.working))?;
-            dict.set_item("elapsed", seconds(elapsed))?;
-            Ok(dict.unbind())
-        })
+        self.closed(|closed| closed.totals(py))
     }
 }
 

@@ -7,11 +7,12 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
-use super::batch::{Batch, Terms};
+use super::batch::Batch;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
 use super::logging;
 use super::runtime::{Runtime, Worker};
+use super::terms::Terms;
 use super::worker::{Context, Operations, call, context_run};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};

@@ -1,6 +1,7 @@
 //! The binding: Python's arguments in, Python's objects out.
 
 pub(crate) mod batch;
+pub(crate) mod closed;
 pub(crate) mod dispatcher;
 pub(crate) mod executor;
 pub(crate) mod handle;
@@ -11,4 +12,5 @@ pub(crate) mod operations;
 pub(crate) mod outcome;
 pub(crate) mod retrying;
 pub(crate) mod runtime;
+pub(crate) mod terms;
 pub(crate) mod worker;
