@@ -30,7 +30,7 @@ P = ParamSpec("P")
 
 ON_ERROR = ("record", "return", "raise")
 
-# The engine's words, as src/python/batch.rs reads them.
+# The engine's words, as src/python/terms.rs reads them.
 KEEP_ALL, KEEP_ORDERED, KEEP_COMPLETED = range(3)
 GATE_WORKER, GATE_OWNER, GATE_DISPATCHER = range(3)
 
