@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 import threading
+import time
+import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import pytest
+from helpers import wait_until
 
 from paceline import BatchExecutor, RateLimiter
 
@@ -130,3 +136,143 @@ def test_a_short_operation_may_wait_for_others_of_its_executor() -> None:
         operations: list[Callable[[], bool]] = [nothing] * SHORT_ONES
         assert all(executor.execute_batch([*operations, nested] * 2))
         assert all(single.execute_batch([*operations, nested] * 2))
+
+
+def test_outcomes_are_handed_over_while_the_input_is_slow() -> None:
+    taken: list[bool] = []
+    taken_before_slow: list[int] = []
+
+    def operations() -> Iterator[Callable[[], bool]]:
+        yield from [nothing] * SHORT_ONES
+        for _ in range(6):
+            time.sleep(0.1)
+            taken_before_slow.append(len(taken))
+            yield nothing
+
+    with BatchExecutor(None, 5) as executor:
+        for outcome in executor.stream(operations()):
+            taken.append(outcome.value)
+    # The first may come in the middle of what is read in one go, and that is handed over next.
+    for late, before in enumerate(taken_before_slow[1:]):
+        assert before >= SHORT_ONES + late - 1, taken_before_slow
+
+
+def test_no_more_is_read_ahead_than_is_said() -> None:
+    read = 0
+    taken = 0
+    most = 0
+
+    def operations() -> Iterator[Callable[[], bool]]:
+        nonlocal read, most
+        for _ in range(50_000):
+            read += 1
+            most = max(most, read - taken)
+            yield nothing
+
+    with BatchExecutor(None, 5) as executor:
+        for _ in executor.stream(operations()):
+            taken += 1
+    assert taken == 50_000
+    assert 512 < most <= 1024 + 1  # the one that is being handed over
+
+
+class Operation:
+    def __call__(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["input goes on", "input blocks"])
+@pytest.mark.parametrize("verb", [run_of, stream_of])
+def test_what_is_no_operation_is_refused_among_short_ones(verb: Verb, blocks: bool) -> None:
+    async def coroutine_function() -> None: ...
+
+    later: list[weakref.ref[Operation]] = []
+
+    def operations() -> Iterator[Any]:
+        yield from [nothing] * SHORT_ONES
+        yield coroutine_function
+        if blocks:
+            time.sleep(0.1)
+        for _ in range(100):
+            operation = Operation()
+            later.append(weakref.ref(operation))
+            yield operation
+
+    with BatchExecutor(None, 5) as executor:
+        with pytest.raises(TypeError, match=rf"operation {SHORT_ONES} is a coroutine") as raised:
+            verb(executor, operations())
+        counts = raised.value.batch_report.counts  # type: ignore[attr-defined]
+        assert counts["failed"] == 0
+        assert counts["done"] <= SHORT_ONES
+        raised.value.__traceback__ = None
+        del raised
+        wait_until(lambda: gc.collect() is not None and all(ref() is None for ref in later))
+
+
+@pytest.mark.parametrize("blocks", [False, True], ids=["at once", "after a while"])
+def test_what_was_read_before_the_input_failed_is_not_lost(blocks: bool) -> None:
+    def operations() -> Iterator[Callable[[], bool]]:
+        yield from [nothing] * SHORT_ONES
+        if blocks:
+            time.sleep(0.1)
+        raise LookupError("no more")
+
+    with BatchExecutor(None, 5) as executor:
+        with pytest.raises(LookupError, match="no more") as raised:
+            executor.run(operations())
+        report = raised.value.batch_report  # type: ignore[attr-defined]
+        assert len(report) == SHORT_ONES
+        taken = 0
+        with pytest.raises(LookupError, match="no more") as raised:
+            for _ in executor.stream(operations()):
+                taken += 1
+        report = raised.value.batch_report  # type: ignore[attr-defined]
+        assert taken + len(report) == SHORT_ONES
+        assert report.counts["done"] >= taken
+        assert report.counts["done"] + report.counts["not_started"] == SHORT_ONES
+
+
+def test_operations_are_examined_though_the_examination_gives_way() -> None:
+    """What examines an operation may let other threads in; the order stays that of the input."""
+
+    class Slow:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __getattr__(self, name: str) -> Any:
+            time.sleep(0.002)
+            raise AttributeError(name)
+
+        def __call__(self) -> int:
+            return self.number
+
+    def operations() -> Iterator[Callable[[], int]]:
+        number = 0
+        for _ in range(12):
+            for _ in range(700):
+                yield partial(int, number)
+                number += 1
+            for _ in range(3):
+                yield Slow(number)
+                number += 1
+            time.sleep(0.004)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with BatchExecutor(None, 5) as executor:
+            values = [outcome.value for outcome in executor.stream(operations(), ordered=True)]
+    finally:
+        sys.setswitchinterval(interval)
+    assert values == list(range(12 * 703))
+
+
+def test_an_idle_stream_costs_no_time() -> None:
+    with BatchExecutor(None, 5) as executor:
+        stream = executor.stream(nothing for _ in range(10**9))
+        for _ in range(5000):
+            next(stream)
+        time.sleep(0.2)
+        before = time.process_time()
+        time.sleep(1.0)
+        assert time.process_time() - before < 0.05

@@ -36,6 +36,13 @@ class Terms(NamedTuple):
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
 
+# Gives its second argument back, without a frame of Python.
+_second = cast("Callable[[None, Callable[[], Any]], Callable[[], Any]]", {}.get)
+
+# How many operations are read at once, at most, before they are added.
+MOST_IN_ONE_GO = 1024
+
+
 class Outcomes(chain[_core.Outcome[T]]):
     """An iterator over outcomes that can be closed, as a generator can.
 
@@ -152,11 +159,22 @@ class Drive(Generic[T]):
         return step != Step.SETTLED
 
     def _feed(self, count: int) -> None:
-        # Each goes to the workers as it is read: the next one may be long in coming.
+        # What was read can start while the next one is long in coming.
         self._doing = "input"
-        # Nothing is done here for each operation: true says that a further thread would have work,
-        # or that there are outcomes to hand over first.
-        interrupted = any(map(self._batch.feed_one, islice(self._input, count)))
+        # Nothing is done here for each operation.
+        if (in_one_go := self._batch.begin_reading(min(count, MOST_IN_ONE_GO))) is not None:
+            inbox, turns = in_one_go
+            count = len(turns)
+            try:
+                # The turns are taken away when the next is long in coming.
+                inbox.extend(map(_second, turns, self._input))
+            finally:
+                self._batch.end_reading()
+            interrupted = not turns
+        else:
+            # True says that a further thread would have work, or that there are outcomes to hand
+            # over first.
+            interrupted = any(map(self._batch.feed_one, islice(self._input, count)))
         if self._batch.fed() < count and not interrupted:
             self._batch.finish_input()
         self._pool.grow()

@@ -1,3 +1,4 @@
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
@@ -414,8 +415,26 @@ class Batch(Generic[_T]):
             TypeError: If it is not callable, or is a coroutine function.
         """
 
+    def begin_reading(self, count: int) -> tuple[deque[Callable[[], _T]], list[None]] | None:
+        """Begins to read many operations in one go, which a worker may end.
+
+        Args:
+            count: How many operations to read.
+
+        Returns:
+            Where to put them, and an entry for each that is still to be read; or None while each
+            is to be added as it is read.
+        """
+
+    def end_reading(self) -> None:
+        """Adds the operations that were read in one go.
+
+        Raises:
+            TypeError: If one is not callable, or is a coroutine function.
+        """
+
     def fed(self) -> int:
-        """Returns how many operations were added one by one since it was last asked."""
+        """Returns how many operations were added as they were read, since it was last asked."""
 
     def finish_input(self) -> None:
         """Tells that there will be no more operations."""
@@ -441,8 +460,8 @@ class Batch(Generic[_T]):
         """Takes the next outcome that is ready.
 
         Raises:
-            StopIteration: For the time being: if none is ready, or more input is wanted first,
-                though not before one was taken.
+            StopIteration: For the time being: if none is ready, or if all have been taken that were
+                ready at first and more input is wanted.
         """
 
     def leave_to_run(self, leave: bool) -> None:

@@ -203,6 +203,15 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
+    /// How many records could be handed over now.
+    pub(super) fn count_ready(&self) -> usize {
+        match self.keep {
+            Keep::All | Keep::Nothing => 0,
+            Keep::Ordered => self.slots.iter().take_while(|slot| slot.is_some()).count(),
+            Keep::Completed => self.completed.len(),
+        }
+    }
+
     pub(super) fn error_at(&self, index: usize) -> Option<&E> {
         let slot = || self.slots.get(index.checked_sub(self.base)?)?.as_ref();
         let completed = || {

@@ -1,7 +1,7 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
@@ -15,6 +15,7 @@ use super::interpreter;
 use super::logging;
 use super::operations;
 use super::outcome::{Outcome, PySource};
+use super::reading::Reading;
 use super::runtime::Runtime;
 use super::terms::name_of;
 use super::worker::{Context, run_ready};
@@ -48,22 +49,25 @@ pub(crate) struct Batch {
     owner: Arc<Signal>,
     asked: Mutex<Time>,
     closed: Mutex<Option<Closed>>,
-    seen: Mutex<operations::Seen>,
-    fed: AtomicUsize,
+    reading: Arc<Reading>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
 }
 
 impl Batch {
-    pub(crate) fn new(runtime: Arc<Runtime>, id: SourceId, owner: Arc<Signal>) -> Self {
+    pub(crate) fn new(
+        runtime: Arc<Runtime>,
+        id: SourceId,
+        owner: Arc<Signal>,
+        reading: Arc<Reading>,
+    ) -> Self {
         Self {
             runtime,
             id,
             owner,
             asked: Mutex::new(Time::default()),
             closed: Mutex::new(None),
-            seen: Mutex::default(),
-            fed: AtomicUsize::new(0),
+            reading,
             left_to_run: AtomicBool::new(false),
         }
     }
@@ -158,23 +162,31 @@ impl Batch {
 
     /// Adds one operation that was read; whether there is something to do before the next is.
     fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let scheduler = &self.runtime.scheduler;
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if !seen.knows(operation) {
-            // What examines it may run code of anybody's.
-            let mut found = std::mem::take(&mut *seen);
-            drop(seen);
-            let index = || scheduler.with(self.id, |source| source.read()).unwrap_or(0);
-            operations::check_one(operation, &mut found, index)?;
-            *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = found;
-        }
-        self.fed.fetch_add(1, Ordering::Relaxed);
-        Ok(scheduler.feed_one(self.id, operation.clone().unbind()))
+        self.reading
+            .add_one(operation, &self.runtime.scheduler, self.id)
     }
 
-    /// How many operations were added one by one since it was last asked.
+    /// Where to read `count` operations to in one go, and the turns that this may take; None while
+    /// each is to be added as it is read.
+    fn begin_reading<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+    ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyList>)>> {
+        let ahead = self.runtime.scheduler.begin_reading(self.id);
+        ahead.then(|| self.reading.begin(py, count)).transpose()
+    }
+
+    /// Adds what was read in one go.
+    fn end_reading(&self, py: Python<'_>) -> PyResult<()> {
+        let scheduler = &self.runtime.scheduler;
+        scheduler.end_reading(self.id);
+        self.reading.add_inbox(py, scheduler, self.id)
+    }
+
+    /// How many operations were added as they were read, since it was last asked.
     fn fed(&self) -> usize {
-        self.fed.swap(0, Ordering::Relaxed)
+        self.reading.take_added()
     }
 
     /// Tells that the input has come to its end.
@@ -240,7 +252,7 @@ impl Batch {
     }
 
     /// The next outcome that is ready. It ends, for the time being, when there is none, or when
-    /// after at least one more input is wanted.
+    /// all have been taken that were ready at first and more input is wanted.
     fn __next__(&self) -> Option<Outcome> {
         let next = self.runtime.scheduler.with(self.id, Source::hand_over);
         let HandedOver {
@@ -272,6 +284,7 @@ impl Batch {
         if !self.runtime.is_of_this_process() || self.left_to_run.load(Ordering::Relaxed) {
             return Ok(());
         }
+        self.reading.traverse(&visit)?;
         // The lock is waited for: whoever has it does not wait for Python, and what one pass of the
         // collector sees all of its passes must see.
         let seen = Cell::new(Ok(()));

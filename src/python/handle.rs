@@ -11,6 +11,7 @@ use super::batch::Batch;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
 use super::logging;
+use super::reading::Reading;
 use super::runtime::{Runtime, Worker};
 use super::terms::Terms;
 use super::worker::{Context, Operations, call, context_run};
@@ -73,11 +74,13 @@ impl Handle {
         }
         logging::refresh_levels(py);
         let owner = Arc::<Signal>::default();
+        let reading = Arc::new(Reading::new(py)?);
         let context = Arc::new(Context::Batch {
             copy,
             run: context_run(py)?,
             logged,
             pool,
+            reading: Arc::clone(&reading),
         });
         let id = runtime
             .scheduler
@@ -88,7 +91,7 @@ impl Handle {
                 Time::now(),
             )
             .ok_or_else(closed)?;
-        Ok(Batch::new(Arc::clone(runtime), id, owner))
+        Ok(Batch::new(Arc::clone(runtime), id, owner, reading))
     }
 
     /// Queues a call; returns its number.
@@ -202,7 +205,7 @@ impl Handle {
                         break Err(error);
                     }
                 }
-                Claim::Ready | Claim::Exit => {}
+                Claim::Ready | Claim::Exit | Claim::Collect => {}
             }
         };
         scheduler.leave(seat);

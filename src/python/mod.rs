@@ -10,6 +10,7 @@ pub(crate) mod limiter;
 pub(crate) mod logging;
 pub(crate) mod operations;
 pub(crate) mod outcome;
+pub(crate) mod reading;
 pub(crate) mod retrying;
 pub(crate) mod runtime;
 pub(crate) mod terms;

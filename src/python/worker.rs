@@ -11,6 +11,7 @@ use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use super::interpreter::{attach_worker, work_for};
 use super::logging;
+use super::reading::Reading;
 use super::retrying::Decision;
 use super::runtime::Runtime;
 use crate::engine::schedule::{Claim, Ending, Finished, Ongoing, Seat};
@@ -41,6 +42,8 @@ pub(crate) enum Context {
         logged: bool,
         /// Who asks the limiter for its permits, if that is not ours.
         pool: Py<PyAny>,
+        /// What its owner reads it by.
+        reading: Arc<Reading>,
     },
     /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
     Calls,
@@ -132,11 +135,27 @@ fn work(runtime: &Arc<Runtime>) {
                 Claim::Ready | Claim::Start(_) => {
                     attach_worker(|py| drop(run_ready(py, runtime, &mut seat)));
                 }
+                Claim::Collect => attach_worker(|py| {
+                    collect(py, runtime);
+                    drop(run_ready(py, runtime, &mut seat));
+                }),
             }
         }
     });
     if runtime.scheduler.let_go() == 0 && runtime.scheduler.closed() {
         runtime.release_pool();
+    }
+}
+
+/// Adds what owners have read who wait for more.
+fn collect(py: Python<'_>, runtime: &Arc<Runtime>) {
+    while let Some((source, context)) = runtime.scheduler.take_reading() {
+        if let Context::Batch { reading, .. } = &*context {
+            // What cannot be added is left to the owner, who raises it.
+            let _ = reading
+                .cut_short(py)
+                .and_then(|()| reading.add_inbox(py, &runtime.scheduler, source));
+        }
     }
 }
 

@@ -161,19 +161,40 @@ fn the_input_is_read_no_further_ahead_than_allowed() {
 }
 
 #[test]
-fn the_input_is_read_on_between_two_outcomes() {
-    let scheduler = unlimited(1);
-    let (source, _) = scheduler.add_batch(stream(Keep::Completed, 3), at(1));
-    scheduler.feed(source, 0..3, false, at(1));
-    run_all(&scheduler, &mut scheduler.seat(), at(1), SECOND);
-    assert_eq!(handed_over(&scheduler, source), [0], "there is room now");
-    assert_eq!(handed_over(&scheduler, source), [1], "one at least");
-    assert_eq!(scheduler.with(source, Source::room), Some(2));
-    scheduler.feed(source, 3..5, false, at(9));
-    assert_eq!(handed_over(&scheduler, source), [2]);
-    scheduler.finish_input(source);
-    run_all(&scheduler, &mut scheduler.seat(), at(9), SECOND);
-    assert_eq!(handed_over(&scheduler, source), [3, 4]);
+fn what_is_ready_is_handed_over_before_more_is_read() {
+    for keep in [Keep::Completed, Keep::Ordered] {
+        let scheduler = unlimited(1);
+        let (source, _) = scheduler.add_batch(stream(keep, 3), at(1));
+        scheduler.feed(source, 0..3, false, at(1));
+        run_all(&scheduler, &mut scheduler.seat(), at(1), SECOND);
+        assert_eq!(handed_over(&scheduler, source), [0, 1, 2]);
+        assert_eq!(scheduler.with(source, Source::room), Some(3));
+        scheduler.feed(source, 3..5, true, at(9));
+        run_all(&scheduler, &mut scheduler.seat(), at(9), SECOND);
+        assert_eq!(handed_over(&scheduler, source), [3, 4]);
+    }
+}
+
+#[test]
+fn the_input_is_read_on_before_what_has_become_ready_meanwhile() {
+    for keep in [Keep::Completed, Keep::Ordered] {
+        let scheduler = unlimited(1);
+        let (source, _) = scheduler.add_batch(stream(keep, 3), at(1));
+        scheduler.feed(source, 0..3, false, at(1));
+        let mut seat = scheduler.seat();
+        let take = || {
+            let next = scheduler.with(source, Source::hand_over).unwrap();
+            next.map(|outcome| outcome.index)
+        };
+        let running = scheduler.start(&mut seat, at(1));
+        let running = scheduler.start_next(&mut seat, done(&running, at(2)), at(2));
+        assert_eq!(take(), Some(0));
+        let running = scheduler.start_next(&mut seat, done(&running, at(3)), at(3));
+        assert_eq!(take(), None, "there is room, and a worker may run dry");
+        scheduler.feed(source, 3..4, true, at(3));
+        scheduler.start_next(&mut seat, done(&running, at(4)), at(4));
+        assert_eq!([take(), take(), take()], [Some(1), Some(2), None]);
+    }
 }
 
 #[test]

@@ -103,7 +103,7 @@ fn the_watch_goes_on_as_long_as_something_starts() {
             ..
         } = &mut at_work;
         assert_eq!(resting(scheduler.look(watch, now)), now + LOOK);
-        scheduler.feed_one(*source, index);
+        scheduler.feed_some(*source, std::iter::once(index));
         scheduler.catch_up(now);
         assert!(woken(worker) && !woken(watch));
         at_work.running = scheduler.start(worker, now + SHORT);
@@ -254,7 +254,9 @@ fn what_is_fed_during_a_watch_is_seen_to_when_its_owner_rests() {
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
     assert!(
-        at_work.scheduler.feed_one(at_work.source, 3),
+        at_work
+            .scheduler
+            .feed_some(at_work.source, std::iter::once(3)),
         "outcomes are ready"
     );
     assert!(
@@ -273,4 +275,82 @@ fn operations_that_run_side_by_side_are_not_watched() {
     let first = scheduler.start(&mut worker, at(1));
     scheduler.start_next(&mut worker, done(&first, at(1)), at(1));
     assert!(matches!(scheduler.look(&mut other, at(1)), Claim::Ready));
+}
+
+/// One that keeps watch, and an owner that reads while the worker has nothing to do.
+fn reading() -> (Watched, Time) {
+    let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 3);
+    let now = at(1) + SHORT + SHORT;
+    at_work.finish_and_start(now);
+    at_work.finish_and_rest(now);
+    assert!(at_work.scheduler.begin_reading(at_work.source));
+    (at_work, now)
+}
+
+#[test]
+fn what_was_read_is_collected_when_the_next_is_long_in_coming() {
+    let (mut at_work, now) = reading();
+    let (scheduler, watch) = (&at_work.scheduler, &mut at_work.watch);
+    assert_eq!(resting(scheduler.look(watch, now + LOOK)), now + LOOK * 2);
+    let claim = scheduler.look(watch, now + LOOK * 2);
+    assert!(matches!(claim, Claim::Collect), "{claim:?}");
+    let (source, context) = scheduler.take_reading().unwrap();
+    assert_eq!((source, context.as_str()), (at_work.source, "batch"));
+    assert!(scheduler.take_reading().is_none());
+    scheduler.feed_some(source, 3..5);
+    assert_eq!(scheduler.start(watch, now + LOOK * 2).job, 3);
+    assert!(
+        !scheduler.begin_reading(source),
+        "nobody keeps watch any more"
+    );
+}
+
+#[test]
+fn what_was_read_is_added_by_its_owner_where_that_comes_first() {
+    let (mut at_work, now) = reading();
+    at_work.scheduler.end_reading(at_work.source);
+    at_work.scheduler.look(&mut at_work.watch, now + LOOK);
+    assert_eq!(
+        resting(at_work.scheduler.look(&mut at_work.watch, now + LOOK * 2)),
+        Time::NEVER
+    );
+}
+
+#[test]
+fn what_was_read_is_collected_whatever_ended_the_watch() {
+    let (mut at_work, now) = reading();
+    at_work.scheduler.block(now);
+    let claim = at_work.scheduler.look(&mut at_work.watch, now);
+    assert!(matches!(claim, Claim::Collect), "{claim:?}");
+
+    let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 4);
+    assert!(at_work.scheduler.begin_reading(at_work.source));
+    let now = at(1) + SHORT;
+    at_work.scheduler.pause(now, at(9), true, true);
+    let finished = done(&at_work.running, now);
+    let (_, claim) = at_work
+        .scheduler
+        .claim(&mut at_work.worker, Some(finished), now);
+    assert_eq!(
+        resting(claim),
+        at(9),
+        "it waits for all, and nobody watches"
+    );
+    let claim = at_work.scheduler.look(&mut at_work.watch, now + LOOK);
+    assert!(matches!(claim, Claim::Collect), "{claim:?}");
+}
+
+#[test]
+fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
+    let at_work = Watched::new(2, batch(), 9);
+    let (other, _) = at_work
+        .scheduler
+        .add_batch(stream(Keep::Completed, 9), at(1));
+    assert!(!at_work.scheduler.begin_reading(other));
+    let unwatched = unlimited(2).one_at_a_time();
+    let (source, _) = unwatched.add_complete(stream(Keep::Completed, 9), 9, at(1));
+    let mut seat = unwatched.seat();
+    let first = unwatched.start(&mut seat, at(1));
+    unwatched.start_next(&mut seat, done(&first, at(1)), at(1));
+    assert!(!unwatched.begin_reading(source));
 }

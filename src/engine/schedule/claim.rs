@@ -53,6 +53,8 @@ pub enum Claim<W: Work> {
     Start(Start<W>),
     /// Something can start: attach, and claim again.
     Ready,
+    /// An owner waits for its input: attach, add what it has read, and claim again.
+    Collect,
     /// Nothing can start before this time, unless signalled.
     Rest(Time),
     /// There will never be anything more.

@@ -143,11 +143,14 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         state.unpark(seat.id);
         state.tell_owners(now);
-        let claim = match state.keep_watch(seat, now) {
-            Some(rest) => rest,
+        let instead = state
+            .keep_watch(seat, now)
+            .or_else(|| state.collect_reading(seat));
+        let claim = match instead {
+            Some(claim) => claim,
             None => state.claim(seat, self.limiter.as_ref(), now, false),
         };
-        if !matches!(claim, Claim::Ready) {
+        if !matches!(claim, Claim::Ready | Claim::Collect) {
             state.arrive(seat.id);
         }
         claim

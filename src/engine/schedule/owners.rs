@@ -65,14 +65,14 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Adds one operation. Returns whether there is something to do before the next is read: a
-    /// further worker thread is wanted, or outcomes can be handed over.
-    pub fn feed_one(&self, id: SourceId, job: W::Job) -> bool {
+    /// Adds operations that were read. Returns whether there is something to do before the next is
+    /// read: a further worker thread is wanted, or outcomes can be handed over.
+    pub fn feed_some(&self, id: SourceId, jobs: impl ExactSizeIterator<Item = W::Job>) -> bool {
         let mut state = self.state();
         let Some(source) = state.source(id) else {
             return false;
         };
-        source.feed(std::iter::once(job), false);
+        source.feed(jobs, false);
         let (ready, short) = (source.ledger.ready(), source.is_short());
         if short && state.watched() {
             // Whoever is woken would wait until the interpreter is let go, so there is time.
@@ -82,6 +82,39 @@ impl<W: Work> Scheduler<W> {
         let now = Time::default();
         state.stir(now);
         ready || state.wants_thread(now)
+    }
+
+    /// Whether the owner may read many operations before it adds them: somebody keeps watch, and is
+    /// told by [`Claim::Collect`](super::Claim::Collect) to add them when one is long in coming.
+    pub fn begin_reading(&self, id: SourceId) -> bool {
+        let mut state = self.state();
+        let watched = state.watched();
+        let Some(source) = state.source(id) else {
+            return false;
+        };
+        source.being_read = watched && source.is_short();
+        source.being_read
+    }
+
+    /// The owner reads no more before it adds what it has read.
+    pub fn end_reading(&self, id: SourceId) {
+        if let Some(source) = self.state().source(id) {
+            source.being_read = false;
+        }
+    }
+
+    /// A source whose owner is reading, and what its operations share: to be added by the caller.
+    pub fn take_reading(&self) -> Option<(SourceId, Arc<W::Context>)> {
+        let mut state = self.state();
+        let mut entries = state.sources.iter_mut().enumerate();
+        entries.find_map(|(slot, entry)| {
+            let (serial, source) = entry.as_mut()?;
+            let id = SourceId {
+                slot,
+                serial: *serial,
+            };
+            std::mem::take(&mut source.being_read).then(|| (id, Arc::clone(&source.context)))
+        })
     }
 
     /// Wakes and tells those who were not, as they would only have queued for the interpreter.

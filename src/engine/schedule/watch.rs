@@ -83,6 +83,13 @@ impl<W: Work> State<W> {
         None
     }
 
+    /// Whether an owner waits for its input, and nobody keeps watch any more.
+    pub(super) fn collect_reading(&self, seat: &Seat) -> Option<Claim<W>> {
+        let may = seat.only.is_none() && !self.watched();
+        let mut sources = self.sources.iter().flatten();
+        (may && sources.any(|(_, source)| source.being_read)).then_some(Claim::Collect)
+    }
+
     fn watch_on(&mut self, now: Time) -> Claim<W> {
         self.watch.last_look = now;
         Claim::Rest(now + LOOK_EVERY)

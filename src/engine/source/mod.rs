@@ -75,9 +75,11 @@ pub struct Source<W: Work> {
     retries_spent: usize,
     running: Vec<Running>,
     complete: bool,
+    /// Its owner reads many operations in one go.
+    pub(super) being_read: bool,
     handed_over: usize,
-    /// Records are being taken, one after another.
-    handing_over: bool,
+    /// While records are being taken: how many more before input is looked at.
+    round: Option<usize>,
     ahead: usize,
     /// Not taken for short before so many starts.
     short_from: usize,
@@ -114,8 +116,9 @@ impl<W: Work> Source<W> {
             retries_spent: 0,
             running: Vec::new(),
             complete: false,
+            being_read: false,
             handed_over: 0,
-            handing_over: false,
+            round: None,
             ahead: terms.ahead.0,
             short_from: 0,
             recent: VecDeque::new(),

@@ -37,17 +37,21 @@ impl<W: Work> Source<W> {
         if room >= worthwhile.max(1) { room } else { 0 }
     }
 
-    /// Takes the next record that is ready. After the first there is None while more input is to be
-    /// read.
+    /// Takes the next record that is ready. None ends a round: after all that were ready when it
+    /// began, while more input is to be read.
     #[inline]
     pub fn hand_over(&mut self) -> Option<HandedOver<W>> {
-        let first = !std::mem::take(&mut self.handing_over);
-        if self.ended.is_some() || !first && self.room() > 0 {
+        let round = self.round.take();
+        if self.ended.is_some() || round == Some(0) && self.room() > 0 {
             return None;
         }
+        let left = match round {
+            None | Some(0) => self.ledger.count_ready(),
+            Some(left) => left,
+        };
         let (index, record) = self.ledger.hand_over()?;
         self.handed_over += 1;
-        self.handing_over = true;
+        self.round = Some(left - 1);
         Some(HandedOver {
             index,
             record,

@@ -88,6 +88,8 @@ enum Mood {
     Asking,
     /// It may come back to the outcomes it holds, or not.
     Consuming,
+    /// It reads so many operations in one go; each may be long in coming.
+    Reading(usize),
     /// It waits for what runs.
     Joining,
     Closed,
@@ -104,6 +106,8 @@ struct Account {
     /// Operations still in the input.
     input: usize,
     read: usize,
+    /// Read, and not added.
+    inbox: usize,
     waiting: BTreeSet<usize>,
     /// Due time and attempts so far, by index.
     retries: BTreeMap<usize, (Time, u32)>,
@@ -129,6 +133,7 @@ impl Account {
             orphaned: false,
             input,
             read: 0,
+            inbox: 0,
             waiting: BTreeSet::new(),
             retries: BTreeMap::new(),
             running: BTreeMap::new(),
@@ -350,7 +355,7 @@ impl World {
             .enumerate()
             .filter_map(|(place, account)| {
                 let awake = match account.mood {
-                    Mood::Awake | Mood::Consuming => true,
+                    Mood::Awake | Mood::Consuming | Mood::Reading(_) => true,
                     Mood::Resting(until) => until <= now || peek_signal(&account.owner),
                     Mood::Joining => peek_signal(&account.owner),
                     Mood::Asking | Mood::Closed => false,
@@ -378,8 +383,15 @@ impl World {
         }
     }
 
-    fn is_consumer(&self, actor: Actor) -> bool {
-        matches!(actor, Actor::Owner(place) if self.accounts[place].mood == Mood::Consuming)
+    /// Whether it may as well stay away for long, with its outcomes or in its input.
+    fn is_away(&self, actor: Actor) -> bool {
+        let Actor::Owner(place) = actor else {
+            return false;
+        };
+        matches!(
+            self.accounts[place].mood,
+            Mood::Consuming | Mood::Reading(_)
+        )
     }
 }
 

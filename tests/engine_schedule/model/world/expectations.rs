@@ -20,7 +20,7 @@ impl World {
             calling <= self.setting.workers,
             "more run than there are workers"
         );
-        if self.awake().iter().any(|actor| !self.is_consumer(*actor)) {
+        if self.awake().iter().any(|actor| !self.is_away(*actor)) {
             return;
         }
         let now = self.now();
@@ -35,6 +35,10 @@ impl World {
         for (place, account) in self.accounts.iter().enumerate() {
             let present = self.scheduler.with(account.id, |_| ()).is_some();
             let over = !present || self.ended(place).is_some() || now >= account.terms.deadline;
+            if account.inbox > 0 && self.ended(place).is_none() && resting {
+                self.left_alone.insert(self.now);
+                assert!(self.watched(), "what source {place} has read is not added");
+            }
             let untold = matches!(account.mood, Mood::Resting(_)) && account.has_something();
             if present && untold {
                 self.left_alone.insert(self.now);
@@ -84,7 +88,7 @@ impl World {
         let mut turns = 0;
         loop {
             let awake = self.awake();
-            let Some(actor) = awake.into_iter().find(|actor| !self.is_consumer(*actor)) else {
+            let Some(actor) = awake.into_iter().find(|actor| !self.is_away(*actor)) else {
                 return;
             };
             self.act(actor);
@@ -98,10 +102,7 @@ impl World {
         for round in 0.. {
             self.settle();
             self.check();
-            let consumer = self
-                .awake()
-                .into_iter()
-                .find(|actor| self.is_consumer(*actor));
+            let consumer = self.awake().into_iter().find(|actor| self.is_away(*actor));
             if let Some(actor) = consumer {
                 self.act(actor);
             } else if self.dispatching.is_some()

@@ -25,6 +25,10 @@ impl World {
                 }
                 return;
             }
+            Mood::Reading(turns) => {
+                self.read(place, turns);
+                return;
+            }
             Mood::Joining => {
                 given(&account.owner);
                 self.join(place);
@@ -71,32 +75,60 @@ impl World {
     }
 
     pub(super) fn feed(&mut self, place: usize, room: usize) {
-        let account = &mut self.accounts[place];
-        let id = account.id;
+        let account = &self.accounts[place];
+        if self.scheduler.begin_reading(account.id) {
+            self.accounts[place].mood = Mood::Reading(room);
+            return;
+        }
         for _ in 0..room.min(account.input) {
-            let account = &mut self.accounts[place];
-            let index = account.read;
+            self.accounts[place].input -= 1;
+            self.add(place, 1);
+        }
+        self.fed(place);
+    }
+
+    /// Reads one more operation, or adds all that were read.
+    fn read(&mut self, place: usize, turns: usize) {
+        let account = &mut self.accounts[place];
+        if turns > 0 && account.input > 0 {
             account.input -= 1;
-            account.read += 1;
-            account.waiting.insert(index);
-            let ahead = account.terms.ahead.1;
-            let outstanding = if account.terms.keep == Keep::All {
-                account.waiting.len()
-            } else {
-                account.read - account.handed.len()
-            };
-            assert!(
-                outstanding <= ahead,
-                "{outstanding} read ahead where {ahead} are allowed"
-            );
-            if self.scheduler.feed_one(id, index) {
-                self.grow();
-            }
+            account.inbox += 1;
+            account.mood = Mood::Reading(turns - 1);
+            return;
+        }
+        account.mood = Mood::Awake;
+        let (id, inbox) = (account.id, account.inbox);
+        self.scheduler.end_reading(id);
+        self.add(place, inbox);
+        self.fed(place);
+    }
+
+    pub(super) fn add(&mut self, place: usize, count: usize) {
+        let account = &mut self.accounts[place];
+        account.inbox = account.inbox.saturating_sub(count);
+        let added = account.read..account.read + count;
+        account.read += count;
+        account.waiting.extend(added.clone());
+        let ahead = account.terms.ahead.1;
+        let outstanding = if account.terms.keep == Keep::All {
+            account.waiting.len()
+        } else {
+            account.read - account.handed.len()
+        };
+        assert!(
+            outstanding <= ahead,
+            "{outstanding} read ahead where {ahead} are allowed"
+        );
+        if self.scheduler.feed_some(account.id, added) {
+            self.grow();
+        }
+    }
+
+    fn fed(&mut self, place: usize) {
+        if self.accounts[place].input == 0 {
+            self.scheduler.finish_input(self.accounts[place].id);
         }
         self.grow();
-        if self.accounts[place].input == 0 {
-            self.scheduler.finish_input(id);
-        }
     }
 
     /// Takes the next outcome, if one is ready and no more input is wanted before.
@@ -191,7 +223,10 @@ impl World {
 
     pub(super) fn end(&mut self, which: usize, end: End) {
         let place = which % self.accounts.len();
-        if self.accounts[place].mood == Mood::Closed || self.accounts[place].mood == Mood::Joining {
+        if matches!(
+            self.accounts[place].mood,
+            Mood::Closed | Mood::Joining | Mood::Reading(_)
+        ) {
             return;
         }
         self.accounts[place].asking = self.dispatching == Some(place);

@@ -4,7 +4,7 @@ use paceline::engine::schedule::{Claim, Ending, Finished};
 use paceline::engine::terms::{End, Gate};
 use paceline::engine::time::Time;
 
-use super::{Post, UNIT, Verdict, World};
+use super::{Mood, Post, UNIT, Verdict, World};
 use crate::fixture::{CALLS, Plain, Started, woken};
 
 impl World {
@@ -25,22 +25,31 @@ impl World {
         } else {
             self.scheduler.look(&mut worker.seat, now)
         };
-        worker.post = match claim {
+        let post = match claim {
             Claim::Ready => Post::Attached,
             Claim::Rest(until) => Post::Resting(until),
             Claim::Exit => {
                 self.scheduler.let_go();
                 Post::Gone
             }
+            Claim::Collect => {
+                while let Some((id, _)) = self.scheduler.take_reading() {
+                    let account = self.account_of(id);
+                    self.accounts[account].mood = Mood::Reading(0);
+                    self.add(account, self.accounts[account].inbox);
+                }
+                Post::Attached
+            }
             Claim::Start(_) => panic!("a look took something"),
         };
+        self.workers[place].post = post;
     }
 
     /// After a claim the worker starts, or goes back to its loop and looks again.
     pub(super) fn placed(&mut self, place: usize, claim: Claim<Plain>) {
         self.workers[place].post = match claim {
             Claim::Rest(_) | Claim::Exit => Post::Awake,
-            Claim::Ready => panic!("a claim only looked"),
+            Claim::Ready | Claim::Collect => panic!("a claim only looked"),
             claim @ Claim::Start(_) => {
                 let start = Started::by(&self.workers[place].seat, claim).unwrap();
                 self.started(place, &start);

@@ -1,0 +1,140 @@
+//! Reading a batch's input: what was read is checked, and added for the workers.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use super::operations::{Seen, check_one};
+use super::worker::Operations;
+use crate::engine::schedule::{Scheduler, SourceId};
+
+/// What the input of one batch is read by.
+///
+/// The thread that owns the batch reads. While operations are short it reads many in one go, without
+/// telling the workers of each; if one of them is long in coming, a worker adds those before it.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    /// A deque: what was read and not added.
+    inbox: Py<PyAny>,
+    /// As many entries as operations are to be read in one go. Emptied, it ends that.
+    turns: Py<PyList>,
+    seen: Mutex<Seen>,
+    added: AtomicUsize,
+}
+
+impl Reading {
+    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
+        Ok(Self {
+            inbox: py.import("collections")?.call_method0("deque")?.unbind(),
+            turns: PyList::empty(py).unbind(),
+            seen: Mutex::default(),
+            added: AtomicUsize::new(0),
+        })
+    }
+
+    /// How many operations were added since it was last asked.
+    pub(crate) fn take_added(&self) -> usize {
+        self.added.swap(0, Ordering::Relaxed)
+    }
+
+    /// Adds one operation that was read; whether there is something to do before the next is.
+    #[inline]
+    pub(crate) fn add_one(
+        &self,
+        operation: &Bound<'_, PyAny>,
+        scheduler: &Scheduler<Operations>,
+        id: SourceId,
+    ) -> PyResult<bool> {
+        if !self.seen().knows(operation) {
+            self.examine(operation, scheduler, id)?;
+        }
+        self.added.fetch_add(1, Ordering::Relaxed);
+        Ok(scheduler.feed_some(id, std::iter::once(operation.clone().unbind())))
+    }
+
+    /// Where `count` operations are to be read to, and the turns that this may take.
+    pub(crate) fn begin<'py>(
+        &self,
+        py: Python<'py>,
+        count: usize,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyList>)> {
+        let turns = self.turns.bind(py);
+        let fresh: Vec<_> = (0..count).map(|_| py.None()).collect();
+        turns.set_slice(0, turns.len(), PyList::new(py, fresh)?.as_any())?;
+        Ok((self.inbox.bind(py).clone(), turns.clone()))
+    }
+
+    /// Has the owner read no more than the operation that it waits for.
+    pub(crate) fn cut_short(&self, py: Python<'_>) -> PyResult<()> {
+        let turns = self.turns.bind(py);
+        turns.del_slice(0, turns.len())
+    }
+
+    /// Adds what was read. The owner may be reading on, and a worker may do the same.
+    pub(crate) fn add_inbox(
+        &self,
+        py: Python<'_>,
+        scheduler: &Scheduler<Operations>,
+        id: SourceId,
+    ) -> PyResult<()> {
+        let inbox = self.inbox.bind(py);
+        loop {
+            // Up to where they are added nobody else comes in between, as no code of Python's runs.
+            let known = self.known(inbox)?;
+            if known.len() == inbox.len()? {
+                inbox.call_method0("clear")?;
+            } else {
+                for _ in &known {
+                    inbox.call_method0("popleft")?;
+                }
+            }
+            if !known.is_empty() {
+                self.added.fetch_add(known.len(), Ordering::Relaxed);
+                scheduler.feed_some(id, known.into_iter());
+            }
+            if inbox.len()? == 0 {
+                return Ok(());
+            }
+            self.examine(&inbox.get_item(0)?, scheduler, id)?;
+        }
+    }
+
+    /// The operations at the head of the inbox that need no examination.
+    fn known(&self, inbox: &Bound<'_, PyAny>) -> PyResult<Vec<Py<PyAny>>> {
+        let seen = self.seen();
+        let mut known = Vec::with_capacity(inbox.len()?);
+        for operation in inbox.try_iter()? {
+            let operation = operation?;
+            if !seen.knows(&operation) {
+                break;
+            }
+            known.push(operation.unbind());
+        }
+        Ok(known)
+    }
+
+    fn examine(
+        &self,
+        operation: &Bound<'_, PyAny>,
+        scheduler: &Scheduler<Operations>,
+        id: SourceId,
+    ) -> PyResult<()> {
+        // Not under the lock: what examines it may run code of anybody's.
+        let mut found = std::mem::take(&mut *self.seen());
+        let index = || scheduler.with(id, |source| source.read()).unwrap_or(0);
+        check_one(operation, &mut found, index)?;
+        *self.seen() = found;
+        Ok(())
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.inbox)
+    }
+}
