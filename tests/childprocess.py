@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import textwrap
 import threading
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 # The shell of a background job hands SIGINT on as ignored; a script under test must not inherit it.
 _PREAMBLE = """\
@@ -38,6 +39,12 @@ class Ended:
         assert "Fatal Python error" not in self.stderr, self.describe()
         assert "panicked" not in self.stderr, self.describe()
         return self
+
+    def last_json(self) -> Any:
+        """The last line of standard output, read as JSON."""
+        lines = self.stdout.strip().splitlines()
+        assert lines, self.describe()
+        return json.loads(lines[-1])
 
     def describe(self) -> str:
         """Everything known about the end, for an assertion's message."""

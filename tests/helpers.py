@@ -1,19 +1,12 @@
-"""What several test modules share: scripts in subprocesses, limiters that watch, windows."""
+"""What several test modules share: limiters that watch, windows, waiting."""
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
 import threading
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -31,46 +24,6 @@ def interrupt_after(seconds):
     threading.Thread(target=send, daemon=True).start()
 """
 """Prelude of scripts that interrupt themselves as a terminal would."""
-
-
-@dataclass(frozen=True)
-class ScriptResult:
-    """How a script in a subprocess ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    def last_json(self) -> Any:
-        """The last line of standard output, read as JSON."""
-        lines = self.stdout.strip().splitlines()
-        assert lines, f"the script printed nothing; stderr: {self.stderr}"
-        return json.loads(lines[-1])
-
-
-def run_script(source: str, *, timeout: float = 40.0, options: Sequence[str] = ()) -> ScriptResult:
-    """Run ``source`` in a fresh interpreter.
-
-    A script that outlives ``timeout`` seconds is told to print the stacks of all its threads, is
-    killed, and fails the test with what it had printed.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-X", "faulthandler", *options, "-c", textwrap.dedent(source)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=os.name == "posix",
-    )
-    try:
-        stdout, stderr = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        if os.name == "posix":
-            process.send_signal(signal.SIGABRT)
-            time.sleep(0.5)
-        process.kill()
-        stdout, stderr = process.communicate()
-        pytest.fail(f"script still running after {timeout} s\n--- stdout\n{stdout}\n--- {stderr}")
-    return ScriptResult(process.returncode, stdout, stderr)
 
 
 class RecordingLimiter:

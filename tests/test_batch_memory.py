@@ -10,7 +10,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from helpers import RecordingLimiter, run_script, wait_until
+from childprocess import run_script
+from helpers import RecordingLimiter, wait_until
 
 from paceline import BatchExecutor, BatchTimeoutError, RateLimiter
 
@@ -116,7 +117,7 @@ def test_executors_leave_no_file_descriptors_or_kernel_threads_behind() -> None:
         print(json.dumps([before, held()]))
         """
     )
-    assert (result.code, result.stderr) == (0, "")
+    result.assert_silent()
     before, after = result.last_json()
     assert after[0] <= before[0]
     assert after[1] <= before[1] + 1
@@ -159,7 +160,7 @@ print(json.dumps((after - before) / SIZE - 8))
 """,
         timeout=50,
     )
-    assert (result.code, result.stderr) == (0, "")
+    result.assert_silent()
     # The results are a list of one shared object: 8 bytes each.
     assert result.last_json() <= 100
 
@@ -191,6 +192,6 @@ with BatchExecutor(None, 4) as executor:
 """,
         timeout=50,
     )
-    assert (result.code, result.stderr) == (0, "")
+    result.assert_silent()
     # 120,000 operations; 100 bytes of each would be 12 MB.
     assert result.last_json() < 6_000_000

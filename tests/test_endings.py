@@ -13,13 +13,13 @@ from functools import partial
 from typing import Any
 
 import pytest
+from childprocess import run_script
 from helpers import (
     SEND_INTERRUPT,
     Metronome,
     RecordingLimiter,
     in_thread,
     paceline_notes,
-    run_script,
     statuses,
     wait_until,
 )
@@ -523,8 +523,7 @@ def interrupted(setup: str, call: str) -> dict[str, Any]:
     indent = min(len(line) - len(line.lstrip()) for line in lines)
     source = INTERRUPTED.format(setup="\n".join(line[indent:] for line in lines), call=call)
     result = run_script(source)
-    assert result.code == 0, result.stderr
-    assert result.stderr == ""
+    result.assert_silent()
     outcome: dict[str, Any] = result.last_json()
     return outcome
 
@@ -579,7 +578,7 @@ executor.shutdown()
 print(json.dumps([ended - interrupt_sent_at[0], counts, in_order]))
 """
     )
-    assert (result.code, result.stderr) == (0, "")
+    result.assert_silent()
     delay, counts, in_order = result.last_json()
     assert delay < 1.5
     assert counts["done"] > 100
@@ -624,7 +623,7 @@ except KeyboardInterrupt:
     print("interrupted", flush=True)
 """
         )
-        assert (result.code, result.stderr) == (0, "")
+        result.assert_silent()
         expected = ["finished", "finished", "interrupted"]
         if ending == "exit":
             expected = ["interrupted", "finished", "finished"]
@@ -654,5 +653,5 @@ def test_a_signal_handler_that_raises_something_else_ends_the_batch_as_well() ->
         executor.shutdown()
         """
     )
-    assert (result.code, result.stderr) == (0, "")
+    result.assert_silent()
     assert result.stdout.split() == ["3", "10"]

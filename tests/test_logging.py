@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 import structlog
-from helpers import RecordingLimiter, run_script, statuses
+from childprocess import run_script
+from helpers import RecordingLimiter, statuses
 
 from paceline import BatchExecutor
 
@@ -275,12 +276,12 @@ for limiter in (None, RateLimiter(1000)):
 
 def test_a_program_without_logging_configured_stays_silent() -> None:
     result = run_script(SILENT)
-    assert (result.code, result.stdout, result.stderr) == (0, "", "")
+    assert result.assert_silent().stdout == ""
 
 
 def test_a_program_with_basic_config_sees_the_event() -> None:
     result = run_script("import logging; logging.basicConfig()\n" + SILENT)
-    assert result.code == 0
+    assert result.returncode == 0
     assert result.stderr.count(EVENT) == 6
     assert result.stderr.startswith("ERROR:paceline")
 
@@ -289,6 +290,6 @@ def test_logging_configured_after_the_first_batch_is_honoured() -> None:
     result = run_script(
         SILENT + "import logging; logging.basicConfig(level=logging.DEBUG)\n" + SILENT
     )
-    assert result.code == 0
+    assert result.returncode == 0
     assert result.stderr.count(EVENT) == 6
     assert "DEBUG:paceline" in result.stderr
