@@ -113,11 +113,9 @@ impl Gate {
     }
 
     /// When `weight` permits may be given, if nobody else takes any; `None` is now.
-    #[inline(always)]
     pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
         let now = self.settle(now);
-        // The usual case, without a forecast.
-        if self.has_room(weight) && self.paused_until <= now && self.speed.due(weight, now) <= now {
+        if self.is_free(weight, now) {
             return None;
         }
         let due = self.forecast(now).due(weight);
@@ -125,9 +123,30 @@ impl Gate {
     }
 
     /// Gives `weight` permits, which are due, at `now`.
-    #[inline(always)]
     pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
         let now = self.settle(now);
+        self.give(weight, now, arrival);
+    }
+
+    /// Gives `weight` permits at `now` if they are due: what [`due`](Self::due) and
+    /// [`charge`](Self::charge) would do, in one go.
+    #[inline(always)]
+    pub(super) fn try_take(&mut self, weight: u64, now: Time) -> bool {
+        let now = self.settle(now);
+        let free = self.is_free(weight, now);
+        if free {
+            self.give(weight, now, Arrival::Direct);
+        }
+        free
+    }
+
+    #[inline(always)]
+    fn is_free(&self, weight: u64, now: Time) -> bool {
+        self.has_room(weight) && self.paused_until <= now && self.speed.due(weight, now) <= now
+    }
+
+    #[inline(always)]
+    fn give(&mut self, weight: u64, now: Time, arrival: Arrival) {
         self.window.stamp(now, weight);
         self.speed.charge(weight, now, arrival);
     }
@@ -178,6 +197,7 @@ impl Gate {
         self.latest
     }
 
+    #[inline(always)]
     fn has_room(&self, weight: u64) -> bool {
         weight <= self.speed.rate.largest_weight()
             && self.window.used() <= self.speed.capacity_for(weight) - weight

@@ -48,6 +48,15 @@ struct State {
     queue: Queue,
 }
 
+impl Part {
+    /// Calls `act` with the state, locked.
+    #[inline(always)]
+    fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+        let make = || State::new(self.rate);
+        self.state.with(make, |state| act(&mut lock(state)))
+    }
+}
+
 impl State {
     fn new(rate: Rate) -> Mutex<Self> {
         Mutex::new(Self {
@@ -107,6 +116,10 @@ impl Limiter {
     /// Refuses while anybody waits.
     #[inline(always)]
     pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
+        if let [part] = &*self.parts {
+            return part
+                .with(|state| state.queue.is_empty() && state.gate.try_take(weight, clock.now()));
+        }
         self.locked(|states| {
             if states.iter().any(|state| !state.queue.is_empty()) {
                 return false;
@@ -202,13 +215,7 @@ impl Limiter {
     }
 
     /// Calls `act` with the state of every part, all locked in the order of their numbers.
-    #[inline(always)]
     fn locked<R>(&self, act: impl FnOnce(&mut [MutexGuard<'_, State>]) -> R) -> R {
-        if let [part] = &*self.parts {
-            return part
-                .state
-                .with(|| State::new(part.rate), |state| act(&mut [lock(state)]));
-        }
         let states: Vec<_> = self
             .parts
             .iter()
@@ -224,7 +231,6 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// When every part may give `weight` permits; `None` is now.
-#[inline(always)]
 fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<Time> {
     states
         .iter_mut()
@@ -232,7 +238,6 @@ fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<T
         .max()
 }
 
-#[inline(always)]
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
     for state in states {
         state.gate.charge(weight, now, arrival);

@@ -90,10 +90,13 @@ impl Window {
             self.next_leaves = time + self.span();
         }
         self.used += weight;
-        self.newest = time;
-        match self.stamps.back_mut() {
-            Some(last) if last.time == time => last.weight += weight,
-            _ => self.stamps.push_back(Stamp { time, weight }),
+        if self.newest == time
+            && let Some(last) = self.stamps.back_mut()
+        {
+            last.weight += weight;
+        } else {
+            self.newest = time;
+            self.stamps.push_back(Stamp { time, weight });
         }
     }
 }
