@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import gc
 import sys
 import threading
 import time
@@ -155,6 +156,49 @@ def test_each_operation_has_its_own_copy_of_the_callers_context(verb: str, worke
         seen = CONTEXT_VERBS[verb](executor, operations)
     assert seen == [f"caller then operation {index}" for index in range(30)]
     assert tenant.get() == "caller"
+
+
+def read() -> str:
+    return tenant.get()
+
+
+def overwrite_and_reset() -> str:
+    token = tenant.set("for a moment")
+    tenant.reset(token)
+    return "reset"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("verb", CONTEXT_VERBS)
+def test_nothing_is_left_of_an_operation_where_the_callers_context_was_empty(
+    verb: str, workers: int
+) -> None:
+    operations: list[Callable[[], str]] = [
+        read,
+        partial(read_and_overwrite, "mine"),
+        read,
+        overwrite_and_reset,
+        partial(read_and_overwrite, "mine as well"),
+        read,
+    ]
+    with BatchExecutor(None, workers) as executor:
+        seen = contextvars.Context().run(CONTEXT_VERBS[verb], executor, operations * 10)
+    assert (
+        seen == ["none", "none then mine", "none", "reset", "none then mine as well", "none"] * 10
+    )
+
+
+def test_a_context_that_somebody_kept_is_not_used_again() -> None:
+    kept: list[contextvars.Context] = []
+
+    def keep() -> None:
+        kept.extend(each for each in gc.get_objects() if isinstance(each, contextvars.Context))
+
+    with BatchExecutor(None, 1) as executor:
+        operations = [read, keep, partial(read_and_overwrite, "later"), keep]
+        contextvars.Context().run(executor.execute_batch, operations)
+    assert kept
+    assert all(context.get(tenant) is None for context in kept)
 
 
 @pytest.mark.usefixtures("caller_tenant")

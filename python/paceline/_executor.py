@@ -398,7 +398,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             max_failures=failure_limit(max_failures),
         )
         pool = self._pool
-        batch = pool.runtime.begin(contextvars.copy_context().copy, pool, logged, terms)
+        batch = pool.runtime.begin(contextvars.copy_context(), pool, logged, terms)
         return Drive(
             batch,
             pool,

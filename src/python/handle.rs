@@ -8,13 +8,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::batch::Batch;
+use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
 use super::logging;
 use super::reading::Reading;
 use super::runtime::{Runtime, Worker};
 use super::terms::Terms;
-use super::worker::{Context, Operations, call, context_run};
+use super::worker::{Context, Operations, run_submitted};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
 use crate::engine::signal::Signal;
@@ -63,7 +64,7 @@ impl Handle {
     fn begin(
         &self,
         py: Python<'_>,
-        copy: Py<PyAny>,
+        caller: Bound<'_, PyAny>,
         pool: Py<PyAny>,
         logged: bool,
         terms: Terms,
@@ -76,8 +77,7 @@ impl Handle {
         let owner = Arc::<Signal>::default();
         let reading = Arc::new(Reading::new(py)?);
         let context = Arc::new(Context::Batch {
-            copy,
-            run: context_run(py)?,
+            caller: Caller::new(&caller)?,
             logged,
             pool,
             reading: Arc::clone(&reading),
@@ -193,7 +193,7 @@ impl Handle {
                     let Some(ongoing) = seat.ongoing() else {
                         break Ok(false);
                     };
-                    let finished = call(py, runtime, &Context::Calls, ongoing, start.job);
+                    let finished = run_submitted(py, runtime, ongoing, start.job);
                     drop(scheduler.book(ongoing, finished, Time::now()));
                     break Ok(true);
                 }

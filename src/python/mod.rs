@@ -2,6 +2,7 @@
 
 pub(crate) mod batch;
 pub(crate) mod closed;
+pub(crate) mod contexts;
 pub(crate) mod dispatcher;
 pub(crate) mod executor;
 pub(crate) mod handle;

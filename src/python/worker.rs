@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple};
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
+use super::contexts::{Caller, Untouched};
 use super::interpreter::{attach_worker, work_for};
 use super::logging;
 use super::reading::Reading;
@@ -34,10 +34,8 @@ impl Work for Operations {
 pub(crate) enum Context {
     /// A batch: its jobs are the operations.
     Batch {
-        /// Copies the context in which the verb was called.
-        copy: Py<PyAny>,
-        /// `contextvars.Context.run`, to be called with such a copy.
-        run: Py<PyAny>,
+        /// Who called the verb.
+        caller: Caller,
         /// Failures are recorded, so they are logged.
         logged: bool,
         /// Who asks the limiter for its permits, if that is not ours.
@@ -168,83 +166,133 @@ pub(crate) fn run_ready(
     // Whatever comes first brings its context with it.
     seat.forget();
     let mut context = Arc::new(Context::Calls);
-    let mut finished = None;
-    let mut now = Time::now();
-    loop {
-        let (leftover, claim) = runtime.scheduler.claim(seat, finished.take(), now);
-        drop(leftover);
-        let Claim::Start(start) = claim else {
-            return claim;
+    let mut untouched = Untouched::default();
+    let (_, first) = runtime.scheduler.claim(seat, None, Time::now());
+    let mut job = match begin(first, &mut context) {
+        Ok(job) => job,
+        Err(nothing) => return nothing,
+    };
+    while let Some(ongoing) = seat.ongoing() {
+        let next = match call(py, runtime, &context, ongoing, &job, &mut untouched) {
+            // The usual case: when this one ends the next one starts.
+            Ok(value) if context.is_batch() => {
+                drop(job);
+                let now = Time::now();
+                let ending = Ending::Result(Ok(value), false);
+                let finished = Finished { ended: now, ending };
+                let (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
+                let next = begin(claim, &mut context);
+                drop(leftover);
+                next
+            }
+            result => {
+                let claim = claim_after(py, runtime, &context, seat, job, result);
+                begin(claim, &mut context)
+            }
         };
-        if let Some(new) = start.context {
-            context = new;
-        }
-        let Some(ongoing) = seat.ongoing() else {
-            return Claim::Exit;
-        };
-        let call = finished.insert(call(py, runtime, &context, ongoing, start.job));
-        // The common case asks for the time once: when this one ends the next one starts.
-        now = match call.ending {
-            Ending::Result(Ok(_), _) => call.ended,
-            _ => Time::now(),
+        job = match next {
+            Ok(job) => job,
+            Err(nothing) => return nothing,
         };
     }
+    Claim::Exit
+}
+
+/// The operation to call, if there is one.
+#[inline(always)]
+fn begin(
+    claim: Claim<Operations>,
+    context: &mut Arc<Context>,
+) -> Result<Py<PyAny>, Claim<Operations>> {
+    let Claim::Start(start) = claim else {
+        return Err(claim);
+    };
+    if let Some(new) = start.context {
+        *context = new;
+    }
+    Ok(start.job)
+}
+
+#[inline(never)]
+fn claim_after(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    seat: &mut Seat,
+    job: Py<PyAny>,
+    result: Result<Py<PyAny>, Py<PyBaseException>>,
+) -> Claim<Operations> {
+    let finished = seat
+        .ongoing()
+        .map(|ongoing| conclude_call(py, runtime, context, ongoing, job, result));
+    let (leftover, claim) = runtime.scheduler.claim(seat, finished, Time::now());
+    drop(leftover);
+    claim
+}
+
+/// Calls one submitted call, which has its permit.
+pub(crate) fn run_submitted(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    ongoing: &Ongoing,
+    job: Py<PyAny>,
+) -> Finished<Operations> {
+    let result = call(
+        py,
+        runtime,
+        &Context::Calls,
+        ongoing,
+        &job,
+        &mut Untouched::default(),
+    );
+    conclude_call(py, runtime, &Context::Calls, ongoing, job, result)
 }
 
 /// Calls one operation, which has its permit.
 #[inline(always)]
-pub(crate) fn call(
+fn call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
     ongoing: &Ongoing,
-    job: Py<PyAny>,
-) -> Finished<Operations> {
+    job: &Py<PyAny>,
+    untouched: &mut Untouched,
+) -> Result<Py<PyAny>, Py<PyBaseException>> {
     let result = match context {
-        Context::Batch { copy, run, .. } => copy
-            .call0(py)
-            .and_then(|copied| run.call1(py, (copied, &job))),
+        Context::Batch { caller, .. } => caller.call(job.bind(py), untouched),
         Context::Calls => call_submitted(py, job.bind(py), ongoing.running.attempt == 1),
     };
+    let result = result.map_err(|error| error.into_value(py));
     if !runtime.is_of_this_process() {
         // The operation has forked, and this is the child coming back from it: its executor is
         // gone, and nobody waits for what it would do next.
         leave_process(py);
     }
-    match result {
-        Ok(value) if context.is_batch() => {
-            drop(job);
-            Finished {
-                ended: Time::now(),
-                ending: Ending::Result(Ok(value), false),
-            }
-        }
-        result => Finished {
-            ended: Time::now(),
-            ending: conclude_call(py, runtime, context, ongoing, job, result),
-        },
-    }
+    result
 }
 
-/// What follows from a call, where that is more than recording its value.
-#[inline(never)]
+/// What follows from a call that has just ended.
 fn conclude_call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
     ongoing: &Ongoing,
     job: Py<PyAny>,
-    result: PyResult<Py<PyAny>>,
-) -> Ending<Operations> {
+    result: Result<Py<PyAny>, Py<PyBaseException>>,
+) -> Finished<Operations> {
+    let ended = Time::now();
     let error = match result {
-        Ok(value) => return conclude(py, context, job, Ok(value)),
-        Err(error) => error.into_value(py),
+        Ok(value) => {
+            let ending = conclude(py, context, job, Ok(value));
+            return Finished { ended, ending };
+        }
+        Err(error) => error,
     };
     let decision = match &runtime.retrying {
         Some(retrying) => retrying.decide(py, runtime, ongoing, error.bind(py)),
         None => Decision::GiveUp,
     };
-    match decision {
+    let ending = match decision {
         Decision::Again(due) => Ending::Again(error, due, job),
         Decision::GiveUp => {
             if let Context::Batch { logged: true, .. } = context {
@@ -252,7 +300,8 @@ fn conclude_call(
             }
             conclude(py, context, job, Err(error))
         }
-    }
+    };
+    Finished { ended, ending }
 }
 
 /// Hands a result on: a batch's to its records, a submitted call's to its future.
@@ -317,15 +366,6 @@ fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>
         Err(error) => future.call_method1("set_exception", (error,))?,
     };
     Ok(())
-}
-
-/// `contextvars.Context.run`, to be called with a context.
-pub(crate) fn context_run(py: Python<'_>) -> PyResult<Py<PyAny>> {
-    static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    Ok(CONTEXT
-        .import(py, "contextvars", "Context")?
-        .getattr("run")?
-        .unbind())
 }
 
 fn leave_process(py: Python<'_>) -> ! {

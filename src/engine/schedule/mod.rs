@@ -124,7 +124,9 @@ impl<W: Work> Scheduler<W> {
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
         let mut leftover = None;
-        if let (Some(finished), Some(ongoing)) = (finished, &seat.ongoing) {
+        if let Some(finished) = finished
+            && let Some(ongoing) = &seat.ongoing
+        {
             if seat.only.is_none() {
                 state.busy -= 1;
             }

@@ -68,10 +68,10 @@ impl<W: Work> State<W> {
     pub(super) fn turns(&self) -> impl Iterator<Item = usize> + use<W> {
         let count = self.sources.len();
         let turn = if self.turn < count { self.turn } else { 0 };
-        (turn..count).chain(0..turn)
+        (turn..turn + count).map(move |slot| if slot < count { slot } else { slot - count })
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn book(
         &mut self,
         ongoing: &Ongoing,
@@ -242,7 +242,7 @@ impl<W: Work> State<W> {
         Claim::Start(start)
     }
 
-    #[inline]
+    #[inline(always)]
     pub(super) fn start(
         &mut self,
         seat: &mut Seat,
@@ -276,6 +276,7 @@ impl<W: Work> State<W> {
         Some(Start { context, job })
     }
 
+    #[inline(always)]
     pub(super) fn pick(&self, seat: &Seat, now: Time) -> Option<usize> {
         if let Some((id, index)) = seat.only {
             let (serial, source) = self.sources.get(id.slot)?.as_ref()?;
