@@ -1,4 +1,3 @@
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
@@ -322,12 +321,12 @@ class Runtime:
         """Whether it belongs to the process that asks."""
 
     def begin(
-        self, copy: Callable[[], Context], pool: object, logged: bool, terms: Terms
+        self, caller: Context, pool: object, logged: bool, terms: Terms
     ) -> Batch[Any]:
         """Opens a batch, owned by the calling thread.
 
         Args:
-            copy: Copies the context in which the verb was called, once for each operation.
+            caller: The context in which the verb was called, to be copied for its operations.
             pool: Lives as long as the batch has operations, whoever else forgets it.
             logged: Whether failures are logged, because they are only recorded.
             terms: How the batch is to be treated.
@@ -415,7 +414,7 @@ class Batch(Generic[_T]):
             TypeError: If it is not callable, or is a coroutine function.
         """
 
-    def begin_reading(self, count: int) -> tuple[deque[Callable[[], _T]], list[None]] | None:
+    def begin_reading(self, count: int) -> tuple[list[Callable[[], _T]], list[str]] | None:
         """Begins to read many operations in one go, which a worker may end.
 
         Args:

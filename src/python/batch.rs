@@ -172,7 +172,7 @@ impl Batch {
         &self,
         py: Python<'py>,
         count: usize,
-    ) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyList>)>> {
+    ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
         let ahead = self.runtime.scheduler.begin_reading(self.id);
         ahead.then(|| self.reading.begin(py, count)).transpose()
     }

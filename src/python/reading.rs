@@ -17,8 +17,8 @@ use crate::engine::schedule::{Scheduler, SourceId};
 /// telling the workers of each; if one of them is long in coming, a worker adds those before it.
 #[derive(Debug)]
 pub(crate) struct Reading {
-    /// A deque: what was read and not added.
-    inbox: Py<PyAny>,
+    /// What was read and not added.
+    inbox: Py<PyList>,
     /// As many entries as operations are to be read in one go. Emptied, it ends that.
     turns: Py<PyList>,
     seen: Mutex<Seen>,
@@ -28,7 +28,7 @@ pub(crate) struct Reading {
 impl Reading {
     pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
         Ok(Self {
-            inbox: py.import("collections")?.call_method0("deque")?.unbind(),
+            inbox: PyList::empty(py).unbind(),
             turns: PyList::empty(py).unbind(),
             seen: Mutex::default(),
             added: AtomicUsize::new(0),
@@ -60,10 +60,10 @@ impl Reading {
         &self,
         py: Python<'py>,
         count: usize,
-    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyList>)> {
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         let turns = self.turns.bind(py);
-        let fresh: Vec<_> = (0..count).map(|_| py.None()).collect();
-        turns.set_slice(0, turns.len(), PyList::new(py, fresh)?.as_any())?;
+        let fresh = PyList::new(py, std::iter::repeat_n(pyo3::intern!(py, ""), count))?;
+        turns.set_slice(0, turns.len(), fresh.as_any())?;
         Ok((self.inbox.bind(py).clone(), turns.clone()))
     }
 
@@ -83,37 +83,26 @@ impl Reading {
         let inbox = self.inbox.bind(py);
         loop {
             // Up to where they are added nobody else comes in between, as no code of Python's runs.
-            let known = self.known(inbox)?;
-            if known.len() == inbox.len()? {
-                inbox.call_method0("clear")?;
-            } else {
-                for _ in &known {
-                    inbox.call_method0("popleft")?;
-                }
-            }
+            let known = self.known(inbox);
+            inbox.del_slice(0, known.len())?;
             if !known.is_empty() {
                 self.added.fetch_add(known.len(), Ordering::Relaxed);
                 scheduler.feed_some(id, known.into_iter());
             }
-            if inbox.len()? == 0 {
+            let Ok(unknown) = inbox.get_item(0) else {
                 return Ok(());
-            }
-            self.examine(&inbox.get_item(0)?, scheduler, id)?;
+            };
+            self.examine(&unknown, scheduler, id)?;
         }
     }
 
     /// The operations at the head of the inbox that need no examination.
-    fn known(&self, inbox: &Bound<'_, PyAny>) -> PyResult<Vec<Py<PyAny>>> {
+    fn known(&self, inbox: &Bound<'_, PyList>) -> Vec<Py<PyAny>> {
         let seen = self.seen();
-        let mut known = Vec::with_capacity(inbox.len()?);
-        for operation in inbox.try_iter()? {
-            let operation = operation?;
-            if !seen.knows(&operation) {
-                break;
-            }
-            known.push(operation.unbind());
-        }
-        Ok(known)
+        let mut known = Vec::with_capacity(inbox.len());
+        let at_head = inbox.iter().take_while(|operation| seen.knows(operation));
+        known.extend(at_head.map(Bound::unbind));
+        known
     }
 
     fn examine(
