@@ -320,9 +320,7 @@ class Runtime:
     def is_current(self) -> bool:
         """Whether it belongs to the process that asks."""
 
-    def begin(
-        self, caller: Context, pool: object, logged: bool, terms: Terms
-    ) -> Batch[Any]:
+    def begin(self, caller: Context, pool: object, logged: bool, terms: Terms) -> Batch[Any]:
         """Opens a batch, owned by the calling thread.
 
         Args:

@@ -75,7 +75,7 @@ impl Handle {
         }
         logging::refresh_levels(py);
         let owner = Arc::<Signal>::default();
-        let reading = Arc::new(Reading::new(py)?);
+        let reading = Arc::new(Reading::new(py));
         let context = Arc::new(Context::Batch {
             caller: Caller::new(&caller)?,
             logged,

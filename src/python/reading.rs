@@ -26,13 +26,13 @@ pub(crate) struct Reading {
 }
 
 impl Reading {
-    pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
-        Ok(Self {
+    pub(crate) fn new(py: Python<'_>) -> Self {
+        Self {
             inbox: PyList::empty(py).unbind(),
             turns: PyList::empty(py).unbind(),
             seen: Mutex::default(),
             added: AtomicUsize::new(0),
-        })
+        }
     }
 
     /// How many operations were added since it was last asked.
