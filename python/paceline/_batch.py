@@ -37,7 +37,7 @@ _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
 
 # Gives its second argument back, without a frame of Python.
-_second = cast("Callable[[None, Callable[[], Any]], Callable[[], Any]]", {}.get)
+_second = cast("Callable[[str, Callable[[], Any]], Callable[[], Any]]", {}.get)
 
 # How many operations are read at once, at most, before they are added.
 MOST_IN_ONE_GO = 1024
