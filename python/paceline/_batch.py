@@ -36,9 +36,6 @@ class Terms(NamedTuple):
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
 
-# Gives its second argument back, without a frame of Python.
-_second = cast("Callable[[str, Callable[[], Any]], Callable[[], Any]]", {}.get)
-
 # How many operations are read at once, at most, before they are added.
 MOST_IN_ONE_GO = 1024
 
@@ -166,8 +163,9 @@ class Drive(Generic[T]):
             inbox, turns = in_one_go
             count = len(turns)
             try:
-                # The turns are taken away when the next is long in coming.
-                inbox.extend(map(_second, turns, self._input))
+                # The turns are taken away when the next is long in coming. Each is an exhausted
+                # iterator, so what follows it is the operation, without a frame of Python.
+                inbox.extend(map(next, turns, self._input))
             finally:
                 self._batch.end_reading()
             interrupted = not turns

@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import Context
 from datetime import timedelta
 from types import GenericAlias
@@ -412,15 +412,17 @@ class Batch(Generic[_T]):
             TypeError: If it is not callable, or is a coroutine function.
         """
 
-    def begin_reading(self, count: int) -> tuple[list[Callable[[], _T]], list[str]] | None:
+    def begin_reading(
+        self, count: int
+    ) -> tuple[list[Callable[[], _T]], list[Iterator[Callable[[], _T]]]] | None:
         """Begins to read many operations in one go, which a worker may end.
 
         Args:
             count: How many operations to read.
 
         Returns:
-            Where to put them, and an entry for each that is still to be read; or None while each
-            is to be added as it is read.
+            Where to put them, and an exhausted iterator for each that is still to be read; or None
+            while each is to be added as it is read.
         """
 
     def end_reading(self) -> None:

@@ -180,9 +180,7 @@ impl<V, E> Ledger<V, E> {
         self.typical = if self.typical == u64::MAX {
             nanos
         } else {
-            (self.typical / 8)
-                .saturating_mul(7)
-                .saturating_add(nanos / 8)
+            (self.typical - self.typical / 8).saturating_add(nanos / 8)
         };
     }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyTuple};
 
 use super::operations::{Seen, check_one};
 use super::worker::Operations;
@@ -19,7 +19,7 @@ use crate::engine::schedule::{Scheduler, SourceId};
 pub(crate) struct Reading {
     /// What was read and not added.
     inbox: Py<PyList>,
-    /// As many entries as operations are to be read in one go. Emptied, it ends that.
+    /// As many exhausted iterators as operations are to be read in one go. Emptied, it ends that.
     turns: Py<PyList>,
     seen: Mutex<Seen>,
     added: AtomicUsize,
@@ -62,7 +62,8 @@ impl Reading {
         count: usize,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         let turns = self.turns.bind(py);
-        let fresh = PyList::new(py, std::iter::repeat_n(pyo3::intern!(py, ""), count))?;
+        let exhausted = PyTuple::empty(py).try_iter()?;
+        let fresh = PyList::new(py, std::iter::repeat_n(exhausted, count))?;
         turns.set_slice(0, turns.len(), fresh.as_any())?;
         Ok((self.inbox.bind(py).clone(), turns.clone()))
     }

@@ -235,9 +235,12 @@ impl<W: Work> State<W> {
             self.busy += 1;
         }
         self.watch.last_start = now;
-        self.wake_one(now);
-        if self.front.is_none() {
-            self.see_to_retries(now);
+        // Whoever keeps watch sees soon enough if there is more to do than that.
+        if !self.watched() {
+            self.wake_one(now);
+            if self.front.is_none() {
+                self.see_to_retries(now);
+            }
         }
         Claim::Start(start)
     }

@@ -15,6 +15,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Ends the source if its failures ask for it.
+    #[inline]
     pub(in crate::engine) fn judge(&mut self, index: usize, failed: bool, fatal: bool) {
         if let Some(FailureLimit::Share { of, .. }) = self.terms.failure_limit {
             self.recent.push_back(failed);
@@ -22,9 +23,12 @@ impl<W: Work> Source<W> {
                 self.recent.pop_front();
             }
         }
-        if !failed || self.ended.is_some() {
-            return;
+        if failed && self.ended.is_none() {
+            self.judge_failure(index, fatal);
         }
+    }
+
+    fn judge_failure(&mut self, index: usize, fatal: bool) {
         let failures = self.ledger.totals.failed;
         if fatal || self.terms.stop_on_failure {
             self.ended = Some(End::Operation);
