@@ -19,6 +19,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::limiter::RateLimiter;
     #[pymodule_export]
+    use crate::python::operations::check_operations;
+    #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
     use crate::python::runtime::Worker;

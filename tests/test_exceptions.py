@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from types import TracebackType
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from helpers import RecordingLimiter, statuses, wait_until
@@ -469,11 +470,37 @@ def test_a_bad_on_error_is_refused_with_its_value(on_error: Any) -> None:
     assert ran == []
 
 
-def test_other_bad_settings_are_refused() -> None:
-    with pytest.raises(TypeError, match="initializer"):
-        BatchExecutor(initializer=3)  # type: ignore[arg-type]
+async def prepare() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("initializer", 3),
+        ("initializer", prepare),
+        ("initargs", 5),
+        ("thread_name_prefix", None),
+        ("retry", 5),
+        ("retry", Mock()),
+    ],
+    ids=str,
+)
+def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=setting) as caught:
+        BatchExecutor(**{setting: value})
+    assert repr(value) in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(TypeError):
         BatchExecutor(max_worker=3)  # type: ignore[call-arg]
+
+
+def test_a_timeout_beyond_any_number_is_none() -> None:
+    with BatchExecutor() as executor:
+        assert executor.execute_batch([int], timeout=10**400) == [0]
+        assert list(executor.map(int, ["1"], timeout=10**400)) == [1]
 
 
 def test_every_verb_refuses_after_shutdown() -> None:

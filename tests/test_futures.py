@@ -523,6 +523,33 @@ def test_map_raises_where_the_failure_stands(executor: BatchExecutor) -> None:
         next(values)
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+def test_map_gives_the_values_before_what_ended_it(cancelled: bool) -> None:
+    def work(n: int) -> int:
+        if n == 3 and not cancelled:
+            raise SystemExit(n)
+        if n == 3:
+            reached.set()
+            gate.wait(PATIENCE)
+        return n
+
+    reached, gate = threading.Event(), threading.Event()
+    executor = BatchExecutor(max_workers=1)
+    values = executor.map(work, range(6))
+    assert next(values) == 0
+    if cancelled:
+        assert reached.wait(PATIENCE)
+        executor.shutdown(wait=False, cancel_futures=True)
+    else:
+        executor.shutdown()
+    assert next(values) == 1
+    assert next(values) == 2
+    gate.set()
+    with pytest.raises(CancelledError if cancelled else SystemExit):
+        list(values)
+    executor.shutdown()
+
+
 def test_map_raises_an_iterables_exception_to_the_caller(executor: BatchExecutor) -> None:
     def broken() -> Iterator[int]:
         yield 1

@@ -276,3 +276,33 @@ def test_an_idle_stream_costs_no_time() -> None:
         before = time.process_time()
         time.sleep(1.0)
         assert time.process_time() - before < 0.05
+
+
+@LIMITERS
+@pytest.mark.parametrize("workers", [1, 4])
+def test_operations_that_are_not_written_in_python_let_other_threads_run(
+    limiter: Callable[[], RateLimiter | None], workers: int
+) -> None:
+    longest = 0.0
+    over = threading.Event()
+
+    def watch() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while not over.is_set():
+            time.sleep(0.001)
+            now = time.monotonic()
+            last, longest = now, max(longest, now - last)
+
+    # None of them makes the interpreter look whether another thread wants it.
+    operations = [partial(sum, range(3000))] * 20_000
+    with BatchExecutor(limiter(), max_workers=workers) as executor:
+        executor.execute_batch(operations[:100])
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        began = time.monotonic()
+        executor.execute_batch(operations)
+        took = time.monotonic() - began
+        over.set()
+        watcher.join()
+    assert longest < max(0.1, took / 3)

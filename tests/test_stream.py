@@ -284,6 +284,48 @@ def test_a_sleeping_consumer_stops_the_starts() -> None:
         outcomes.close()
 
 
+@pytest.mark.parametrize("kind", [list, tuple])
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_list_is_read_no_further_ahead_than_anything_else(kind: Any, ordered: bool) -> None:
+    gauge = Gauge()
+
+    def work() -> None:
+        with gauge.running():
+            pass
+
+    with BatchExecutor(max_workers=2) as executor:
+        executor.execute_batch([int] * 20)  # so that there are workers who wait for something
+        outcomes = executor.stream(kind([work] * 500), buffersize=1, ordered=ordered)
+        assert stays(lambda: gauge.entered)
+        assert gauge.entered == 0, "it has started though nobody has asked for an outcome"
+        for handed_over in range(1, 6):
+            next(outcomes)
+            assert stays(lambda: gauge.entered, seconds=0.05)
+            assert gauge.entered <= handed_over + 2 + 1
+        assert len(list(outcomes)) == 495
+
+
+def test_what_was_not_read_of_a_list_is_in_the_report() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    operations = [*numbers(20), leave, *numbers(979)]
+    with BatchExecutor(max_workers=2) as executor:
+        handed_over, error = consume(executor.stream(operations, buffersize=4))
+        assert isinstance(error, SystemExit)
+        report = error.batch_report  # type: ignore[attr-defined]
+        assert_nothing_is_lost(handed_over, report, 1000)
+        assert report.counts["not_started"] > 900
+
+
+def test_changing_a_list_later_changes_no_stream() -> None:
+    operations: list[Any] = list(numbers(100))
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream(operations, ordered=True)
+        operations[:] = ["no operation"] * 5
+        assert [outcome.value for outcome in outcomes] == list(range(100))
+
+
 def test_a_slow_input_does_not_hold_finished_outcomes_back() -> None:
     """An outcome that is ready is handed over before an input that blocks is asked for more."""
 

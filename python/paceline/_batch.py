@@ -69,6 +69,7 @@ class Drive(Generic[T]):
         pool: Pool,
         operations: Iterable[Callable[[], T]],
         *,
+        lazily: bool,
         timeout: float | None,
         max_workers: int,
     ) -> None:
@@ -81,13 +82,19 @@ class Drive(Generic[T]):
         self._doing = "interrupt"
         self._ended: BatchReport[Any] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
+        # What is known of the input before it is read.
+        self._unread: Iterator[Callable[[], T]] = iter(())
         try:
-            if type(operations) is list:
-                batch.feed(operations)
-            elif isinstance(operations, list | tuple):
-                batch.feed(list(operations))
-            else:
+            if not isinstance(operations, list | tuple):
                 self._input = iter(operations)
+            elif lazily:
+                whole = list(operations)
+                _core.check_operations(whole)
+                self._input = self._unread = iter(whole)
+            elif type(operations) is list:
+                batch.feed(operations)
+            else:
+                batch.feed(list(operations))
         except BaseException:
             batch.discard()
             raise
@@ -224,6 +231,7 @@ class Drive(Generic[T]):
             doing = "interrupt"
         patient = doing not in _IMPATIENT
         self._batch.end(patient)
+        self._batch.feed_unread(list(self._unread))
         if patient:
             try:
                 self._batch.join()

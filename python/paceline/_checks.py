@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 from datetime import timedelta
 from typing import Any
 
@@ -37,7 +36,7 @@ def seconds(name: str, value: Any) -> float | None:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
-    if math.isnan(value) or value < 0:
+    if not value >= 0:  # NaN is not either
         raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
     return float(min(value, 1e9))
 

@@ -405,6 +405,13 @@ class Batch(Generic[_T]):
             TypeError: If one is not callable, or is a coroutine function; none is added then.
         """
 
+    def feed_unread(self, operations: list[Callable[[], _T]]) -> None:
+        """Adds what was checked before and will not be read, as the batch has ended.
+
+        Args:
+            operations: What is left of the input.
+        """
+
     def feed_one(self, operation: Callable[[], _T]) -> bool:
         """Adds one operation; returns whether there is something to do before the next is read.
 
@@ -563,6 +570,26 @@ class Totals(TypedDict):
     permit_wait: float
     working: float
     elapsed: float
+
+def check_operations(operations: list[Callable[[], object]]) -> None:
+    """Checks a batch before anything of it is read.
+
+    Args:
+        operations: All of them.
+
+    Raises:
+        TypeError: If one is not callable, or is a coroutine function.
+    """
+
+def check_operations(operations: list[Callable[[], Any]]) -> None:
+    """Checks a batch before anything of it is read.
+
+    Args:
+        operations: All of them.
+
+    Raises:
+        TypeError: If one is not callable, or is a coroutine function.
+    """
 
 def log_batch(counts: Sequence[tuple[str, int]], elapsed: float, ended_by: str) -> None:
     """Writes the line that each batch leaves in the log.

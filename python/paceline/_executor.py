@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, o
 
 from paceline import _core
 from paceline._batch import Drive, Terms
-from paceline._checks import failure_limit, positive_int, seconds
+from paceline._checks import failure_limit, is_async, positive_int, seconds
 from paceline._futures import submit
 from paceline._pool import Pool
 from paceline._report import BatchReport, ErrorRecord
+from paceline._retry import Retry
 
 if TYPE_CHECKING:
     from datetime import timedelta
 
     from paceline._core import Outcome
-    from paceline._retry import Retry
 
     _OnError: TypeAlias = Literal["record", "return", "raise"]
 
@@ -77,14 +77,20 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             raise TypeError(
                 f"rate_limiter must have an acquire() method or be None, not {rate_limiter!r}"
             )
-        if initializer is not None and not callable(initializer):
-            raise TypeError(f"initializer must be callable, not {initializer!r}")
+        if initializer is not None and (not callable(initializer) or is_async(initializer)):
+            raise TypeError(f"initializer must be a function, and not async: {initializer!r}")
+        if not isinstance(initargs, Iterable):
+            raise TypeError(f"initargs must be an iterable of arguments, not {initargs!r}")
+        if not isinstance(thread_name_prefix, str):
+            raise TypeError(f"thread_name_prefix must be a string, not {thread_name_prefix!r}")
+        if retry is not None and not isinstance(retry, Retry):
+            raise TypeError(f"retry must be a Retry or None, not {retry!r}")
         self._rate_limiter = rate_limiter
         self._max_workers = workers
         self._on_error = _check_on_error(on_error)
         self._acquire = None if native or rate_limiter is None else acquire
         self._thread_setup: dict[str, Any] = {
-            "name": str(thread_name_prefix),
+            "name": thread_name_prefix,
             "initializer": initializer,
             "initargs": tuple(initargs),
             "acquire": self._acquire,
@@ -403,6 +409,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             batch,
             pool,
             operations,
+            lazily=not attended and terms.ahead[1] < UNBOUNDED,
             timeout=limit,
             max_workers=self._max_workers,
         )

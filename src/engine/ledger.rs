@@ -192,12 +192,12 @@ impl<V, E> Ledger<V, E> {
         self.typical
     }
 
-    /// Records that could be handed over now.
-    pub(super) fn ready(&self) -> bool {
+    /// The index of the next record that could be handed over now.
+    pub(super) fn ready(&self) -> Option<usize> {
         match self.keep {
-            Keep::All | Keep::Nothing => false,
-            Keep::Ordered => self.slots.front().is_some_and(Option::is_some),
-            Keep::Completed => !self.completed.is_empty(),
+            Keep::All | Keep::Nothing => None,
+            Keep::Ordered => self.slots.front()?.as_ref().map(|_| self.base),
+            Keep::Completed => self.completed.front().map(|(index, _)| *index),
         }
     }
 

@@ -160,6 +160,15 @@ impl Batch {
         Ok(())
     }
 
+    /// Adds what was checked before, and will not be read any more, as the batch has ended.
+    fn feed_unread(&self, operations: &Bound<'_, PyList>) {
+        let jobs: Vec<_> = operations.iter().map(Bound::unbind).collect();
+        let now = Time::now();
+        self.runtime
+            .scheduler
+            .feed(self.id, jobs.into_iter(), true, now);
+    }
+
     /// Adds one operation that was read; whether there is something to do before the next is.
     fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
         self.reading

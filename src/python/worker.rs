@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
@@ -9,7 +10,7 @@ use pyo3::types::{PyDict, PyTuple};
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use super::contexts::{Caller, Untouched};
-use super::interpreter::{attach_worker, work_for};
+use super::interpreter::{attach_worker, detach, work_for};
 use super::logging;
 use super::reading::Reading;
 use super::retrying::Decision;
@@ -17,6 +18,10 @@ use super::runtime::Runtime;
 use crate::engine::schedule::{Claim, Ending, Finished, Ongoing, Seat};
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
+
+/// How long a worker goes on without letting other threads at the interpreter: as long as the
+/// interpreter itself lets a thread go on by default (`sys.getswitchinterval()`).
+const SWITCH_INTERVAL: Duration = Duration::from_millis(5);
 
 /// The engine's words for Python's objects.
 #[derive(Debug)]
@@ -172,6 +177,7 @@ pub(crate) fn run_ready(
         Ok(job) => job,
         Err(nothing) => return nothing,
     };
+    let mut until = Time::now() + SWITCH_INTERVAL;
     while let Some(ongoing) = seat.ongoing() {
         let next = match call(py, runtime, &context, ongoing, &job, &mut untouched) {
             // The usual case: when this one ends the next one starts.
@@ -180,10 +186,16 @@ pub(crate) fn run_ready(
                 let now = Time::now();
                 let ending = Ending::Result(Ok(value), false);
                 let finished = Finished { ended: now, ending };
-                let (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
-                let next = begin(claim, &mut context);
-                drop(leftover);
-                next
+                if now < until {
+                    let (leftover, claim) = runtime.scheduler.claim(seat, Some(finished), now);
+                    let next = begin(claim, &mut context);
+                    drop(leftover);
+                    next
+                } else {
+                    let claim = claim_after_others(py, runtime, seat, finished);
+                    until = Time::now() + SWITCH_INTERVAL;
+                    begin(claim, &mut context)
+                }
             }
             result => {
                 let claim = claim_after(py, runtime, &context, seat, job, result);
@@ -211,6 +223,19 @@ fn begin(
         *context = new;
     }
     Ok(start.job)
+}
+
+/// Lets other threads at the interpreter first. Operations that are not written in Python never do.
+#[inline(never)]
+fn claim_after_others(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    seat: &mut Seat,
+    finished: Finished<Operations>,
+) -> Claim<Operations> {
+    drop(runtime.scheduler.finish(seat, finished, Time::now()));
+    detach(py, || ());
+    runtime.scheduler.claim(seat, None, Time::now()).1
 }
 
 #[inline(never)]

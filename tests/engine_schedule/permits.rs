@@ -242,8 +242,9 @@ fn what_ended_a_source_can_be_told_after_its_outcomes_were_handed_over() {
         assert_eq!(scheduler.step(source, false, at(2)), Step::HandOver);
         // Before the owner takes the first outcome, the second comes.
         scheduler.rest_after(&mut seat, failed(&start, at(3)), at(3));
-        let taken = scheduler.with(source, Source::hand_over).flatten();
-        assert!(taken.is_none(), "it is for the report now");
+        let take = || scheduler.with(source, Source::hand_over).flatten();
+        assert_eq!(take().map(|taken| taken.index), Some(0));
+        assert!(take().is_none(), "the failure is raised, and in the report");
         assert_eq!(scheduler.step(source, false, at(3)), Step::Settled);
         let error = scheduler.with(source, |source| source.ending_error().copied());
         assert_eq!(error, Some(Some(1)), "{keep:?}");

@@ -124,20 +124,19 @@ impl<W: Work> Scheduler<W> {
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
         let mut leftover = None;
-        if let Some(finished) = finished
-            && let Some(ongoing) = &seat.ongoing
-        {
-            if seat.only.is_none() {
-                state.busy -= 1;
-            }
-            leftover = state.book(ongoing, finished, now);
-            seat.ongoing = None;
+        if let Some(finished) = finished {
+            leftover = state.finish(seat, finished, now);
         } else {
             state.unpark(seat.id);
             state.arrive(seat.id);
         }
         let claim = state.claim(seat, self.limiter.as_ref(), now, true);
         (leftover, claim)
+    }
+
+    /// Books the call that the worker has finished; it claims the next one later.
+    pub fn finish(&self, seat: &mut Seat, finished: Finished<W>, now: Time) -> Leftover<W> {
+        self.state().finish(seat, finished, now)
     }
 
     /// Whether the worker could start something at once; takes nothing.

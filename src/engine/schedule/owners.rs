@@ -73,7 +73,7 @@ impl<W: Work> Scheduler<W> {
             return false;
         };
         source.feed(jobs, false);
-        let (ready, short) = (source.ledger.ready(), source.is_short());
+        let (ready, short) = (source.ready(), source.is_short());
         if short && state.watched() {
             // Whoever is woken would wait until the interpreter is let go, so there is time.
             return ready;
@@ -158,15 +158,15 @@ impl<W: Work> Scheduler<W> {
         };
         source.owner_waits = false;
         let late = now >= source.terms.deadline;
-        if late && source.ended.is_none() && !source.settled() && !source.ledger.ready() {
+        if late && source.ended.is_none() && !source.settled() && !source.ready() {
             source.end(End::Timeout);
+        }
+        if source.ready() {
+            return Step::HandOver;
         }
         if source.ended.is_some() {
             state.stir(now);
             return Step::Settled;
-        }
-        if source.ledger.ready() {
-            return Step::HandOver;
         }
         let room = source.room();
         if room > 0 {

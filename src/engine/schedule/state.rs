@@ -71,6 +71,23 @@ impl<W: Work> State<W> {
         (turn..turn + count).map(move |slot| if slot < count { slot } else { slot - count })
     }
 
+    /// Books what the seat has called.
+    #[inline(always)]
+    pub(super) fn finish(
+        &mut self,
+        seat: &mut Seat,
+        finished: Finished<W>,
+        now: Time,
+    ) -> Leftover<W> {
+        let ongoing = seat.ongoing.as_ref()?;
+        if seat.only.is_none() {
+            self.busy -= 1;
+        }
+        let leftover = self.book(ongoing, finished, now);
+        seat.ongoing = None;
+        leftover
+    }
+
     #[inline(always)]
     pub(super) fn book(
         &mut self,

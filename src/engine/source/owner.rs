@@ -2,7 +2,7 @@
 
 use super::{QUICK, Source};
 use crate::engine::ledger::{Attempt, Keep, Record};
-use crate::engine::terms::{Gate, Work};
+use crate::engine::terms::{End, Gate, Work};
 use crate::engine::time::Time;
 
 /// What is handed over of one operation.
@@ -37,12 +37,25 @@ impl<W: Work> Source<W> {
         if room >= worthwhile.max(1) { room } else { 0 }
     }
 
+    /// Whether there is something to hand over. After an early end that is what was ready before,
+    /// where the owner has had no sign of that end: up to the failure that ended it.
+    pub(in crate::engine) fn ready(&self) -> bool {
+        let Some(next) = self.ledger.ready() else {
+            return false;
+        };
+        match self.ended {
+            None | Some(End::Cancelled) => true,
+            Some(End::Operation) => self.ended_at != Some(next),
+            Some(_) => false,
+        }
+    }
+
     /// Takes the next record that is ready. None ends a round: after all that were ready when it
     /// began, while more input is to be read.
     #[inline]
     pub fn hand_over(&mut self) -> Option<HandedOver<W>> {
         let round = self.round.take();
-        if self.ended.is_some() || round == Some(0) && self.room() > 0 {
+        if !self.ready() || round == Some(0) && self.room() > 0 {
             return None;
         }
         let left = match round {
@@ -61,7 +74,7 @@ impl<W: Work> Source<W> {
 
     pub(in crate::engine) fn owner_has_something(&mut self, now: Time) -> bool {
         self.ended.is_some()
-            || self.ledger.ready()
+            || self.ready()
             || self.settled()
             || self.terms.gate == Gate::Owner && self.owner_works && self.wants_permit(now)
             || self.room() > 0
