@@ -33,6 +33,7 @@ __all__ = [
     "Step",
     "Worker",
     "__version__",
+    "check_operations",
     "exiting",
     "forked",
     "log_batch",
@@ -570,16 +571,6 @@ class Totals(TypedDict):
     permit_wait: float
     working: float
     elapsed: float
-
-def check_operations(operations: list[Callable[[], object]]) -> None:
-    """Checks a batch before anything of it is read.
-
-    Args:
-        operations: All of them.
-
-    Raises:
-        TypeError: If one is not callable, or is a coroutine function.
-    """
 
 def check_operations(operations: list[Callable[[], Any]]) -> None:
     """Checks a batch before anything of it is read.
