@@ -218,7 +218,7 @@ def test_the_default_reads_no_more_than_three_times_the_workers_ahead() -> None:
 
 def test_the_default_reads_far_ahead_only_of_quick_operations() -> None:
     workers = 2
-    source = Source(numbers(60_000), bound=workers + 1024)
+    source = Source(numbers(60_000), bound=workers + 320)
     with BatchExecutor(max_workers=workers) as executor:
         for _ in executor.stream(source):
             source.handed_over += 1
@@ -536,7 +536,7 @@ def test_a_stream_never_iterated_lets_go() -> None:
     executor = BatchExecutor(max_workers=2)
     executor.stream(itertools.repeat(work))
     assert stays(lambda: gauge.entered)
-    assert gauge.entered <= 2 + 1024
+    assert gauge.entered <= 2 + 320
     executor.shutdown()
 
 
