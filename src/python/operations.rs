@@ -1,6 +1,7 @@
 //! What may stand in a batch: callables without arguments, and no coroutine functions.
 
 use pyo3::exceptions::PyTypeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
@@ -21,6 +22,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
+    pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.operation)?;
+        visit.call(&self.inner)?;
+        visit.call(&self.code)
+    }
+
     /// Whether it is as good as the one before, by what can be told without running its code.
     pub(crate) fn knows(&self, operation: &Bound<'_, PyAny>) -> bool {
         let is = |known: &Option<Py<PyAny>>, object: &Bound<'_, PyAny>| {

@@ -125,6 +125,7 @@ impl Reading {
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.inbox)
+        visit.call(&self.inbox)?;
+        self.seen().traverse(visit)
     }
 }
