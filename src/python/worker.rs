@@ -98,7 +98,7 @@ impl Pool {
                 let runtime = Arc::downgrade(runtime);
                 pool.spawn(move || {
                     if let Some(runtime) = runtime.upgrade() {
-                        work(&runtime);
+                        work(&runtime, runtime.scheduler.seat());
                     }
                 });
                 entry
@@ -117,15 +117,14 @@ impl Entry {
     pub(crate) fn run(self, runtime: &Arc<Runtime>) {
         match self {
             Self::Rayon(builder) => builder.run(),
-            Self::Spare => work(runtime),
+            Self::Spare => work(runtime, runtime.scheduler.spare_seat()),
         }
     }
 }
 
 /// A worker's resident loop. Called detached, once on each thread of the pool.
-fn work(runtime: &Arc<Runtime>) {
+fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
     work_for(runtime.id, || {
-        let mut seat = runtime.scheduler.seat();
         loop {
             match runtime.scheduler.look(&mut seat, Time::now()) {
                 Claim::Exit => break,
@@ -140,7 +139,7 @@ fn work(runtime: &Arc<Runtime>) {
             }
         }
     });
-    if runtime.scheduler.let_go() == 0 && runtime.scheduler.closed() {
+    if runtime.scheduler.threads() == 0 && runtime.scheduler.closed() {
         runtime.release_pool();
     }
 }
