@@ -15,6 +15,7 @@ use super::reading::Reading;
 use super::retrying::Decision;
 use super::runtime::Runtime;
 use crate::engine::schedule::{Claim, Ending, Finished, Ongoing, Seat};
+use crate::engine::source::Running;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
@@ -43,7 +44,8 @@ pub(crate) enum Context {
         /// What its owner reads it by.
         reading: Arc<Reading>,
     },
-    /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
+    /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context;
+    /// where its permit was refused, of the future and the exception.
     Calls,
 }
 
@@ -259,7 +261,7 @@ fn call(
 ) -> Result<Py<PyAny>, Py<PyBaseException>> {
     let result = match context {
         Context::Batch { caller, .. } => caller.call(job.bind(py), untouched),
-        Context::Calls => call_submitted(py, job.bind(py), ongoing.running.attempt == 1),
+        Context::Calls => call_submitted(py, job.bind(py), &ongoing.running),
     };
     let result = result.map_err(|error| error.into_value(py));
     if !runtime.is_of_this_process() {
@@ -288,8 +290,10 @@ fn conclude_call(
         Err(error) => error,
     };
     let decision = match &runtime.retrying {
-        Some(retrying) => retrying.decide(py, runtime, ongoing, error.bind(py)),
-        None => Decision::GiveUp,
+        Some(retrying) if !ongoing.running.refused => {
+            retrying.decide(py, runtime, ongoing, error.bind(py))
+        }
+        _ => Decision::GiveUp,
     };
     let ending = match decision {
         Decision::Again(due) => Ending::Again(error, due, job),
@@ -336,9 +340,23 @@ type Call<'py> = (
     Bound<'py, PyAny>,
 );
 
-fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResult<Py<PyAny>> {
+/// What is left of a call that was refused its permit: its future, and what that fails with.
+type Refused<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+fn call_submitted(
+    py: Python<'_>,
+    job: &Bound<'_, PyAny>,
+    running: &Running,
+) -> PyResult<Py<PyAny>> {
+    if running.refused {
+        let (future, error): Refused<'_> = job.extract()?;
+        if running.attempt == 0 {
+            future.call_method0("set_running_or_notify_cancel")?;
+        }
+        return Err(PyErr::from_value(error));
+    }
     let (future, function, args, kwargs, context): Call<'_> = job.extract()?;
-    if first {
+    if running.attempt == 1 {
         future.call_method0("set_running_or_notify_cancel")?;
     }
     let mut all = vec![function];
@@ -346,16 +364,6 @@ fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResu
     context
         .call_method("run", PyTuple::new(py, all)?, Some(&kwargs))
         .map(Bound::unbind)
-}
-
-/// Tells a call's future that it is no longer waiting.
-pub(crate) fn set_running(py: Python<'_>, job: &Bound<'_, PyAny>) {
-    let told = job
-        .get_item(0)
-        .and_then(|future| future.call_method0("set_running_or_notify_cancel"));
-    if let Err(error) = told {
-        error.write_unraisable(py, Some(job));
-    }
 }
 
 fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>) -> PyResult<()> {

@@ -128,7 +128,7 @@ impl<W: Work> State<W> {
             ))));
         };
         source.leave(running.index);
-        if running.attempt > 0 {
+        if !running.refused {
             source.ledger.book(ended.nanos_since(running.started));
         }
         let mut leftover = None;
@@ -292,8 +292,11 @@ impl<W: Work> State<W> {
     pub(super) fn pick(&self, seat: &Seat, now: Time) -> Option<usize> {
         if let Some((id, index)) = seat.only {
             let (serial, source) = self.sources.get(id.slot)?.as_ref()?;
-            let there = index.is_none_or(|index| source.holds(index));
-            return (*serial == id.serial && there && source.available(now)).then_some(id.slot);
+            let available = match index {
+                Some(index) => source.available_first(index, now),
+                None => source.available(now),
+            };
+            return (*serial == id.serial && available).then_some(id.slot);
         }
         self.turns().find(|slot| {
             self.sources[*slot]
