@@ -3,8 +3,9 @@
     python stress_run.py SEED SECONDS
 
 Prints one JSON object of counts. Exits with 1, and says on stderr what was wrong, when an operation
-has no outcome or two, started twice or after its batch had ended, when starts and permits differ,
-or when a window holds more starts than its limit. A watchdog prints all stacks if nothing moves.
+has no outcome or two, started too often or after its batch had ended, when starts and permits
+differ, or when a window holds more starts than its limit. A watchdog prints all stacks if nothing
+moves.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any
 
 from helpers import worst_window
 
-from paceline import BatchExecutor, BatchReport, BatchTimeoutError, Outcome, RateLimiter
+from paceline import BatchExecutor, BatchReport, BatchTimeoutError, Outcome, RateLimiter, Retry
 
 STALL = 60.0
 """Seconds in which a round must end."""
@@ -72,18 +73,26 @@ class Deliberate(Exception):
     """What an operation raises because it was told to."""
 
 
-class Operation:
-    """One operation, with a count of its own starts."""
+class Flaky(Exception):
+    """What an operation raises that is to be tried again."""
 
-    def __init__(self, behaviour: Callable[[], object] | None, name: int) -> None:
+
+class Operation:
+    """One operation, with a count of its own starts, which is done at the last of its `tries`."""
+
+    def __init__(self, behaviour: Callable[[], object] | None, name: int, tries: int) -> None:
         self._behaviour = behaviour
         self._lock = threading.Lock()
         self.name = name
+        self.tries = tries
         self.starts = 0
 
     def __call__(self) -> int:
         with self._lock:
             self.starts += 1
+            last = self.starts >= self.tries
+        if not last:
+            raise Flaky
         if self._behaviour is not None:
             self._behaviour()
         return self.name
@@ -110,8 +119,14 @@ class Round:
         self.futures: list[tuple[Future[int], Operation]] = []
         self.early_ends = 0
         self.cancels = 0
+        retry = Retry(3, on=(Flaky,), backoff=0.001, max_backoff=0.002, budget=None)
+        self.retrying = rng.random() < 0.5
         self.executors = [
-            BatchExecutor(limiter, max_workers=rng.choice([1, 1, 2, 3, 5]))
+            BatchExecutor(
+                limiter,
+                max_workers=rng.choice([1, 1, 2, 3, 5]),
+                retry=retry if self.retrying else None,
+            )
             for _ in range(rng.choice([1, 1, 2]))
         ]
 
@@ -134,7 +149,8 @@ class Round:
 
     def register(self, behaviour: Callable[[], object] | None) -> Operation:
         with self._lock:
-            operation = Operation(behaviour, len(self.operations))
+            name = len(self.operations)
+            operation = Operation(behaviour, name, 2 if self.retrying and name % 5 == 4 else 1)
             self.operations.append(operation)
         return operation
 
@@ -145,7 +161,12 @@ class Round:
         operation = self.register(None)
         future = executor.submit(operation)
         self.note_future(future, operation)
-        self._books.check(future.result() == operation.name, "a nested result is another's")
+        try:
+            value = future.result()
+        except Flaky:
+            # A shutdown ended it between two tries; this operation is not to be tried again.
+            raise Deliberate from None
+        self._books.check(value == operation.name, "a nested result is another's")
 
     def nested_batch(self, executor: BatchExecutor) -> None:
         operations = [self.register(None) for _ in range(3)]
@@ -190,7 +211,7 @@ class Round:
         except Deliberate:
             value = operation.name
         self._books.check(value == operation.name, "execute gave another's value")
-        self._books.check(operation.starts == 1, "execute did not start once")
+        self._books.check(operation.starts == operation.tries, "execute lost a start")
 
     def use_execute_batch(self, executor: BatchExecutor, rng: random.Random) -> None:
         operations = self.make_many(executor, rng)
@@ -204,7 +225,7 @@ class Round:
                     value == operation.name or isinstance(value, Exception),
                     f"entry {value!r} of operation {operation.name}",
                 )
-                self._books.check(operation.starts == 1, "an entry of one that did not start once")
+                self._books.check(operation.starts == operation.tries, "an entry lost a start")
 
     def use_run(self, executor: BatchExecutor, rng: random.Random) -> None:
         operations = self.make_many(executor, rng)
@@ -212,9 +233,8 @@ class Round:
             report = executor.run(operations)
             self.check_report(report, operations)
             self._books.check(report.ended_by == "completed", f"ended by {report.ended_by}")
-            self._books.check(
-                report.permits == report.attempts == len(operations), "permits are not starts"
-            )
+            starts = sum(operation.tries for operation in operations)
+            self._books.check(report.permits == report.attempts == starts, "permits are not starts")
 
     def use_run_that_ends_early(self, executor: BatchExecutor, rng: random.Random) -> None:
         operations = self.make_many(executor, rng)
@@ -355,10 +375,11 @@ class Round:
             self._books.add(outcome.status)
             if outcome.status == "done":
                 self._books.check(outcome.value == operation.name, "another's value")
-                self._books.check(operation.starts == 1, "done without one start")
+                self._books.check(operation.starts == operation.tries, "done without its starts")
             elif outcome.status == "failed":
                 self._books.check(outcome.exception is not None, "failed without an exception")
-                self._books.check(operation.starts == 1, "failed without one start")
+                enough = 1 if isinstance(outcome.exception, Flaky) else operation.tries
+                self._books.check(operation.starts == enough, "failed without its starts")
             elif outcome.status != "running":
                 with self._lock:
                     self.never.append((operation, outcome.status))
@@ -372,11 +393,12 @@ class Round:
                 self._books.check(operation.starts == 0, "a cancelled future was run")
             elif future.done() and future.exception() is None:
                 self._books.check(future.result() == operation.name, "another's result")
-                self._books.check(operation.starts == 1, "a result without one start")
+                self._books.check(operation.starts == operation.tries, "a result lost a start")
+                self._books.add("tried again", operation.tries - 1)
         for operation, status in self.never:
             self._books.check(operation.starts == 0, f"reported as {status}, and it was run")
         for operation in self.operations:
-            self._books.check(operation.starts <= 1, "started twice")
+            self._books.check(operation.starts <= operation.tries, "started too often")
         self._books.add("operations", len(self.operations))
         return sum(operation.starts for operation in self.operations)
 

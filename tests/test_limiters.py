@@ -8,6 +8,7 @@ import threading
 import time
 import warnings
 from collections.abc import Awaitable, Callable, Generator
+from concurrent.futures import CancelledError, Future
 from functools import partial
 from typing import Any
 from unittest.mock import AsyncMock, MagicMock, Mock
@@ -385,6 +386,88 @@ def test_submitted_futures_receive_what_the_limiter_raised() -> None:
         assert futures[0].result(10) == 0
         assert futures[1].exception(10) is error
         assert futures[2].exception(10) is error
+
+
+class Slow(RecordingLimiter):
+    """A foreign limiter that takes a while to answer, so that others ask meanwhile."""
+
+    def acquire(self) -> object:
+        time.sleep(0.002)
+        return super().acquire()
+
+
+@pytest.mark.parametrize("limiter", [RecordingLimiter, Slow])
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_a_call_that_an_operation_waits_for_is_asked_for_once(
+    workers: int, limiter: Callable[[], RecordingLimiter]
+) -> None:
+    asked = limiter()
+    with BatchExecutor(asked, workers) as executor:
+
+        def outer() -> int:
+            return sum(future.result() for future in [executor.submit(int, 1) for _ in range(3)])
+
+        futures = [executor.submit(outer) for _ in range(20)]
+        assert [future.result(20) for future in futures] == [3] * 20
+    assert asked.calls == 20 + 60
+
+
+def test_a_call_that_is_cancelled_while_an_operation_asks_for_it() -> None:
+    class Held(RecordingLimiter):
+        asking = threading.Event()
+        gate = threading.Event()
+
+        def acquire(self) -> object:
+            if self.calls == 1:
+                self.asking.set()
+                assert self.gate.wait(20)
+            return super().acquire()
+
+    limiter = Held()
+    ran: list[int] = []
+    with BatchExecutor(limiter, 1) as executor:
+        inner: list[Future[None]] = []
+
+        def outer() -> str:
+            inner.append(executor.submit(ran.append, 1))
+            try:
+                inner[0].result()
+            except CancelledError:
+                return "cancelled"
+            return "ran"
+
+        future = executor.submit(outer)
+        assert limiter.asking.wait(20)
+        assert inner[0].cancel()
+        after = executor.submit(ran.append, 2)
+        limiter.gate.set()
+        assert future.result(20) == "cancelled"
+        after.result(20)
+    assert ran == [2]
+    assert limiter.calls == 2, "the next call uses the permit"
+
+
+@pytest.mark.parametrize("error", [OSError("away"), SystemExit(3)])
+def test_what_the_limiter_raises_for_an_operation_that_waits_is_in_the_future(
+    error: BaseException,
+) -> None:
+    ran: list[int] = []
+    limiter = RaisingLimiter(error, permits=1)
+    with BatchExecutor(limiter, 1) as executor:
+
+        def outer() -> tuple[Future[None], BaseException | None]:
+            future = executor.submit(ran.append, 1)
+            try:
+                future.result()
+            except BaseException as raised:
+                return future, raised
+            return future, None
+
+        future, raised = executor.submit(outer).result(20)
+        assert raised is error
+        assert future.exception(20) is error
+    assert ran == []
+    assert limiter.calls == 2
 
 
 def test_a_stream_raises_what_the_limiter_raised() -> None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from helpers import RecordingLimiter, in_thread, wait_until
+from helpers import Gauge, RecordingLimiter, in_thread, wait_until
 from observing import worker_threads
 
 from paceline import BatchExecutor, RateLimiter
@@ -253,6 +253,96 @@ def test_spare_threads_go_when_they_are_no_longer_needed() -> None:
     assert worker_threads("spare") == []
 
 
+def all_at_once(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
+    for future in [executor.submit(call) for _ in range(count)]:
+        future.result()
+
+
+def wait_for_all(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
+    wait([executor.submit(call) for _ in range(count)])
+
+
+def wait_for_a_moment(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
+    futures = [executor.submit(call) for _ in range(count)]
+    while wait(futures, timeout=0.01).not_done:
+        pass
+
+
+def each_as_completed(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
+    for future in as_completed([executor.submit(call) for _ in range(count)]):
+        future.result()
+
+
+@pytest.mark.parametrize("way", [all_at_once, wait_for_all, wait_for_a_moment, each_as_completed])
+def test_one_spare_for_one_worker_that_waits_for_many(way: Callable[..., None]) -> None:
+    gauge = Gauge()
+
+    def work() -> None:
+        with gauge.running():
+            time.sleep(0.005)
+
+    with BatchExecutor(max_workers=2, thread_name_prefix="one_spare") as executor:
+        executor.submit(way, executor, work, 30).result(PATIENCE)
+        assert gauge.entered == 30
+        assert gauge.most <= 2
+        assert len(worker_threads("one_spare")) <= 3
+
+
+def test_no_room_is_left_by_an_iterator_that_another_thread_closes() -> None:
+    gauge = Gauge()
+
+    def work() -> None:
+        with gauge.running():
+            time.sleep(0.005)
+
+    with BatchExecutor(max_workers=1) as executor:
+
+        def outer() -> Iterator[Future[None]]:
+            completed = as_completed([executor.submit(work) for _ in range(9)])
+            next(completed)
+            return completed
+
+        executor.submit(outer).result(PATIENCE).close()  # type: ignore[attr-defined]
+        executor.execute_batch([work] * 20, on_error="raise")
+        assert gauge.most <= 2, "the spare ends what it has begun"
+        gauge.most = 0
+        executor.execute_batch([work] * 20, on_error="raise")
+        assert gauge.most == 1, "one worker again"
+
+
+def test_waiting_for_two_executors_at_once() -> None:
+    with executor_of(None, 1) as one, executor_of(None, 1) as other:
+
+        def outer() -> int:
+            futures = [one.submit(int, 1), other.submit(int, 2), Future[int]()]
+            futures[2].set_result(3)
+            return sum(future.result() for future in wait(futures).done)
+
+        assert one.submit(outer).result(PATIENCE) == 6
+        assert other.submit(outer).result(PATIENCE) == 6
+
+
+@pytest.mark.parametrize("limiter", [lambda: None, RecordingLimiter], ids=["none", "foreign"])
+def test_spare_threads_do_not_pile_up(limiter: Callable[[], Any]) -> None:
+    with executor_of(limiter(), 1) as executor:
+        most = 0
+
+        def outer() -> None:
+            nonlocal most
+            wait([executor.submit(int)])
+            executor.submit(int).result(PATIENCE)
+            most = max(most, len(worker_threads("paceline")))
+
+        before = len(worker_threads("paceline"))
+        for _ in range(100):
+            executor.submit(outer).result(PATIENCE)
+        assert most - before <= 3, "one worker, one spare, one dispatcher"
+        # Deep down many wait at once; afterwards nobody does.
+        assert executor.submit(nested, by_wait, executor, 30).result(PATIENCE) == 30
+        wait_until(lambda: len(worker_threads("paceline")) - before <= 2)
+        assert executor.submit(nested, by_wait, executor, 30).result(PATIENCE) == 30
+
+
 def test_result_from_a_done_callback() -> None:
     with executor_of(None, 1) as executor:
         answers: list[int] = []
@@ -272,6 +362,47 @@ def test_result_from_a_done_callback() -> None:
         gate.set()
         wait_until(lambda: len(answers) == 7, timeout=PATIENCE)
     assert answers == [5, 6, 7, 7, 8, 9, 10]
+
+
+class RefusingFirst:
+    """A foreign limiter that grants everything but its first permit."""
+
+    def __init__(self, error: Exception | None) -> None:
+        self.gate = threading.Event()
+        self._error = error
+        self._asked = 0
+
+    def acquire(self) -> bool:
+        assert self.gate.wait(PATIENCE)
+        self._asked += 1
+        if self._asked == 1 and self._error is not None:
+            raise self._error
+        return self._asked > 1
+
+
+@WORKERS
+@pytest.mark.parametrize("error", [None, OSError("away")], ids=["refused", "raised"])
+def test_result_from_the_callback_of_a_call_that_got_no_permit(
+    error: Exception | None, workers: int
+) -> None:
+    limiter = RefusingFirst(error)
+    with executor_of(limiter, workers) as executor:
+        answers: list[Any] = []
+        first = executor.submit(int)
+        second = executor.submit(int, 5)
+
+        def callback(it: Future[int]) -> None:
+            answers.append(second.result())
+            answers.append(executor.submit(int, 6).result())
+            answers.extend(executor.map(int, ["7", "8"]))
+            answers.append(it.exception())
+
+        first.add_done_callback(callback)
+        limiter.gate.set()
+        assert second.result(PATIENCE) == 5
+        wait_until(lambda: len(answers) == 5, timeout=PATIENCE)
+    assert answers == [5, 6, 7, 8, first.exception()]
+    assert first.exception() is error or error is None
 
 
 def test_result_of_the_future_itself_in_its_callback() -> None:

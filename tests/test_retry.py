@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import logging
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import RecordingLimiter, wait_until
+from helpers import Metronome, RecordingLimiter, wait_until
 
-from paceline import BatchExecutor, RateLimiter, Retry
+from paceline import BatchExecutor, PermitRefusedError, RateLimiter, Retry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,52 @@ def test_every_verb_tries_again_with_a_new_permit(limiter: str) -> None:
         assert executor.submit(failing(3, refused)).result(20) == 4
     if limiter == "foreign":
         assert foreign.calls == 3 + 10 + 10 + 10 + 2 + 4
+
+
+@pytest.mark.parametrize("limiter", ["none", "native", "foreign"])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_an_operation_waits_for_a_call_that_is_tried_again(limiter: str, workers: int) -> None:
+    foreign = RecordingLimiter()
+    made: dict[str, Any] = {"none": None, "native": RateLimiter(10**6), "foreign": foreign}
+    executor = BatchExecutor(made[limiter], workers, retry=QUICK)
+    for times in range(4):
+        call = failing(times, refused)
+        outer = executor.submit(lambda call=call: executor.submit(call).result())
+        assert outer.result(10) == times + 1
+    executor.shutdown()
+    if limiter == "foreign":
+        assert foreign.calls == 4 + (1 + 2 + 3 + 4), "one permit for each attempt"
+
+
+def test_a_retry_that_has_its_permit_is_not_taken_for_a_first_attempt() -> None:
+    class SlowOnWorkers:
+        def acquire(self) -> None:
+            asked_by = threading.current_thread().name
+            time.sleep(0 if "dispatcher" in asked_by else 0.001)
+
+    retry = Retry(3, backoff=0.002, max_backoff=0.002)
+    executor = BatchExecutor(SlowOnWorkers(), 2, retry=retry)
+    for _ in range(200):
+        call = failing(1, refused)
+        outer = executor.submit(lambda call=call: executor.submit(call).result())
+        assert outer.result(10) == 2
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("answer", [False, None])
+def test_what_is_refused_a_permit_is_not_tried_again(answer: object) -> None:
+    class Granting(Metronome):
+        def acquire(self) -> Any:
+            super().acquire()
+            return None if self.calls == 1 else answer
+
+    retry = Retry(3, on=(Exception,), backoff=0.01)
+    with BatchExecutor(Granting(0), 1, retry=retry) as executor:
+        future = executor.submit(failing(1, refused))
+        if answer is None:
+            assert future.result(10) == 2
+        else:
+            assert isinstance(future.exception(10), PermitRefusedError)
 
 
 def test_earlier_attempts_are_kept_with_their_times() -> None:

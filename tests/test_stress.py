@@ -35,6 +35,7 @@ def stress(seed: int, seconds: float, *options: str) -> dict[str, int]:
         "early ends",
         "cancelled futures",
         "measured starts",
+        "tried again",
         "permits",
         "done",
         "failed",

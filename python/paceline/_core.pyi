@@ -351,22 +351,19 @@ class Runtime:
     def withdraw_all(self) -> list[tuple[_Call, BaseException | None]]:
         """Takes all such calls back."""
 
-    def holds(self, number: int) -> bool:
-        """Whether a submitted call waits for its first start."""
-
     def works_here(self) -> bool:
         """Whether the calling thread is one of the workers."""
 
-    def run_here(self, number: int, permit: bool) -> bool:
+    def run_here(self, number: int) -> bool:
         """Runs a submitted call on the calling thread, a worker, unless it has started.
 
-        Args:
-            number: The call's.
-            permit: Whether its permit was granted by a limiter that is not ours.
-
         Returns:
-            Whether it was run.
+            Whether it was not run, as its permit is to be asked for first, of a limiter that is not
+            ours. Nobody else starts it then: it is to be granted the permit, or withdrawn.
         """
+
+    def grant_here(self, number: int) -> None:
+        """The permit was granted that was to be asked for before a call is run here."""
 
     def block(self) -> None:
         """A worker begins to wait for a call of its own executor, so a spare may replace it."""

@@ -16,33 +16,45 @@ __all__ = ["CallFuture", "submit"]
 T = TypeVar("T")
 
 
+class _Event(threading.Event):
+    """What ``wait`` and ``as_completed`` wait for: meanwhile a spare takes a worker's place."""
+
+    def __init__(self, pool: Pool) -> None:
+        super().__init__()
+        self.pools = [pool]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self.is_set():
+            return True
+        aside = []
+        try:
+            for pool in self.pools:
+                if pool.runtime.works_here():
+                    pool.step_aside()
+                    aside.append(pool)
+            return super().wait(timeout)
+        finally:
+            for pool in aside:
+                pool.runtime.unblock()
+
+
 class _Waiters(list[Any]):
-    """The waiters of a future, which ``wait`` and ``as_completed`` put in and take out.
+    """The waiters of a future, which ``wait`` and ``as_completed`` put in and take out."""
 
-    A worker that puts one in is going to wait, so a spare worker may take its place.
-    """
-
-    __slots__ = ("_blocked", "_pool")
+    __slots__ = ("_pool",)
 
     def __init__(self, pool: Pool) -> None:
         super().__init__()
         self._pool = pool
-        self._blocked: dict[int, int] = {}
 
     def append(self, waiter: Any) -> None:
         super().append(waiter)
-        if self._pool.runtime.works_here():
-            here = threading.get_ident()
-            self._blocked[here] = self._blocked.get(here, 0) + 1
-            self._pool.runtime.block()
-            self._pool.grow()
-
-    def remove(self, waiter: Any) -> None:
-        super().remove(waiter)
-        here = threading.get_ident()
-        if self._blocked.get(here):
-            self._blocked[here] -= 1
-            self._pool.runtime.unblock()
+        # A waiter is put into all futures before any of them can set its event.
+        event = getattr(waiter, "event", None)
+        if type(event) is threading.Event:
+            waiter.event = _Event(self._pool)
+        elif isinstance(event, _Event) and self._pool not in event.pools:
+            event.pools.append(self._pool)
 
 
 class CallFuture(Future[T]):
@@ -110,12 +122,7 @@ class CallFuture(Future[T]):
         if self.done():
             return False
         # What runs elsewhere, or must not be waited for to the end, needs another worker.
-        pool.runtime.block()
-        try:
-            pool.grow()
-        except BaseException:
-            pool.runtime.unblock()
-            raise
+        pool.step_aside()
         return True
 
 

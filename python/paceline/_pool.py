@@ -85,17 +85,33 @@ class Pool:
 
     def run_here(self, number: int) -> None:
         """On a worker, run a submitted call in the place of the operation that waits for it."""
-        if not self.runtime.works_here() or not self.runtime.holds(number):
-            return
-        if self._acquire is None:
-            self.runtime.run_here(number, permit=False)
-            return
-        if (refusal := self.ask()) is None:
-            self.runtime.run_here(number, permit=True)
-        elif (taken := self.runtime.withdraw(number)) is not None:
+        while self.runtime.run_here(number):
+            try:
+                refusal = self.ask()
+            except BaseException as error:  # noqa: BLE001 - it is raised where the permit is missed
+                self._refuse(number, error)
+            else:
+                if refusal is None:
+                    self.runtime.grant_here(number)
+                else:
+                    self._refuse(number, refusal)
+            # Where the call was cancelled meanwhile, another one may start with its permit.
+            self.grow()
+
+    def _refuse(self, number: int, error: BaseException) -> None:
+        if (taken := self.runtime.withdraw(number)) is not None:
             future = taken[0][0]
             future.set_running_or_notify_cancel()
-            future.set_exception(refusal)
+            future.set_exception(error)
+
+    def step_aside(self) -> None:
+        """On a worker that is going to wait: let another work in its place, until ``unblock``."""
+        self.runtime.block()
+        try:
+            self.grow()
+        except BaseException:
+            self.runtime.unblock()
+            raise
 
     def check(self) -> None:
         """Raise if the workers could not be set up.

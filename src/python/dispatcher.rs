@@ -4,13 +4,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::interpreter;
 use super::runtime::Runtime;
-use super::worker::{Context, Operations, conclude, set_running};
+use super::worker::{Context, Operations, conclude};
 use crate::engine::schedule::{Finished, Scheduler, SourceId};
 use crate::engine::terms::End;
 use crate::engine::time::Time;
+
+/// The calls that were submitted one by one.
+const CALLS: SourceId = Scheduler::<Operations>::CALLS;
 
 /// What the dispatcher thread of an executor drives. It belongs to that thread.
 #[pyclass(frozen, module = "paceline._core")]
@@ -32,6 +36,28 @@ impl Dispatcher {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+
+    /// Lets the next operation of a source fail without having run.
+    fn refuse_one(
+        &self,
+        py: Python<'_>,
+        source: SourceId,
+        error: Py<PyBaseException>,
+    ) -> PyResult<()> {
+        if source != CALLS {
+            refuse(py, &self.runtime, source, error);
+            return Ok(());
+        }
+        let scheduler = &self.runtime.scheduler;
+        if let Some((ongoing, start)) = scheduler.refuse(source, Time::now()) {
+            // The callbacks of the future may wait for what needs the dispatcher, so a worker
+            // runs them.
+            let future = start.job.bind(py).get_item(0)?;
+            let refused = PyTuple::new(py, [future.as_any(), error.bind(py).as_any()])?;
+            scheduler.leave_refusal(&ongoing, refused.into_any().unbind(), Time::now());
+        }
+        Ok(())
     }
 }
 
@@ -74,29 +100,30 @@ impl Dispatcher {
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
-    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) {
+    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
         if let Some((source, _)) = self.asked() {
-            refuse(py, &self.runtime, source, error);
+            self.refuse_one(py, source, error)
+        } else {
+            Ok(())
         }
     }
 
     /// The limiter raised: what asked for the permit ends with that.
-    fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) {
+    fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
         let Some((source, _)) = self.asked() else {
-            return;
+            return Ok(());
         };
-        let scheduler = &self.runtime.scheduler;
-        if source == Scheduler::<Operations>::CALLS {
-            refuse(py, &self.runtime, source, error);
-        } else {
-            let now = Time::now();
-            scheduler.with(source, |source| source.fail_limiter(error));
-            scheduler.end(source, End::Limiter, now);
+        if source == CALLS {
+            return self.refuse_one(py, source, error);
         }
+        let scheduler = &self.runtime.scheduler;
+        drop(scheduler.with(source, |source| source.fail_limiter(error)));
+        scheduler.end(source, End::Limiter, Time::now());
+        Ok(())
     }
 }
 
-/// Books the next operation of a source as failed without having run.
+/// Books the next operation of a batch as failed without having run.
 pub(crate) fn refuse(
     py: Python<'_>,
     runtime: &Runtime,
@@ -109,9 +136,6 @@ pub(crate) fn refuse(
     {
         if let Context::Batch { logged: true, .. } = &*context {
             super::logging::operation_failed(py, ongoing.running.index, error.bind(py));
-        }
-        if let Context::Calls = &*context {
-            set_running(py, start.job.bind(py));
         }
         let ending = conclude(py, &context, start.job, Err(error));
         drop(

@@ -19,7 +19,6 @@ use super::worker::{Context, Operations, run_submitted};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
 use crate::engine::signal::Signal;
-use crate::engine::source::Source;
 use crate::engine::terms::{End, Terms as EngineTerms};
 use crate::engine::time::Time;
 
@@ -165,25 +164,14 @@ impl Handle {
         interpreter::works_for(self.0.id)
     }
 
-    /// Whether a submitted call waits for its first start.
-    fn holds(&self, number: usize) -> bool {
-        self.0
-            .scheduler
-            .with(CALLS, |source| source.holds(number))
-            .unwrap_or(false)
-    }
-
-    /// On a worker: runs a submitted call here, if it has not started. For a limiter that is not
-    /// ours, `permit` says that its permit was granted.
-    fn run_here(&self, py: Python<'_>, number: usize, permit: bool) -> PyResult<bool> {
+    /// On a worker: runs a submitted call here, if it has not started. Whether its permit is to be
+    /// asked for first, of a limiter that is not ours.
+    fn run_here(&self, py: Python<'_>, number: usize) -> PyResult<bool> {
         let runtime = &self.0;
         let scheduler = &runtime.scheduler;
-        if permit {
-            scheduler.with(CALLS, Source::add_permit);
-        }
         let signal = Arc::<Signal>::default();
         let mut seat = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(number));
-        let ran = loop {
+        let asks = loop {
             let queued = scheduler.with(CALLS, |source| source.holds(number));
             if queued != Some(true) {
                 break Ok(false);
@@ -195,10 +183,12 @@ impl Handle {
                     };
                     let finished = run_submitted(py, runtime, ongoing, start.job);
                     drop(scheduler.book(ongoing, finished, Time::now()));
-                    break Ok(true);
+                    break Ok(false);
                 }
-                Claim::Rest(Time::NEVER) if permit => break Ok(false),
                 Claim::Rest(until) => {
+                    if scheduler.hold(&seat, Time::now()) {
+                        break Ok(true);
+                    }
                     // It may be cancelled, or taken by a worker, without a signal to this seat.
                     let until = until.min(Time::now() + Duration::from_millis(20));
                     if let Err(error) = interpreter::wait(py, &signal, until) {
@@ -209,7 +199,12 @@ impl Handle {
             }
         };
         scheduler.leave(seat);
-        ran
+        asks
+    }
+
+    /// The permit was granted that [`run_here`](Self::run_here) has told to ask for.
+    fn grant_here(&self, number: usize) {
+        self.0.scheduler.grant_held(CALLS, number, Time::now());
     }
 
     /// A worker begins to wait for a call of its own executor.

@@ -16,6 +16,7 @@ use super::reading::Reading;
 use super::retrying::Decision;
 use super::runtime::Runtime;
 use crate::engine::schedule::{Claim, Ending, Finished, Ongoing, Seat};
+use crate::engine::source::Running;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
@@ -48,7 +49,8 @@ pub(crate) enum Context {
         /// What its owner reads it by.
         reading: Arc<Reading>,
     },
-    /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context.
+    /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context;
+    /// where its permit was refused, of the future and the exception.
     Calls,
 }
 
@@ -103,7 +105,7 @@ impl Pool {
                 let runtime = Arc::downgrade(runtime);
                 pool.spawn(move || {
                     if let Some(runtime) = runtime.upgrade() {
-                        work(&runtime);
+                        work(&runtime, runtime.scheduler.seat());
                     }
                 });
                 entry
@@ -122,15 +124,14 @@ impl Entry {
     pub(crate) fn run(self, runtime: &Arc<Runtime>) {
         match self {
             Self::Rayon(builder) => builder.run(),
-            Self::Spare => work(runtime),
+            Self::Spare => work(runtime, runtime.scheduler.spare_seat()),
         }
     }
 }
 
 /// A worker's resident loop. Called detached, once on each thread of the pool.
-fn work(runtime: &Arc<Runtime>) {
+fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
     work_for(runtime.id, || {
-        let mut seat = runtime.scheduler.seat();
         loop {
             match runtime.scheduler.look(&mut seat, Time::now()) {
                 Claim::Exit => break,
@@ -145,7 +146,7 @@ fn work(runtime: &Arc<Runtime>) {
             }
         }
     });
-    if runtime.scheduler.let_go() == 0 && runtime.scheduler.closed() {
+    if runtime.scheduler.threads() == 0 && runtime.scheduler.closed() {
         runtime.release_pool();
     }
 }
@@ -285,7 +286,7 @@ fn call(
 ) -> Result<Py<PyAny>, Py<PyBaseException>> {
     let result = match context {
         Context::Batch { caller, .. } => caller.call(job.bind(py), untouched),
-        Context::Calls => call_submitted(py, job.bind(py), ongoing.running.attempt == 1),
+        Context::Calls => call_submitted(py, job.bind(py), &ongoing.running),
     };
     let result = result.map_err(|error| error.into_value(py));
     if !runtime.is_of_this_process() {
@@ -314,8 +315,10 @@ fn conclude_call(
         Err(error) => error,
     };
     let decision = match &runtime.retrying {
-        Some(retrying) => retrying.decide(py, runtime, ongoing, error.bind(py)),
-        None => Decision::GiveUp,
+        Some(retrying) if !ongoing.running.refused => {
+            retrying.decide(py, runtime, ongoing, error.bind(py))
+        }
+        _ => Decision::GiveUp,
     };
     let ending = match decision {
         Decision::Again(due) => Ending::Again(error, due, job),
@@ -362,9 +365,23 @@ type Call<'py> = (
     Bound<'py, PyAny>,
 );
 
-fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResult<Py<PyAny>> {
+/// What is left of a call that was refused its permit: its future, and what that fails with.
+type Refused<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+fn call_submitted(
+    py: Python<'_>,
+    job: &Bound<'_, PyAny>,
+    running: &Running,
+) -> PyResult<Py<PyAny>> {
+    if running.refused {
+        let (future, error): Refused<'_> = job.extract()?;
+        if running.attempt == 0 {
+            future.call_method0("set_running_or_notify_cancel")?;
+        }
+        return Err(PyErr::from_value(error));
+    }
     let (future, function, args, kwargs, context): Call<'_> = job.extract()?;
-    if first {
+    if running.attempt == 1 {
         future.call_method0("set_running_or_notify_cancel")?;
     }
     let mut all = vec![function];
@@ -372,16 +389,6 @@ fn call_submitted(py: Python<'_>, job: &Bound<'_, PyAny>, first: bool) -> PyResu
     context
         .call_method("run", PyTuple::new(py, all)?, Some(&kwargs))
         .map(Bound::unbind)
-}
-
-/// Tells a call's future that it is no longer waiting.
-pub(crate) fn set_running(py: Python<'_>, job: &Bound<'_, PyAny>) {
-    let told = job
-        .get_item(0)
-        .and_then(|future| future.call_method0("set_running_or_notify_cancel"));
-    if let Err(error) = told {
-        error.write_unraisable(py, Some(job));
-    }
 }
 
 fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>) -> PyResult<()> {

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use paceline::engine::schedule::Step;
 use paceline::engine::signal::Signal;
-use paceline::engine::source::Source;
 use paceline::engine::terms::{Gate, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, SECOND, at, batch, delivered, done, foreign, given, limited, unlimited, woken,
+    Add, CALLS, SECOND, again, at, batch, delivered, done, foreign, given, limited, unlimited,
+    woken,
 };
 
 #[test]
@@ -165,23 +165,113 @@ fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
 }
 
 #[test]
-fn a_call_that_a_worker_runs_itself_uses_the_permit_it_brings() {
-    let scheduler = foreign(1);
+fn a_call_that_a_worker_asks_for_itself_is_asked_for_by_nobody_else() {
+    let scheduler = foreign(2);
     for job in 0..2 {
         scheduler.submit(job, at(1)).unwrap();
     }
-    let mut nested = scheduler.nested_seat(Arc::new(Signal::default()), CALLS, Some(1));
+    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(1));
     assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
-    scheduler.with(CALLS, Source::add_permit);
-    let start = scheduler.start(&mut nested, at(1));
-    assert_eq!(start.running.index, 1);
-    scheduler.book(&start.ongoing(), delivered(&start, at(2)), at(2));
+    assert!(scheduler.hold(&nested, at(1)));
+    assert!(!scheduler.hold(&nested, at(1)), "it is asked for already");
+    // The dispatcher asks for the other one, and for nothing more.
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(1));
+    assert_eq!(scheduler.dispatch(at(1)), Some(Err(Time::NEVER)));
+    scheduler.grant_held(CALLS, 1, at(2));
+    let start = scheduler.start(&mut nested, at(2));
+    assert_eq!((start.running.index, start.running.attempt), (1, 1));
+    scheduler.book(&start.ongoing(), delivered(&start, at(3)), at(3));
     scheduler.leave(nested);
     let mut seat = scheduler.seat();
-    assert_eq!(
-        scheduler.rest(&mut seat, at(2)),
-        Time::NEVER,
-        "the permit was used"
+    let start = scheduler.start(&mut seat, at(3));
+    assert_eq!(start.running.index, 0);
+    scheduler.rest_after(&mut seat, delivered(&start, at(4)), at(4));
+    assert_eq!(scheduler.dispatch(at(4)), Some(Err(Time::NEVER)));
+}
+
+#[test]
+fn a_call_that_was_granted_its_permit_is_not_asked_for_again() {
+    let scheduler = foreign(2);
+    scheduler.submit(0, at(1)).unwrap();
+    let signal = Arc::new(Signal::default());
+    let mut nested = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(0));
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    scheduler.rest(&mut nested, at(1));
+    assert!(
+        !scheduler.hold(&nested, at(1)),
+        "the dispatcher asks for it"
     );
-    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    assert!(!given(&signal));
+    scheduler.grant(CALLS, 0, at(2));
+    assert!(given(&signal), "it is not told of the answer");
+    assert!(!scheduler.hold(&nested, at(2)), "it was granted");
+    assert_eq!(scheduler.start(&mut nested, at(2)).running.index, 0);
+}
+
+#[test]
+fn a_permit_that_was_granted_for_another_call_is_not_used() {
+    let scheduler = foreign(2);
+    for job in 0..2 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(1));
+    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(1));
+    assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
+    assert_eq!(
+        scheduler.start(&mut scheduler.seat(), at(1)).running.index,
+        0
+    );
+}
+
+#[test]
+fn the_permit_of_a_call_that_was_taken_back_is_used_by_the_next() {
+    let scheduler = foreign(1);
+    scheduler.submit(0, at(1)).unwrap();
+    let nested = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
+    assert!(scheduler.hold(&nested, at(1)));
+    assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
+    scheduler.submit(1, at(1)).unwrap();
+    let mut seat = scheduler.seat();
+    scheduler.rest(&mut seat, at(1));
+    woken(&seat);
+    scheduler.grant_held(CALLS, 0, at(2));
+    assert!(woken(&seat), "nobody is told that there is a permit");
+    assert_eq!(scheduler.dispatch(at(2)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.start(&mut seat, at(2)).running.index, 1);
+}
+
+#[test]
+fn a_call_that_is_asked_for_is_waited_for() {
+    let scheduler = foreign(1);
+    scheduler.submit(0, at(1)).unwrap();
+    let nested = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
+    assert!(scheduler.hold(&nested, at(1)));
+    scheduler.close();
+    assert!(!scheduler.is_over() && !scheduler.joined(&Arc::default()));
+    assert_eq!(scheduler.withdraw_all(CALLS), [(0, 0)]);
+    assert!(scheduler.is_over());
+}
+
+#[test]
+fn a_retry_that_has_its_permit_is_no_first_attempt() {
+    let scheduler = foreign(1);
+    scheduler.submit(0, at(1)).unwrap();
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(1));
+    let start = scheduler.start(&mut seat, at(1));
+    scheduler.rest_after(&mut seat, again(&start, at(2), at(3)), at(2));
+    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(3));
+    assert_eq!(
+        scheduler.with(CALLS, |calls| calls.holds(0)),
+        Some(false),
+        "it was called before"
+    );
+    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
+    assert_eq!(scheduler.rest(&mut nested, at(3)), Time::NEVER);
+    scheduler.leave(nested);
+    assert_eq!(scheduler.start(&mut seat, at(3)).running.attempt, 2);
 }

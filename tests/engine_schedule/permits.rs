@@ -7,7 +7,8 @@ use paceline::engine::terms::{End, Gate, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, again, at, batch, done, failed, foreign, given, resting, stream, unlimited,
+    Add, CALLS, again, at, batch, delivered, done, failed, foreign, given, resting, stream,
+    unlimited, woken,
 };
 
 fn owned() -> Terms {
@@ -139,6 +140,48 @@ fn a_retry_with_its_permit_still_counts_as_a_retry() {
     let closed = scheduler.remove(source, at(4)).unwrap();
     assert_eq!(closed.unstarted().count(), 0, "it was called once");
     assert_eq!(closed.waiting_retries(), [0]);
+}
+
+#[test]
+fn a_worker_tells_that_a_call_was_refused_its_permit() {
+    let scheduler = foreign(1);
+    for job in 0..2 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    let mut seat = scheduler.seat();
+    scheduler.rest(&mut seat, at(1));
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    let (ongoing, start) = scheduler.refuse(CALLS, at(1)).unwrap();
+    scheduler.leave_refusal(&ongoing, start.job + 100, at(1));
+    assert!(woken(&seat), "nobody tells");
+    assert_eq!(
+        scheduler.dispatch(at(1)),
+        Some(Err(Time::NEVER)),
+        "the worker is not kept for it"
+    );
+    let start = scheduler.start(&mut seat, at(2));
+    assert!(start.running.refused);
+    assert_eq!(
+        (start.job, start.running.index, start.running.attempt),
+        (100, 0, 0)
+    );
+    scheduler.rest_after(&mut seat, delivered(&start, at(2)), at(2));
+    let totals = scheduler.with(CALLS, |calls| calls.ledger().totals);
+    let totals = totals.unwrap();
+    assert_eq!((totals.permits, totals.attempts), (0, 0));
+    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+}
+
+#[test]
+fn a_refused_call_that_is_taken_back_leaves_no_permit() {
+    let scheduler = foreign(1);
+    scheduler.submit(0, at(1)).unwrap();
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    let (ongoing, start) = scheduler.refuse(CALLS, at(1)).unwrap();
+    scheduler.leave_refusal(&ongoing, start.job, at(1));
+    assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
+    scheduler.submit(1, at(1)).unwrap();
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
 }
 
 /// The one who was just served is the faster of the two, every time.

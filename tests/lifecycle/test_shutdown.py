@@ -213,6 +213,41 @@ def test_shutdown_from_a_done_callback() -> None:
     ).assert_silent()
 
 
+@pytest.mark.parametrize("refuse", ["return False", "raise OSError"])
+@pytest.mark.parametrize("cancel", [True, False])
+def test_shutdown_from_the_callback_of_a_call_that_got_no_permit(refuse: str, cancel: bool) -> None:
+    run_script(
+        f"""
+        from paceline import BatchExecutor
+        gate = threading.Event()
+        class Limiter:
+            asked = 0
+            def acquire(self):
+                assert gate.wait(20)
+                self.asked += 1
+                if self.asked == 1:
+                    {refuse}
+        executor = BatchExecutor(Limiter(), max_workers=1)
+        first = executor.submit(int)
+        second = executor.submit(int)
+        back = threading.Event()
+        def leave(_):
+            executor.shutdown(cancel_futures={cancel})
+            back.set()
+        first.add_done_callback(leave)
+        gate.set()
+        assert back.wait(20)
+        if {cancel}:
+            assert second.cancelled()
+        else:
+            assert second.result(20) == 0
+        assert first.exception(20) is not None
+        executor.shutdown()
+        assert threading.active_count() == 1
+        """
+    ).assert_silent()
+
+
 @MODES
 @pytest.mark.parametrize("verb", ["execute_batch", "run", "stream", "map"])
 @pytest.mark.parametrize("wait", [True, False])

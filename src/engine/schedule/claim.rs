@@ -23,6 +23,10 @@ pub struct Seat {
     pub(super) signal: Arc<Signal>,
     pub(super) only: Option<(SourceId, Option<usize>)>,
     pub(super) ticket: Option<Ticket>,
+    /// Its thread may go before the executor ends.
+    pub(super) spare: bool,
+    /// Since when there are threads enough without this one, which has nothing to do.
+    pub(super) unneeded_since: Option<Time>,
     pub(super) waiting_since: Option<Time>,
     pub(super) serves: Option<SourceId>,
     pub(super) ongoing: Option<Ongoing>,

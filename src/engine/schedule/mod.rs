@@ -8,6 +8,7 @@
 
 mod claim;
 mod owners;
+mod spares;
 mod state;
 mod wakeups;
 mod watch;
@@ -107,6 +108,8 @@ impl<W: Work> Scheduler<W> {
             signal,
             only,
             ticket: None,
+            spare: false,
+            unneeded_since: None,
             waiting_since: None,
             serves: None,
             ongoing: None,
@@ -139,7 +142,8 @@ impl<W: Work> Scheduler<W> {
         self.state().finish(seat, finished, now)
     }
 
-    /// Whether the worker could start something at once; takes nothing.
+    /// Whether the worker could start something at once; takes nothing. A thread that is to exit is
+    /// not counted any more.
     pub fn look(&self, seat: &mut Seat, now: Time) -> Claim<W> {
         let mut state = self.state();
         state.unpark(seat.id);
@@ -153,6 +157,16 @@ impl<W: Work> Scheduler<W> {
         };
         if !matches!(claim, Claim::Ready | Claim::Collect) {
             state.arrive(seat.id);
+        }
+        let claim = match claim {
+            Claim::Rest(until) => state.rest_or_go(seat, until, now),
+            claim => {
+                seat.unneeded_since = None;
+                claim
+            }
+        };
+        if matches!(claim, Claim::Exit) {
+            state.threads = state.threads.saturating_sub(1);
         }
         claim
     }
@@ -198,24 +212,16 @@ impl<W: Work> Scheduler<W> {
         self.state().wants_thread(now)
     }
 
-    /// A worker thread could not be started, or has ended. Returns how many are left.
+    /// A worker thread could not be started. Returns how many are left.
     pub fn let_go(&self) -> usize {
         let mut state = self.state();
         state.threads -= 1;
         state.threads
     }
 
-    /// A worker waits inside an operation, so another may work in its place.
-    pub fn block(&self, now: Time) {
-        let mut state = self.state();
-        state.capacity += 1;
-        state.end_watch();
-        state.stir(now);
-    }
-
-    /// That worker goes on.
-    pub fn unblock(&self) {
-        self.state().capacity -= 1;
+    /// How many worker threads there are.
+    pub fn threads(&self) -> usize {
+        self.state().threads
     }
 
     /// Takes no more sources. Workers end when there is nothing left to do.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::Scheduler;
-use super::claim::{Ongoing, SourceId, Start, Step};
+use super::claim::{Ongoing, Seat, SourceId, Start, Step};
 use crate::engine::ledger::Left;
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
@@ -259,17 +259,43 @@ impl<W: Work> Scheduler<W> {
     pub fn give_up(&self, id: SourceId, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
-            source.asking = source.asking.saturating_sub(1);
+            source.asked();
         }
         state.stir(now);
     }
 
+    /// Whether a worker that waits for one call is to ask for its permit, and then tell by
+    /// [`grant_held`](Self::grant_held) or [`withdraw`](Self::withdraw). Nobody else asks for it.
+    pub fn hold(&self, seat: &Seat, now: Time) -> bool {
+        let mut state = self.state();
+        let Some((id, Some(index))) = seat.only else {
+            return false;
+        };
+        if now < state.paused_until {
+            return false;
+        }
+        state.source(id).is_some_and(|source| {
+            source.terms.gate == Gate::Dispatcher && source.hold(index, &seat.signal, now)
+        })
+    }
+
+    /// The permit was granted that is asked for since [`hold`](Self::hold).
+    pub fn grant_held(&self, id: SourceId, index: usize, now: Time) {
+        let mut state = self.state();
+        if let Some(source) = state.source(id) {
+            source.grant_held(index);
+            if !source.holds(index) {
+                state.stir(now);
+            }
+        }
+    }
+
     /// Takes the next operation as one that was refused its permit. It is booked by
-    /// [`book`](Self::book).
+    /// [`book`](Self::book), or left to a worker by [`leave_refusal`](Self::leave_refusal).
     pub fn refuse(&self, id: SourceId, now: Time) -> Option<(Ongoing, Start<W>)> {
         let mut state = self.state();
         let source = state.source(id)?;
-        source.asking = source.asking.saturating_sub(1);
+        source.asked();
         let Some((running, job)) = source.refuse(now) else {
             state.stir(now);
             return None;
@@ -282,6 +308,16 @@ impl<W: Work> Scheduler<W> {
             },
             Start { context, job },
         ))
+    }
+
+    /// Leaves it to a worker to tell that an operation was refused its permit: the worker starts
+    /// `job`, with [`Running::refused`](crate::engine::source::Running::refused).
+    pub fn leave_refusal(&self, ongoing: &Ongoing, job: W::Job, now: Time) {
+        let mut state = self.state();
+        if let Some(source) = state.source(ongoing.source) {
+            source.leave_refusal(&ongoing.running, job);
+            state.stir(now);
+        }
     }
 
     /// Ends a source: nothing more of it starts.

@@ -29,13 +29,22 @@ pub(super) struct Front {
     pub(super) duty: Duty,
 }
 
+/// A worker that sleeps until it is woken.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) seat: u64,
+    pub(super) signal: Arc<Signal>,
+    /// It is to look when there are threads too many.
+    pub(super) spare: bool,
+}
+
 #[derive(Debug)]
 pub(super) struct State<W: Work> {
     pub(super) sources: Vec<Option<(u64, Source<W>)>>,
     pub(super) serials: u64,
     /// Where the next turn begins.
     pub(super) turn: usize,
-    pub(super) parked: Vec<(u64, Arc<Signal>)>,
+    pub(super) parked: Vec<Parked>,
     pub(super) waking: Option<u64>,
     pub(super) front: Option<Front>,
     pub(super) dispatcher: Arc<Signal>,
@@ -136,7 +145,7 @@ impl<W: Work> State<W> {
             ))));
         };
         source.leave(running.index);
-        if running.attempt > 0 {
+        if !running.refused {
             source.ledger.book(ended.nanos_since(running.started));
         }
         let mut leftover = None;
@@ -300,8 +309,11 @@ impl<W: Work> State<W> {
     pub(super) fn pick(&self, seat: &Seat, now: Time) -> Option<usize> {
         if let Some((id, index)) = seat.only {
             let (serial, source) = self.sources.get(id.slot)?.as_ref()?;
-            let there = index.is_none_or(|index| source.holds(index));
-            return (*serial == id.serial && there && source.available(now)).then_some(id.slot);
+            let available = match index {
+                Some(index) => source.available_first(index, now),
+                None => source.available(now),
+            };
+            return (*serial == id.serial && available).then_some(id.slot);
         }
         self.turns().find(|slot| {
             self.sources[*slot]
@@ -367,12 +379,16 @@ impl<W: Work> State<W> {
     }
 
     pub(super) fn park(&mut self, seat: &Seat) -> Claim<W> {
-        self.parked.push((seat.id, Arc::clone(&seat.signal)));
+        self.parked.push(Parked {
+            seat: seat.id,
+            signal: Arc::clone(&seat.signal),
+            spare: seat.spare,
+        });
         Claim::Rest(Time::NEVER)
     }
 
     pub(super) fn unpark(&mut self, seat: u64) {
-        if let Some(place) = self.parked.iter().rposition(|(id, _)| *id == seat) {
+        if let Some(place) = self.parked.iter().rposition(|parked| parked.seat == seat) {
             self.parked.remove(place);
         }
     }

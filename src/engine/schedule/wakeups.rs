@@ -22,10 +22,17 @@ impl<W: Work> State<W> {
                 .clone()
                 .any(|(_, source)| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
         }
+        let idle = self.threads.saturating_sub(self.busy);
         let startable: usize = sources
+            .clone()
             .map(|(_, source)| source.ready_for_workers(now))
             .sum();
-        startable > self.threads.saturating_sub(self.busy)
+        // Where nobody is idle, nobody waits until the next retry is due.
+        startable > idle
+            || idle == 0
+                && sources
+                    .clone()
+                    .any(|(_, source)| source.next_due_for_workers(now).is_some())
     }
 
     pub(super) fn arrive(&mut self, seat: u64) {
@@ -57,9 +64,9 @@ impl<W: Work> State<W> {
         {
             return;
         }
-        if let Some((seat, signal)) = self.parked.pop() {
-            self.waking = Some(seat);
-            signal.notify();
+        if let Some(parked) = self.parked.pop() {
+            self.waking = Some(parked.seat);
+            parked.signal.notify();
         } else if self.watched() {
             self.end_watch();
         } else if let Some(front) = &self.front {
@@ -95,7 +102,7 @@ impl<W: Work> State<W> {
 
     /// Somebody is to wait for the next retry.
     pub(super) fn see_to_retries(&self, now: Time) {
-        if let Some((_, signal)) = self.parked.last()
+        if let Some(parked) = self.parked.last()
             && self.waking.is_none()
             && self
                 .sources
@@ -103,7 +110,7 @@ impl<W: Work> State<W> {
                 .flatten()
                 .any(|(_, source)| source.next_due_for_workers(now).is_some())
         {
-            signal.notify();
+            parked.signal.notify();
         }
     }
 
@@ -140,8 +147,8 @@ impl<W: Work> State<W> {
     }
 
     pub(super) fn wake_all(&mut self) {
-        for (_, signal) in self.parked.drain(..) {
-            signal.notify();
+        for parked in self.parked.drain(..) {
+            parked.signal.notify();
         }
         if let Some(front) = &self.front {
             front.signal.notify();

@@ -76,7 +76,8 @@ impl<W: Work> Source<W> {
 
     /// Nothing of it waits or runs.
     pub(in crate::engine) fn quiet(&self) -> bool {
-        self.idle() && (self.ended.is_some() || self.live == 0 && self.retries.is_empty())
+        let waits = self.live > 0 || !self.retries.is_empty() || !self.held.is_empty();
+        self.idle() && (self.ended.is_some() || !waits)
     }
 
     /// It has run to the end of its input.

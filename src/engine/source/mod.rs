@@ -33,8 +33,10 @@ const PROBATION: usize = 4096;
 pub struct Running {
     /// Its place in the input.
     pub index: usize,
-    /// Which call of it this is, from 1; 0 if it was refused a permit.
+    /// Which call of it this is, from 1; if it was refused a permit, how many there were before.
     pub attempt: u32,
+    /// It was refused its permit, and is not called.
+    pub refused: bool,
     /// When it started.
     pub started: Time,
     /// Nanoseconds it waited for this permit.
@@ -66,6 +68,10 @@ pub struct Source<W: Work> {
     granted: VecDeque<Granted<W::Job>>,
     /// Permits whose operation was withdrawn; the next one uses them.
     spare_permits: usize,
+    /// The operations whose permits those ask for who wait for them.
+    held: Vec<(usize, W::Job)>,
+    /// Who waits for what the dispatcher is asking for.
+    awaiting: Vec<Arc<Signal>>,
     /// Index of the head of `queue`; where calls were cancelled, its entry is empty.
     head: usize,
     queue: VecDeque<Option<W::Job>>,
@@ -108,6 +114,8 @@ impl<W: Work> Source<W> {
             owner_works: false,
             granted: VecDeque::new(),
             spare_permits: 0,
+            held: Vec::new(),
+            awaiting: Vec::new(),
             head: 0,
             queue: VecDeque::new(),
             live: 0,
@@ -164,12 +172,19 @@ impl<W: Work> Source<W> {
     /// Whether the operation at `index` waits for its first attempt.
     #[must_use]
     pub fn holds(&self, index: usize) -> bool {
-        let queued = || {
-            let place = index.checked_sub(self.head)?;
-            self.queue.get(place)?.as_ref()
-        };
-        self.ended.is_none()
-            && (queued().is_some() || self.granted.iter().any(|granted| granted.index == index))
+        self.ended.is_none() && (self.queued(index) || self.granted_first(index).is_some())
+    }
+
+    /// Whether the operation at `index` waits in the queue, without a permit.
+    fn queued(&self, index: usize) -> bool {
+        let place = index.checked_sub(self.head);
+        place.is_some_and(|place| matches!(self.queue.get(place), Some(Some(_))))
+    }
+
+    /// Where the first attempt of the operation at `index` is among those that were granted.
+    fn granted_first(&self, index: usize) -> Option<usize> {
+        let first = |granted: &Granted<W::Job>| granted.index == index && granted.attempts == 0;
+        self.granted.iter().position(first)
     }
 
     /// Starts the next operation.
@@ -205,17 +220,12 @@ impl<W: Work> Source<W> {
                 attempts,
                 waited,
                 permit_wait,
+                refused: false,
                 job,
             });
         }
         let (index, job) = self.pop()?;
-        Some(Granted {
-            index,
-            attempts: 0,
-            waited: 0,
-            permit_wait,
-            job,
-        })
+        Some(Granted::first(index, permit_wait, job))
     }
 
     /// Takes the operation at `index`, if it still waits for its first attempt.
@@ -225,16 +235,14 @@ impl<W: Work> Source<W> {
         now: Time,
         permit_wait: u64,
     ) -> Option<(Running, W::Job)> {
-        let job = self.withdraw(index)?;
-        if self.terms.gate != Gate::Worker {
-            self.spare_permits = self.spare_permits.saturating_sub(1);
-        }
-        let next = Granted {
-            index,
-            attempts: 0,
-            waited: 0,
-            permit_wait,
-            job,
+        let next = if let Some(place) = self.granted_first(index) {
+            self.granted.remove(place)?
+        } else {
+            let job = self.withdraw_queued(index)?;
+            if self.terms.gate != Gate::Worker {
+                self.spare_permits = self.spare_permits.saturating_sub(1);
+            }
+            Granted::first(index, permit_wait, job)
         };
         Some(self.enter(next, now))
     }
@@ -246,15 +254,21 @@ impl<W: Work> Source<W> {
             attempts,
             waited: waited_before,
             permit_wait,
+            refused,
             job,
         } = next;
         let running = Running {
             index,
-            attempt: attempts + 1,
+            attempt: attempts + u32::from(!refused),
+            refused,
             started,
             permit_wait,
             waited_before,
         };
+        if refused {
+            self.running.push(running);
+            return (running, job);
+        }
         let totals = &mut self.ledger.totals;
         totals.permits += 1;
         totals.attempts += 1;
@@ -270,6 +284,7 @@ impl<W: Work> Source<W> {
         let running = Running {
             index: next.index,
             attempt: next.attempts,
+            refused: true,
             started: now,
             permit_wait: 0,
             waited_before: next.waited,
@@ -291,16 +306,22 @@ impl<W: Work> Source<W> {
         }
     }
 
-    /// Takes an operation out of the queue; None if it has started or gone.
+    /// Takes an operation out of those that wait to be started; None if it has started or gone.
     pub(super) fn withdraw(&mut self, index: usize) -> Option<W::Job> {
         if let Some(place) = self
             .granted
             .iter()
             .position(|granted| granted.index == index)
         {
-            self.spare_permits += 1;
-            return self.granted.remove(place).map(|granted| granted.job);
+            let granted = self.granted.remove(place)?;
+            self.spare_permits += usize::from(!granted.refused);
+            return Some(granted.job);
         }
+        self.withdraw_held(index)
+            .or_else(|| self.withdraw_queued(index))
+    }
+
+    fn withdraw_queued(&mut self, index: usize) -> Option<W::Job> {
         let job = self.queue.get_mut(index.checked_sub(self.head)?)?.take()?;
         self.live -= 1;
         while matches!(self.queue.front(), Some(None)) {
@@ -321,11 +342,14 @@ impl<W: Work> Source<W> {
         let retries = std::mem::take(&mut self.retries)
             .into_iter()
             .map(|Reverse(retry)| (retry.index, retry.job));
-        self.spare_permits += self.granted.len();
-        let granted = std::mem::take(&mut self.granted)
+        let granted = std::mem::take(&mut self.granted);
+        self.spare_permits += granted.iter().filter(|granted| !granted.refused).count();
+        let granted = granted
             .into_iter()
             .map(|granted| (granted.index, granted.job));
-        granted.chain(queued).chain(retries).collect()
+        let held = std::mem::take(&mut self.held);
+        let started_first = granted.chain(held);
+        started_first.chain(queued).chain(retries).collect()
     }
 
     pub(super) fn leave(&mut self, index: usize) {
@@ -352,6 +376,7 @@ impl<W: Work> Source<W> {
         mut error: impl FnMut(&W::Error),
     ) {
         self.granted.iter().for_each(|granted| job(&granted.job));
+        self.held.iter().for_each(|(_, held)| job(held));
         self.queue.iter().flatten().for_each(&mut job);
         self.retries.iter().for_each(|retry| job(&retry.0.job));
         self.limiter_error.iter().for_each(&mut error);
@@ -372,6 +397,7 @@ impl<W: Work> Source<W> {
             .iter()
             .filter(|granted| granted.attempts == 0)
             .map(|granted| granted.index)
+            .chain(self.held.iter().map(|(index, _)| *index))
             .chain(queued)
     }
 

@@ -1,17 +1,35 @@
 //! What could start, and the permits that were asked for or granted before a worker was there.
 
-use super::Source;
+use std::sync::Arc;
+
+use super::{Running, Source};
+use crate::engine::signal::Signal;
 use crate::engine::terms::{End, Gate, Work};
 use crate::engine::time::Time;
 
-/// An operation that has its permit and no worker yet.
+/// An operation that has its permit, or was refused one, and no worker yet.
 #[derive(Debug)]
 pub(super) struct Granted<J> {
     pub(super) index: usize,
     pub(super) attempts: u32,
     pub(super) waited: u64,
     pub(super) permit_wait: u64,
+    /// It is not to be called: a worker only tells that it was refused.
+    pub(super) refused: bool,
     pub(super) job: J,
+}
+
+impl<J> Granted<J> {
+    pub(super) const fn first(index: usize, permit_wait: u64, job: J) -> Self {
+        Self {
+            index,
+            attempts: 0,
+            waited: 0,
+            permit_wait,
+            refused: false,
+            job,
+        }
+    }
 }
 
 impl<W: Work> Source<W> {
@@ -37,6 +55,15 @@ impl<W: Work> Source<W> {
             && now < self.terms.deadline
             && (self.terms.gate == Gate::Worker || self.spare_permits > 0)
             && (self.live > 0 || self.retry_due(now))
+    }
+
+    /// Whether a worker could start the operation at `index` now, and for the first time.
+    pub(in crate::engine) fn available_first(&self, index: usize, now: Time) -> bool {
+        self.ended.is_none()
+            && now < self.terms.deadline
+            && (self.granted_first(index).is_some()
+                || self.queued(index)
+                    && (self.terms.gate == Gate::Worker || self.spare_permits > 0))
     }
 
     /// Whether operations that have their permit still start: what waits for running operations
@@ -77,16 +104,70 @@ impl<W: Work> Source<W> {
 
     /// A permit was granted: it is for the next operation, whichever worker will start it.
     pub(in crate::engine) fn grant(&mut self, waited: u64, now: Time) {
-        self.asking = self.asking.saturating_sub(1);
+        self.asked();
         match self.next(now, waited) {
             Some(granted) => self.granted.push_back(granted),
             None => self.spare_permits += 1,
         }
     }
 
-    /// A permit was granted for an operation that its caller will start itself.
-    pub fn add_permit(&mut self) {
-        self.spare_permits += 1;
+    /// The dispatcher, or the owner, has its answer.
+    pub(in crate::engine) fn asked(&mut self) {
+        self.asking = self.asking.saturating_sub(1);
+        for waiting in self.awaiting.drain(..) {
+            waiting.notify();
+        }
+    }
+
+    /// Takes the operation at `index` out of the queue for somebody who waits for it, and asks for
+    /// its permit. Where one is asked for already that it will get, `waiting` is told of the answer
+    /// instead.
+    pub(in crate::engine) fn hold(
+        &mut self,
+        index: usize,
+        waiting: &Arc<Signal>,
+        now: Time,
+    ) -> bool {
+        if self.ended.is_some() || !self.queued(index) {
+            return false;
+        }
+        if self.startable(now) <= self.asking {
+            let told = |other| Arc::ptr_eq(other, waiting);
+            if !self.awaiting.iter().any(told) {
+                self.awaiting.push(Arc::clone(waiting));
+            }
+            return false;
+        }
+        let job = self.withdraw_queued(index);
+        self.held.extend(job.map(|job| (index, job)));
+        true
+    }
+
+    pub(super) fn withdraw_held(&mut self, index: usize) -> Option<W::Job> {
+        let place = self.held.iter().position(|(held, _)| *held == index)?;
+        Some(self.held.swap_remove(place).1)
+    }
+
+    /// A permit was granted for an operation that is held. If that was taken back meanwhile, the
+    /// next one uses the permit.
+    pub(in crate::engine) fn grant_held(&mut self, index: usize) {
+        match self.withdraw_held(index) {
+            Some(job) => self.granted.push_back(Granted::first(index, 0, job)),
+            None => self.spare_permits += 1,
+        }
+    }
+
+    /// Leaves it to a worker to tell that an operation was refused its permit.
+    pub(in crate::engine) fn leave_refusal(&mut self, running: &Running, job: W::Job) {
+        self.leave(running.index);
+        self.granted.push_back(Granted {
+            index: running.index,
+            attempts: running.attempt,
+            waited: running.waited_before,
+            permit_wait: 0,
+            refused: true,
+            job,
+        });
     }
 
     /// Whether its owner has been granted a permit that is not used yet.

@@ -28,10 +28,7 @@ impl World {
         let post = match claim {
             Claim::Ready => Post::Attached,
             Claim::Rest(until) => Post::Resting(until),
-            Claim::Exit => {
-                self.scheduler.let_go();
-                Post::Gone
-            }
+            Claim::Exit => Post::Gone,
             Claim::Collect => {
                 while let Some((id, _)) = self.scheduler.take_reading() {
                     let account = self.account_of(id);

@@ -1,0 +1,81 @@
+//! Threads beyond the executor's workers, in the place of workers that wait inside an operation.
+//!
+//! Each worker that waits makes room for one more. When it goes on there is a thread too many: a
+//! spare one that has nothing to do then stays for a moment, as the next may need it, and goes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Scheduler;
+use super::claim::{Claim, Seat};
+use super::state::{Duty, State};
+use crate::engine::terms::Work;
+use crate::engine::time::Time;
+
+/// How long a spare thread stays that nobody needs.
+const LINGER: Duration = Duration::from_millis(100);
+
+impl<W: Work> Scheduler<W> {
+    /// A seat for a thread that may go before the executor ends.
+    #[must_use]
+    pub fn spare_seat(&self) -> Seat {
+        let mut seat = self.make_seat(Arc::default(), None);
+        seat.spare = true;
+        seat
+    }
+
+    /// A worker waits inside an operation, so another may work in its place.
+    pub fn block(&self, now: Time) {
+        let mut state = self.state();
+        state.capacity += 1;
+        state.end_watch();
+        state.stir(now);
+    }
+
+    /// That worker goes on.
+    pub fn unblock(&self) {
+        let mut state = self.state();
+        state.capacity -= 1;
+        state.release_spare();
+    }
+}
+
+impl<W: Work> State<W> {
+    fn has_surplus(&self) -> bool {
+        self.threads > self.capacity
+    }
+
+    /// Has a spare thread that sleeps look whether it is still needed. Each is told once.
+    fn release_spare(&mut self) {
+        if !self.has_surplus() {
+            return;
+        }
+        if let Some(parked) = self.parked.iter_mut().find(|parked| parked.spare) {
+            parked.spare = false;
+            parked.signal.notify();
+        } else if let Some(front) = self.front.as_ref().filter(|it| it.duty == Duty::Retry) {
+            front.signal.notify();
+        }
+    }
+
+    /// For a thread that is about to rest: until when, or that it is to go.
+    pub(super) fn rest_or_go(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
+        let front = self.front.as_ref().filter(|front| front.seat == seat.id);
+        let waits_for_all = front.is_some_and(|front| front.duty != Duty::Retry);
+        if !seat.spare || waits_for_all || !self.has_surplus() {
+            seat.unneeded_since = None;
+            return Claim::Rest(until);
+        }
+        let leaves = *seat.unneeded_since.get_or_insert(now) + LINGER;
+        if now < leaves {
+            if let Some(parked) = self.parked.iter_mut().find(|it| it.seat == seat.id) {
+                parked.spare = false;
+            }
+            return Claim::Rest(until.min(leaves));
+        }
+        self.unpark(seat.id);
+        self.leave_front(seat);
+        self.see_to_retries(now);
+        Claim::Exit
+    }
+}
