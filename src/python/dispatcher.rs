@@ -6,6 +6,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::interpreter;
+use super::logging;
 use super::runtime::Runtime;
 use super::worker::{Context, Operations, conclude, set_running};
 use crate::engine::schedule::{Finished, Scheduler, SourceId};
@@ -76,7 +77,7 @@ impl Dispatcher {
     /// The permit was refused: the operation whose turn it is has failed with `error`.
     fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) {
         if let Some((source, _)) = self.asked() {
-            refuse(py, &self.runtime, source, error);
+            refuse_unheard(py, &self.runtime, source, error);
         }
     }
 
@@ -87,7 +88,7 @@ impl Dispatcher {
         };
         let scheduler = &self.runtime.scheduler;
         if source == Scheduler::<Operations>::CALLS {
-            refuse(py, &self.runtime, source, error);
+            refuse_unheard(py, &self.runtime, source, error);
         } else {
             let now = Time::now();
             scheduler.with(source, |source| source.fail_limiter(error));
@@ -96,19 +97,28 @@ impl Dispatcher {
     }
 }
 
-/// Books the next operation of a source as failed without having run.
+fn refuse_unheard(py: Python<'_>, runtime: &Runtime, source: SourceId, error: Py<PyBaseException>) {
+    if let Err(error) = refuse(py, runtime, source, error) {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// Books the next operation of a source as failed without having run. Returns what a signal handler
+/// raised meanwhile.
 pub(crate) fn refuse(
     py: Python<'_>,
     runtime: &Runtime,
     source: SourceId,
     error: Py<PyBaseException>,
-) {
+) -> PyResult<()> {
     let now = Time::now();
+    let mut logged = Ok(());
     if let Some((ongoing, start)) = runtime.scheduler.refuse(source, now)
         && let Some(context) = start.context
     {
         if let Context::Batch { logged: true, .. } = &*context {
-            super::logging::operation_failed(py, ongoing.running.index, error.bind(py));
+            let index = ongoing.running.index;
+            logged = logging::operation_failed_here(py, index, error.bind(py));
         }
         if let Context::Calls = &*context {
             set_running(py, start.job.bind(py));
@@ -120,4 +130,5 @@ pub(crate) fn refuse(
                 .book(&ongoing, Finished { ended: now, ending }, now),
         );
     }
+    logged
 }
