@@ -23,6 +23,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
+    use crate::python::records::Records;
+    #[pymodule_export]
     use crate::python::runtime::Worker;
 
     use pyo3::prelude::*;

@@ -192,7 +192,7 @@ class Bomb(logging.Handler):
         raise self.error
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("bad format"), SystemExit(3)])
+@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("bad format")])
 def test_a_handler_that_raises_changes_no_result(
     executor: BatchExecutor,
     logger: logging.Logger,
@@ -212,6 +212,22 @@ def test_a_handler_that_raises_changes_no_result(
     assert executor.execute(int) == 0
     assert bomb.records > 0
     assert {type(entry.exc_value) for entry in unraisable} <= {type(error)}
+
+
+def test_what_is_no_exception_is_raised_by_a_handler_on_the_callers_thread_only(
+    executor: BatchExecutor, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be Ctrl-C, which must not be lost; a worker cannot be interrupted."""
+    unraisable: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+    logger.addHandler(Bomb(SystemExit(3)))
+    logger.setLevel(logging.ERROR)
+    assert executor.execute_batch([int, fail]) == [0, {"error": "no quota left"}]
+    assert {type(entry.exc_value) for entry in unraisable} == {SystemExit}
+    logger.setLevel(logging.DEBUG)
+    with pytest.raises(SystemExit) as caught:
+        executor.execute_batch([int, fail])
+    assert statuses(caught.value.batch_report) == ["done", "failed"]  # type: ignore[attr-defined]
 
 
 def test_a_filter_that_raises_changes_no_result(

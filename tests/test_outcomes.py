@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import pickle
 import threading
@@ -162,6 +163,77 @@ def test_an_index_outside_is_an_index_error(mixed: BatchReport[Any], index: int)
 def test_an_index_that_is_no_index_is_a_type_error(mixed: BatchReport[Any], index: Any) -> None:
     with pytest.raises(TypeError):
         mixed[index]
+
+
+def test_an_outcome_is_the_same_whichever_way_it_is_reached(mixed: BatchReport[Any]) -> None:
+    for place, outcome in enumerate(mixed):
+        assert outcome is mixed[place] is mixed[place - len(mixed)] is mixed[place:][0]
+        assert outcome in mixed
+        assert mixed.index(outcome) == place
+        assert mixed.count(outcome) == 1
+    assert list(reversed(mixed)) == list(mixed)[::-1]
+    assert all(outcome is mixed[outcome.index] for outcome in mixed.failures)
+
+
+def test_outcomes_are_made_when_they_are_asked_for() -> None:
+    def outcomes() -> int:
+        return sum(type(thing) is Outcome for thing in gc.get_objects())
+
+    before = outcomes()
+    with BatchExecutor(RateLimiter(2, per=600), 2) as executor:
+        with pytest.raises(BatchTimeoutError) as caught:
+            executor.run([int] * 1000, timeout=0.1)
+        report = caught.value.batch_report
+        assert report.counts["not_started"] == 998
+        assert report[999].status == "not_started"
+        assert outcomes() - before == 1
+        assert statuses(report) == ["done"] * 2 + ["not_started"] * 998
+        assert [outcome.index for outcome in report] == list(range(1000))
+
+
+def test_a_report_of_many_operations_is_there_at_once() -> None:
+    ended = 0.0
+
+    def work() -> None:
+        nonlocal ended
+        ended = time.monotonic()
+
+    with BatchExecutor(None, 1) as executor:
+        delays = []
+        for _ in range(3):
+            report = executor.run([work] * 300_000)
+            delays.append(time.monotonic() - ended)
+            assert report.counts["done"] == len(report)
+            del report
+    # An outcome of each would be half a second, during which no other thread has its turn.
+    assert min(delays) < 0.2
+
+
+def test_the_report_of_an_unordered_stream_is_in_the_order_of_the_input() -> None:
+    release = threading.Event()
+
+    def operations() -> Iterator[Any]:
+        yield release.wait
+        yield from [int, fail, int]
+        time.sleep(0.2)
+        message = "input"
+        raise LookupError(message)
+
+    def release_soon() -> None:
+        time.sleep(0.4)
+        release.set()
+
+    with BatchExecutor(None, 2) as executor:
+        threading.Thread(target=release_soon).start()
+        with pytest.raises(LookupError) as caught:
+            list(executor.stream(operations(), buffersize=9))
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    indices = [outcome.index for outcome in report]
+    assert indices == sorted(indices)
+    assert 0 in indices
+    assert report.counts["done"] == 3
+    assert report.counts["failed"] == 1
+    assert all(outcome in report for outcome in report.failures)
 
 
 def test_failures_are_the_failed_outcomes_in_order(mixed: BatchReport[Any]) -> None:

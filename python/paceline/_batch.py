@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar, cast
 
 from paceline import _core
 from paceline._core import Step
 from paceline._errors import BatchTimeoutError, attach_report
+from paceline._logging import writes_batches
 from paceline._report import BatchReport
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Drive", "Terms"]
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Terms(NamedTuple):
@@ -80,7 +82,7 @@ class Drive(Generic[T]):
         # A single operation's exception carries no report.
         self.is_batch = True
         self._doing = "interrupt"
-        self._ended: BatchReport[Any] | None = None
+        self._logged = False
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read.
         self._unread: Iterator[Callable[[], T]] = iter(())
@@ -95,8 +97,12 @@ class Drive(Generic[T]):
                 batch.feed(operations)
             else:
                 batch.feed(list(operations))
-        except BaseException:
+        except TypeError:
+            # Of a list with something else in it nothing is run: no batch has begun.
             batch.discard()
+            raise
+        except BaseException as error:
+            self._end_early(error)
             raise
 
     def start(self) -> None:
@@ -104,18 +110,20 @@ class Drive(Generic[T]):
         self._pool.dispatch()
         self._pool.grow()
 
-    def to_end(self) -> _core.Batch[T]:
-        """Run the batch to its end, and take it out of its executor."""
+    def to_end(self, finish: Callable[[_core.Records[T]], R]) -> R:
+        """Run the batch to its end, and return what ``finish`` makes of its records."""
         try:
             self.start()
             while self._advance():
                 pass
             self.settle()
-            self._batch.close()
+            result = finish(self._batch.close())
+            if self.is_batch:
+                self._log_end("completed")
+            return result  # noqa: TRY300 - what is raised up to the very end carries the report
         except BaseException as error:
             self._end_early(error)
             raise
-        return self._batch
 
     def outcomes(self) -> Outcomes[T]:
         """Hand the outcomes on as they are ready."""
@@ -214,54 +222,48 @@ class Drive(Generic[T]):
             return error
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:
             return error
-        failures = self._report(ended_by).failure_group() if ended_by == "max_failures" else None
-        if failures is not None:
-            return failures
+        if ended_by == "max_failures":
+            failures = self.report(self._batch.close(), ended_by).failure_group()
+            if failures is not None:
+                return failures
         if ended_by == "broken":
             self._pool.check()
         return CancelledError("the executor was shut down, and what had not started cancelled")
 
     def _end_early(self, error: BaseException) -> None:
         """End the batch with an exception, and let that carry the report."""
-        doing = self._doing
-        if doing == "consumer":
-            self._batch.discard()
+        batch, doing = self._batch, self._doing
+        if doing == "consumer" and isinstance(error, GeneratorExit):
+            batch.discard()
             return
-        if isinstance(error, KeyboardInterrupt) and doing != "operation":
+        if doing == "consumer" or (isinstance(error, KeyboardInterrupt) and doing != "operation"):
             doing = "interrupt"
-        patient = doing not in _IMPATIENT
-        self._batch.end(patient)
-        self._batch.feed_unread(list(self._unread))
-        if patient:
-            try:
-                self._batch.join()
-            except BaseException as interruption:
-                attach_report(interruption, self._report("interrupt"))
-                self._batch.discard()
-                raise
-        if self.is_batch or doing != "operation":
-            attach_report(error, self._report(doing))
-        self._batch.discard()
+        try:
+            patient = doing not in _IMPATIENT
+            batch.end(patient)
+            batch.feed_unread(list(self._unread))
+            if patient:
+                batch.join()
+            if self.is_batch or doing != "operation":
+                attach_report(error, self.report(batch.close(), doing))
+                self._log_end(doing)
+        except BaseException as interruption:
+            attach_report(interruption, self.report(batch.close(), "interrupt"))
+            raise
+        finally:
+            batch.discard()
 
-    def _report(self, ended_by: str) -> BatchReport[Any]:
-        if self._ended is None:
-            self._batch.close()
-            self._ended = self.report(self._batch.outcomes(), ended_by)
-        return self._ended
+    def report(self, records: _core.Records[T], ended_by: str = "completed") -> BatchReport[T]:
+        """Make the report of a batch that has ended."""
+        return BatchReport(records, ended_by=ended_by, max_workers=self._max_workers)
 
-    def log_end(self) -> None:
-        """Write the line that each batch leaves in the log, without making a report."""
-        totals = self._batch.totals()
-        counts = [("done", totals["done"]), ("failed", totals["failed"])]
-        _core.log_batch(counts, totals["elapsed"], "completed")
-
-    def report(self, outcomes: list[_core.Outcome[T]], ended_by: str) -> BatchReport[T]:
-        """Make the report, and write the line that each batch leaves in the log."""
-        report = BatchReport(
-            outcomes, self._batch.totals(), ended_by=ended_by, max_workers=self._max_workers
-        )
-        _core.log_batch(list(report.counts.items()), report.elapsed, ended_by)
-        return report
+    def _log_end(self, ended_by: str) -> None:
+        """Write the line that each batch leaves in the log."""
+        if not self._logged and writes_batches():
+            self._logged = True
+            records = self._batch.close()
+            elapsed = records.totals()["elapsed"]
+            _core.log_batch(list(records.counts().items()), elapsed, ended_by)
 
 
 def _value_of(taken: list[_core.Outcome[T]]) -> T:

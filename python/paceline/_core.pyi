@@ -29,6 +29,7 @@ __all__ = [
     "Dispatcher",
     "Outcome",
     "RateLimiter",
+    "Records",
     "Runtime",
     "Step",
     "Worker",
@@ -477,14 +478,14 @@ class Batch(Generic[_T]):
     def join(self) -> None:
         """Waits until nothing of it runs. Ctrl-C ends the wait."""
 
-    def close(self) -> None:
-        """Takes it out of its executor, so that its results can be had."""
+    def close(self) -> Records[_T]:
+        """Takes it out of its executor, and returns its records; the same whenever it is called."""
 
     def discard(self) -> None:
         """Takes it out of its executor, and drops whatever it still holds."""
 
     def ended_by(self) -> str:
-        """A word for why it ended, or ``"completed"``."""
+        """A word for why it ended, or ``"completed"``. To be asked before it is closed."""
 
     def limiter_error(self) -> BaseException | None:
         """What a limiter raised in the dispatcher. Takes it."""
@@ -492,22 +493,44 @@ class Batch(Generic[_T]):
     def first_failure(self) -> BaseException | None:
         """The error that ended it, if one did."""
 
+@final
+class Records(Generic[_T_co]):
+    """What became of the operations of a batch that has ended. They never change.
+
+    Places count the operations that were not handed over, in input order, from 0.
+    """
+
+    def __len__(self) -> int: ...
+    def __getitem__(self, place: int, /) -> Outcome[_T_co]:
+        """The outcome in one place, made when it is first asked for.
+
+        Raises:
+            IndexError: If there are not so many.
+        """
+
+    def failed(self) -> list[int]:
+        """The places of the operations that failed, in input order."""
+
     @overload
-    def values(self, failed: None) -> list[_T]: ...
+    def values(self, failed: None) -> list[_T_co]: ...
     @overload
-    def values(self, failed: Callable[[str, BaseException, int], object]) -> list[Any]:
-        """Takes the values out of a closed batch, in input order.
+    def values(self, failed: Callable[[str, BaseException, int], object] | None) -> list[Any]:
+        """The values of the operations that have finished, in input order.
 
         Args:
             failed: Makes the entry of an operation that failed, from the exception's text, the
                 exception and the index. Without it the entry is the exception.
+
+        Raises:
+            BaseException: What ``failed`` raises, and what an exception raises for its text if
+                that is not an ``Exception``.
         """
 
-    def outcomes(self) -> list[Outcome[_T]]:
-        """Takes the outcomes that were not handed over out of a closed batch, in input order."""
+    def counts(self) -> dict[str, int]:
+        """How many operations there are of each status, with those that were handed over."""
 
     def totals(self) -> Totals:
-        """The sums over a closed batch."""
+        """The sums over the batch."""
 
 @final
 class Step:
@@ -556,10 +579,8 @@ class Worker:
 
 @type_check_only
 class Totals(TypedDict):
-    """The sums over a batch: numbers of operations, permits, calls and pauses; seconds."""
+    """The sums over a batch: numbers of permits, calls and pauses; seconds."""
 
-    done: int
-    failed: int
     permits: int
     attempts: int
     retries: int
@@ -586,6 +607,10 @@ def log_batch(counts: Sequence[tuple[str, int]], elapsed: float, ended_by: str) 
         counts: Of each status, how many operations.
         elapsed: Seconds that the batch took.
         ended_by: A word for why it ended.
+
+    Raises:
+        BaseException: What a signal handler raises meanwhile, and anything else that is not an
+            ``Exception``.
     """
 
 def exiting(finished: bool) -> None:

@@ -138,7 +138,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         self._check(operation)
         drive = self._drive([operation], KEEP_ALL, stop_on_failure=True, logged=False)
         drive.is_batch = False
-        return drive.to_end().values(None)[0]
+        return drive.to_end(lambda records: records.values(None)[0])
 
     @overload
     def execute_batch(
@@ -220,9 +220,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             stop_on_failure=mode == "raise",
             logged=mode != "raise",
         )
-        batch = drive.to_end()
-        drive.log_end()
-        return batch.values(ErrorRecord if mode == "record" else None)
+        failed = ErrorRecord if mode == "record" else None
+        return drive.to_end(lambda records: records.values(failed))
 
     def run(
         self,
@@ -237,7 +236,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         recorded.
         """
         drive = self._drive(operations, KEEP_ALL, timeout=timeout, max_failures=max_failures)
-        return drive.report(drive.to_end().outcomes(), "completed")
+        return drive.to_end(drive.report)
 
     def stream(
         self,

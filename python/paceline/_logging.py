@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-__all__: list[str] = []
+__all__ = ["writes_batches"]
 
 
 def _restore_numbers(record: logging.LogRecord) -> bool:
@@ -19,3 +19,12 @@ def _restore_numbers(record: logging.LogRecord) -> bool:
 logger = logging.getLogger("paceline")
 logger.addHandler(logging.NullHandler())
 logger.addFilter(_restore_numbers)
+
+
+def writes_batches() -> bool:
+    """Whether anybody wants the line that each batch leaves in the log.
+
+    Asked here and not in Rust: nothing of logging's own raises here, so whatever does is raised by
+    a signal handler, and is the caller's.
+    """
+    return logger.isEnabledFor(logging.DEBUG)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar, overload
 
 if TYPE_CHECKING:
-    from paceline._core import Outcome, Totals
+    from collections.abc import Iterable, Iterator
+
+    from paceline._core import Outcome, Records
 
 __all__ = ["BatchReport", "ErrorRecord"]
 
 T_co = TypeVar("T_co", covariant=True)
-
-STATUSES = ("done", "failed", "running", "not_started", "cancelled")
 
 
 class ErrorRecord(dict[str, str]):
@@ -60,7 +60,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
 
     __slots__ = (
         "_max_workers",
-        "_outcomes",
+        "_places",
+        "_records",
         "attempts",
         "counts",
         "elapsed",
@@ -75,15 +76,19 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
 
     def __init__(
         self,
-        outcomes: Sequence[Outcome[T_co]],
-        totals: Totals,
+        records: Records[T_co],
         *,
         ended_by: str,
         max_workers: int,
     ) -> None:
-        self._outcomes = tuple(outcomes)
+        # Outcomes are made when they are asked for, one at a time, so that other threads and
+        # signals have their turn.
+        self._records = records
+        self._places = range(len(records))
         self._max_workers = max_workers
         self.ended_by = ended_by
+        self.counts = records.counts()
+        totals = records.totals()
         self.elapsed = totals["elapsed"]
         self.permit_wait = totals["permit_wait"]
         self.paused = totals["paused"]
@@ -92,21 +97,24 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         self.attempts = totals["attempts"]
         self.retries = totals["retries"]
         self.pauses = totals["pauses"]
-        self.counts = dict.fromkeys(STATUSES, 0)
-        for outcome in self._outcomes:
-            self.counts[outcome.status] += 1
-        self.counts["done"] = max(self.counts["done"], totals["done"])
-        self.counts["failed"] = max(self.counts["failed"], totals["failed"])
 
     @overload
     def __getitem__(self, index: int, /) -> Outcome[T_co]: ...
     @overload
     def __getitem__(self, index: slice, /) -> tuple[Outcome[T_co], ...]: ...
     def __getitem__(self, index: int | slice, /) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
-        return self._outcomes[index]
+        places = self._places[index]
+        return self._records[places] if isinstance(places, int) else tuple(self._at(places))
 
     def __len__(self) -> int:
-        return len(self._outcomes)
+        return len(self._places)
+
+    def __iter__(self) -> Iterator[Outcome[T_co]]:
+        return self._at(self._places)
+
+    def _at(self, places: Iterable[int]) -> Iterator[Outcome[T_co]]:
+        records = self._records
+        return (records[place] for place in places)
 
     def __repr__(self) -> str:
         return f"<BatchReport: {self.describe_counts()} in {self.elapsed:.3f} s>"
@@ -119,16 +127,16 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
             RuntimeError: if any operation has no value for another reason.
         """
         self.raise_for_failures()
-        missing = len(self._outcomes) - sum(each.status == "done" for each in self._outcomes)
-        if missing:
+        values = self._records.values(None)
+        if missing := len(self) - len(values):
             message = f"{missing} operations have no value: {self.describe_counts()}"
             raise RuntimeError(message)
-        return [each.value for each in self._outcomes]  # type: ignore[misc]
+        return values
 
     @property
     def failures(self) -> tuple[Outcome[T_co], ...]:
         """The outcomes of the operations that failed, in input order."""
-        return tuple(each for each in self._outcomes if each.status == "failed")
+        return tuple(self._at(self._records.failed()))
 
     def raise_for_failures(self) -> None:
         """Raise the exceptions of all failed operations, if there are any.

@@ -99,6 +99,8 @@ pub type History<E> = HashMap<usize, Vec<Attempt<E>>>;
 /// The records of a batch that were not handed over.
 #[derive(Debug)]
 pub struct Left<V, E> {
+    /// How they were kept.
+    pub keep: Keep,
     /// Index of the first slot.
     pub base: usize,
     /// Records by input order; None for what has not finished.
@@ -239,6 +241,7 @@ impl<V, E> Ledger<V, E> {
     /// in the order of completion.
     pub fn take_left(&mut self) -> Left<V, E> {
         Left {
+            keep: self.keep,
             base: self.base,
             slots: std::mem::take(&mut self.slots),
             completed: std::mem::take(&mut self.completed),

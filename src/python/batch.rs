@@ -2,20 +2,20 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyList;
 
-use super::closed::Closed;
 use super::dispatcher::refuse;
-use super::interpreter;
+use super::interpreter::{self, is_exception};
 use super::logging;
 use super::operations;
 use super::outcome::{Outcome, PySource};
 use super::reading::Reading;
+use super::records::Records;
 use super::runtime::Runtime;
 use super::terms::name_of;
 use super::worker::{Context, run_ready};
@@ -48,7 +48,7 @@ pub(crate) struct Batch {
     id: SourceId,
     owner: Arc<Signal>,
     asked: Mutex<Time>,
-    closed: Mutex<Option<Closed>>,
+    closed: Mutex<Option<Py<Records>>>,
     reading: Arc<Reading>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
@@ -120,18 +120,15 @@ impl Batch {
         }
     }
 
-    fn closed<T>(&self, look: impl FnOnce(&mut Closed) -> PyResult<T>) -> PyResult<T> {
-        let mut closed = self
-            .closed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        let result = match &mut closed {
-            Some(closed) => look(closed),
-            None => Err(PyRuntimeError::new_err("the batch has not been closed")),
-        };
-        *self.closed.lock().unwrap_or_else(PoisonError::into_inner) = closed;
-        result
+    fn closed(&self) -> MutexGuard<'_, Option<Py<Records>>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends it, and adds what was read and not checked, so that it is in the report.
+    fn end_with(&self, jobs: impl ExactSizeIterator<Item = Py<PyAny>>) {
+        let scheduler = &self.runtime.scheduler;
+        scheduler.end(self.id, End::Owner, Time::now());
+        scheduler.feed_some(self.id, jobs);
     }
 }
 
@@ -153,11 +150,21 @@ impl Drop for Batch {
 impl Batch {
     /// Adds all operations that there will be, after checking each.
     fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
-        let jobs = operations::take(operations)?;
-        self.runtime
-            .scheduler
-            .feed(self.id, jobs.into_iter(), true, Time::now());
-        Ok(())
+        match operations::take(operations) {
+            Ok(jobs) => {
+                let now = Time::now();
+                let scheduler = &self.runtime.scheduler;
+                scheduler.feed(self.id, jobs.into_iter(), true, now);
+                Ok(())
+            }
+            Err(error) => {
+                if !is_exception(operations.py(), &error) {
+                    let all: Vec<_> = operations.iter().map(Bound::unbind).collect();
+                    self.end_with(all.into_iter());
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Adds what was checked before, and will not be read any more, as the batch has ended.
@@ -171,8 +178,14 @@ impl Batch {
 
     /// Adds one operation that was read; whether there is something to do before the next is.
     fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
-        self.reading
-            .add_one(operation, &self.runtime.scheduler, self.id)
+        let scheduler = &self.runtime.scheduler;
+        let added = self.reading.add_one(operation, scheduler, self.id);
+        if let Err(error) = &added
+            && !is_exception(operation.py(), error)
+        {
+            self.end_with(std::iter::once(operation.clone().unbind()));
+        }
+        added
     }
 
     /// Where to read `count` operations to in one go, and the turns that this may take; None while
@@ -190,7 +203,13 @@ impl Batch {
     fn end_reading(&self, py: Python<'_>) -> PyResult<()> {
         let scheduler = &self.runtime.scheduler;
         scheduler.end_reading(self.id);
-        self.reading.add_inbox(py, scheduler, self.id)
+        let added = self.reading.add_inbox(py, scheduler, self.id);
+        if let Err(error) = &added
+            && !is_exception(py, error)
+        {
+            self.end_with(self.reading.take_inbox(py)?.into_iter());
+        }
+        added
     }
 
     /// How many operations were added as they were read, since it was last asked.
@@ -252,8 +271,8 @@ impl Batch {
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
-    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) {
-        refuse(py, &self.runtime, self.id, error);
+    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
+        refuse(py, &self.runtime, self.id, error)
     }
 
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
@@ -314,9 +333,7 @@ impl Batch {
             );
         };
         self.runtime.scheduler.with(self.id, show);
-        if let Some(closed) = &mut *self.closed.lock().unwrap_or_else(PoisonError::into_inner) {
-            show(&mut closed.source);
-        }
+        see(visit.call(&*self.closed()));
         seen.into_inner()
     }
 
@@ -328,38 +345,34 @@ impl Batch {
     fn discard(&self) {
         if self.runtime.is_of_this_process() {
             let source = self.runtime.scheduler.remove(self.id, Time::now());
-            let closed = self
-                .closed
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let closed = self.closed().take();
             drop((source, closed));
         }
     }
 
-    /// Takes it out of the executor. What still runs is lost to it.
-    fn close(&self) -> PyResult<()> {
+    /// Takes it out of the executor: its records. What still runs is lost to it.
+    fn close(&self, py: Python<'_>) -> PyResult<Py<Records>> {
         self.check_process()?;
-        let at = Time::now();
-        if let Some(source) = self.runtime.scheduler.remove(self.id, at) {
-            *self.closed.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Closed { source, at });
+        if let Some(records) = &*self.closed() {
+            return Ok(records.clone_ref(py));
         }
-        Ok(())
+        let at = Time::now();
+        let source = self.runtime.scheduler.remove(self.id, at);
+        let source = source.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
+        let records = Py::new(py, Records::of(source, at))?;
+        *self.closed() = Some(records.clone_ref(py));
+        Ok(records)
     }
 
     /// Why it ended: a word.
-    fn ended_by(&self, py: Python<'_>) -> PyResult<&'static str> {
+    fn ended_by(&self, py: Python<'_>) -> &'static str {
         // What the exit of the process has ended does not come back to tell.
         interpreter::is_exiting(py);
-        if let Some(ended) = self
+        let ended = self
             .runtime
             .scheduler
-            .with(self.id, |source| source.ended())
-        {
-            return Ok(name_of(ended));
-        }
-        self.closed(|closed| Ok(name_of(closed.source.ended())))
+            .with(self.id, |source| source.ended());
+        name_of(ended.flatten())
     }
 
     /// What a limiter raised in the dispatcher.
@@ -380,22 +393,6 @@ impl Batch {
             })
             .flatten()
     }
-
-    /// The value of each operation, in input order; of a failed one what `failed` makes of its
-    /// index and exception, or the exception itself. Takes the records.
-    fn values(&self, py: Python<'_>, failed: Option<Py<PyAny>>) -> PyResult<Py<PyList>> {
-        self.closed(|closed| closed.values(py, failed))
-    }
-
-    /// The outcome of every operation that was not handed over, in input order. Takes the records.
-    fn outcomes(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
-        self.closed(|closed| closed.outcomes(py))
-    }
-
-    /// Sums over the batch; times in seconds.
-    fn totals(&self, py: Python<'_>) -> PyResult<Py<PyDict>> {
-        self.closed(|closed| closed.totals(py))
-    }
 }
 
 /// Writes the line that each batch leaves in the log.
@@ -405,10 +402,10 @@ pub(crate) fn log_batch(
     counts: Vec<(String, usize)>,
     elapsed: f64,
     ended_by: &str,
-) {
+) -> PyResult<()> {
     let counts: Vec<_> = counts
         .iter()
         .map(|(name, count)| (name.as_str(), *count))
         .collect();
-    logging::batch_ended(py, &counts, elapsed, ended_by);
+    logging::batch_ended(py, &counts, elapsed, ended_by)
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::interpreter;
+use super::logging;
 use super::runtime::Runtime;
 use super::worker::{Context, Operations, conclude};
 use crate::engine::schedule::{Finished, Scheduler, SourceId};
@@ -46,7 +47,9 @@ impl Dispatcher {
         error: Py<PyBaseException>,
     ) -> PyResult<()> {
         if source != CALLS {
-            refuse(py, &self.runtime, source, error);
+            if let Err(error) = refuse(py, &self.runtime, source, error) {
+                error.write_unraisable(py, None);
+            }
             return Ok(());
         }
         let scheduler = &self.runtime.scheduler;
@@ -123,19 +126,22 @@ impl Dispatcher {
     }
 }
 
-/// Books the next operation of a batch as failed without having run.
+/// Books the next operation of a batch as failed without having run. Returns what a signal handler
+/// raised meanwhile.
 pub(crate) fn refuse(
     py: Python<'_>,
     runtime: &Runtime,
     source: SourceId,
     error: Py<PyBaseException>,
-) {
+) -> PyResult<()> {
     let now = Time::now();
+    let mut logged = Ok(());
     if let Some((ongoing, start)) = runtime.scheduler.refuse(source, now)
         && let Some(context) = start.context
     {
         if let Context::Batch { logged: true, .. } = &*context {
-            super::logging::operation_failed(py, ongoing.running.index, error.bind(py));
+            let index = ongoing.running.index;
+            logged = logging::operation_failed_here(py, index, error.bind(py));
         }
         let ending = conclude(py, &context, start.job, Err(error));
         drop(
@@ -144,4 +150,5 @@ pub(crate) fn refuse(
                 .book(&ongoing, Finished { ended: now, ending }, now),
         );
     }
+    logged
 }

@@ -4,7 +4,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -85,6 +85,6 @@ impl BatchExecutor {
     /// Refuses what cannot be called.
     #[staticmethod]
     fn _check(operation: &Bound<'_, PyAny>) -> PyResult<()> {
-        check(operation).map_err(|problem| PyTypeError::new_err(format!("the operation {problem}")))
+        check(operation)
     }
 }

@@ -9,6 +9,7 @@ use std::cell::RefCell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -125,6 +126,11 @@ pub(crate) fn wait_after(
         signal.wait_until(until)
     });
     py.check_signals()
+}
+
+/// Whether an error is an `Exception`: what is not, such as Ctrl-C, is to reach the caller.
+pub(crate) fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
 }
 
 fn park_for_ever() -> ! {

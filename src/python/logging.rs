@@ -1,16 +1,20 @@
 //! Rust events to Python's `logging`, under the logger `paceline`.
 //!
 //! A handler or filter may raise. The bridge leaves such an exception pending, where the next
-//! Python call would stumble over it; so every event goes through [`event`], which hands it to
-//! `sys.unraisablehook` instead. Call only while attached, and with no lock held.
+//! Python call would stumble over it; so every event goes through [`event`], which takes it. It
+//! goes to `sys.unraisablehook`, for it is not to change what becomes of a batch; but on the thread
+//! of a batch's owner the program's signal handlers may run meanwhile, and Ctrl-C is the caller's.
+//! Call only while attached, and with no lock held.
 
 use log::Level;
 use log::kv::Value;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyString;
+use pyo3::types::{PyString, PyType};
 use pyo3_log::{Caching, Logger, ResetHandle};
+
+use super::interpreter::is_exception;
 
 const TARGET: &str = "paceline";
 
@@ -31,16 +35,30 @@ pub(crate) fn refresh_levels(py: Python<'_>) {
     }
 }
 
-/// An operation has failed, and its failure is only recorded.
+/// An operation has failed, and its failure is only recorded. For a worker.
 pub(crate) fn operation_failed(
     py: Python<'_>,
     index: usize,
     exception: &Bound<'_, PyBaseException>,
 ) {
-    if !log::log_enabled!(target: TARGET, Level::Error) {
-        return;
+    if let Err(error) = operation_failed_here(py, index, exception) {
+        error.write_unraisable(py, None);
     }
-    let error = describe(exception).to_string_lossy().into_owned();
+}
+
+/// The same on the thread of an owner, for whom is what is not an `Exception`.
+pub(crate) fn operation_failed_here(
+    py: Python<'_>,
+    index: usize,
+    exception: &Bound<'_, PyBaseException>,
+) -> PyResult<()> {
+    if !log::log_enabled!(target: TARGET, Level::Error) {
+        return Ok(());
+    }
+    let text = exception
+        .str()
+        .unwrap_or_else(|error| substitute(exception, &error));
+    let error = text.to_string_lossy().into_owned();
     let error_type = exception
         .get_type()
         .name()
@@ -55,34 +73,39 @@ pub(crate) fn operation_failed(
             ("error_type", Value::from(error_type.as_str())),
             ("index", Value::from(index)),
         ],
-    );
+    )
 }
 
-/// A server asked everybody to wait.
+/// A server asked everybody to wait. For a worker.
 pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
-    event(
-        py,
-        Level::Warn,
-        "rate_limited",
-        &[("seconds", Value::from(seconds))],
-    );
+    let fields = [("seconds", Value::from(seconds))];
+    if let Err(error) = event(py, Level::Warn, "rate_limited", &fields) {
+        error.write_unraisable(py, None);
+    }
 }
 
-/// A batch has ended.
-pub(crate) fn batch_ended(py: Python<'_>, counts: &[(&str, usize)], elapsed: f64, ended_by: &str) {
-    if !log::log_enabled!(target: TARGET, Level::Debug) {
-        return;
-    }
+/// A batch has ended. For its owner, as is what is raised that is not an `Exception`.
+pub(crate) fn batch_ended(
+    py: Python<'_>,
+    counts: &[(&str, usize)],
+    elapsed: f64,
+    ended_by: &str,
+) -> PyResult<()> {
     let mut fields: Vec<_> = counts
         .iter()
         .map(|(name, count)| (*name, Value::from(*count as u64)))
         .collect();
     fields.push(("elapsed", Value::from(elapsed)));
     fields.push(("ended_by", Value::from(ended_by)));
-    event(py, Level::Debug, "batch_ended", &fields);
+    event(py, Level::Debug, "batch_ended", &fields)
 }
 
-fn event(py: Python<'_>, level: Level, message: &str, fields: &[(&str, Value<'_>)]) {
+fn event(
+    py: Python<'_>,
+    level: Level,
+    message: &str,
+    fields: &[(&str, Value<'_>)],
+) -> PyResult<()> {
     log::logger().log(
         &log::Record::builder()
             .target(TARGET)
@@ -92,23 +115,30 @@ fn event(py: Python<'_>, level: Level, message: &str, fields: &[(&str, Value<'_>
             .file(Some(TARGET))
             .build(),
     );
-    if let Some(error) = PyErr::take(py) {
-        error.write_unraisable(py, None);
+    match PyErr::take(py) {
+        Some(error) if is_exception(py, &error) => error.write_unraisable(py, None),
+        Some(error) => return Err(error),
+        None => {}
+    }
+    Ok(())
+}
+
+/// The exception's text; of one whose `str()` raises an `Exception`, its type and why.
+pub(crate) fn describe<'py>(
+    exception: &Bound<'py, PyBaseException>,
+) -> PyResult<Bound<'py, PyString>> {
+    match exception.str() {
+        Err(error) if is_exception(exception.py(), &error) => Ok(substitute(exception, &error)),
+        text => text,
     }
 }
 
-/// The exception's text; of one that has none, its type and why.
-pub(crate) fn describe<'py>(exception: &Bound<'py, PyBaseException>) -> Bound<'py, PyString> {
+fn substitute<'py>(exception: &Bound<'py, PyBaseException>, error: &PyErr) -> Bound<'py, PyString> {
     let py = exception.py();
-    match exception.str() {
-        Ok(text) => text,
-        Err(error) => {
-            let name = |kind: &Bound<'_, pyo3::types::PyType>| {
-                kind.name()
-                    .map_or_else(|_| "?".to_owned(), |name| name.to_string())
-            };
-            let (kind, raised) = (name(&exception.get_type()), name(&error.get_type(py)));
-            PyString::new(py, &format!("<{kind}: its str() raised {raised}>"))
-        }
-    }
+    let name = |kind: &Bound<'_, PyType>| {
+        kind.name()
+            .map_or_else(|_| "?".to_owned(), |name| name.to_string())
+    };
+    let (kind, raised) = (name(&exception.get_type()), name(&error.get_type(py)));
+    PyString::new(py, &format!("<{kind}: its str() raised {raised}>"))
 }

@@ -1,7 +1,6 @@
 //! The binding: Python's arguments in, Python's objects out.
 
 pub(crate) mod batch;
-pub(crate) mod closed;
 pub(crate) mod contexts;
 pub(crate) mod dispatcher;
 pub(crate) mod executor;
@@ -12,6 +11,7 @@ pub(crate) mod logging;
 pub(crate) mod operations;
 pub(crate) mod outcome;
 pub(crate) mod reading;
+pub(crate) mod records;
 pub(crate) mod retrying;
 pub(crate) mod runtime;
 pub(crate) mod terms;

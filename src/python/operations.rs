@@ -6,6 +6,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
 
+use super::interpreter::is_exception;
+
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
 
@@ -73,28 +75,44 @@ pub(crate) fn check_one(
     if seen.knows(operation) {
         return Ok(());
     }
-    check_with(operation, seen)
-        .map_err(|problem| PyTypeError::new_err(format!("operation {} {problem}", index())))
-}
-
-/// Says what is wrong with an operation.
-pub(crate) fn check(operation: &Bound<'_, PyAny>) -> Result<(), String> {
-    check_with(operation, &mut Seen::default())
-}
-
-fn check_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> Result<(), String> {
-    if !operation.is_callable() {
-        return Err(format!("must be callable, not {}", show(operation)));
+    match problem_with(operation, seen)? {
+        None => Ok(()),
+        Some(problem) => {
+            let message = format!("operation {} {problem}", index());
+            Err(PyTypeError::new_err(message))
+        }
     }
-    if is_async(operation, seen).map_err(|error| format!("cannot be examined: {error}"))? {
-        return Err(format!(
+}
+
+/// Refuses an operation that stands alone and is none.
+pub(crate) fn check(operation: &Bound<'_, PyAny>) -> PyResult<()> {
+    match problem_with(operation, &mut Seen::default())? {
+        None => Ok(()),
+        Some(problem) => Err(PyTypeError::new_err(format!("the operation {problem}"))),
+    }
+}
+
+/// Says what is wrong with an operation. Whatever is raised meanwhile and is not an `Exception`,
+/// such as Ctrl-C, is no fault of the operation's.
+fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Option<String>> {
+    if !operation.is_callable() {
+        return Ok(Some(format!("must be callable, not {}", show(operation)?)));
+    }
+    match is_async(operation, seen) {
+        Err(error) if is_exception(operation.py(), &error) => {
+            Ok(Some(format!("cannot be examined: {error}")))
+        }
+        Err(error) => Err(error),
+        Ok(true) => Ok(Some(format!(
             "is a coroutine function, which a thread cannot run: {}; wrap it in a function that \
              runs it",
-            show(operation)
-        ));
+            show(operation)?
+        ))),
+        Ok(false) => {
+            seen.operation = Some(operation.clone().unbind());
+            Ok(None)
+        }
     }
-    seen.operation = Some(operation.clone().unbind());
-    Ok(())
 }
 
 static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -137,13 +155,17 @@ fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     PARTIAL.import(py, "functools", "partial")
 }
 
-fn show(operation: &Bound<'_, PyAny>) -> String {
-    let Ok(text) = operation.repr() else {
-        return format!("an instance of {}", operation.get_type());
+fn show(operation: &Bound<'_, PyAny>) -> PyResult<String> {
+    let text = match operation.repr() {
+        Ok(text) => text,
+        Err(error) if is_exception(operation.py(), &error) => {
+            return Ok(format!("an instance of {}", operation.get_type()));
+        }
+        Err(error) => return Err(error),
     };
     let text = text.to_string_lossy();
-    match text.char_indices().nth(LONGEST_SHOWN) {
+    Ok(match text.char_indices().nth(LONGEST_SHOWN) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text.into_owned(),
-    }
+    })
 }

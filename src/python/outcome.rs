@@ -11,8 +11,8 @@ use crate::engine::ledger::{Attempt, Record};
 use crate::engine::source::Running;
 use crate::engine::time::Time;
 
-type PyRecord = Record<Py<PyAny>, Py<PyBaseException>>;
-type PyAttempt = Attempt<Py<PyBaseException>>;
+pub(crate) type PyRecord = Record<Py<PyAny>, Py<PyBaseException>>;
+pub(crate) type PyAttempt = Attempt<Py<PyBaseException>>;
 
 /// What an outcome can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,15 @@ pub(crate) enum Status {
 }
 
 impl Status {
+    /// In the order in which they are counted.
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Done,
+        Self::Failed,
+        Self::Running,
+        Self::NotStarted,
+        Self::Cancelled,
+    ];
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -186,6 +195,17 @@ impl Outcome {
             visit.call(&each.error)?;
         }
         Ok(())
+    }
+}
+
+/// The same record once more, of the same objects.
+pub(crate) fn copy_of(py: Python<'_>, record: &PyRecord) -> PyRecord {
+    Record {
+        result: match &record.result {
+            Ok(value) => Ok(value.clone_ref(py)),
+            Err(error) => Err(error.clone_ref(py)),
+        },
+        ..*record
     }
 }
 

@@ -97,6 +97,14 @@ impl Reading {
         }
     }
 
+    /// Takes what was read and not added, checked or not.
+    pub(crate) fn take_inbox(&self, py: Python<'_>) -> PyResult<Vec<Py<PyAny>>> {
+        let inbox = self.inbox.bind(py);
+        let taken = inbox.iter().map(Bound::unbind).collect();
+        inbox.del_slice(0, inbox.len())?;
+        Ok(taken)
+    }
+
     /// The operations at the head of the inbox that need no examination.
     fn known(&self, inbox: &Bound<'_, PyList>) -> Vec<Py<PyAny>> {
         let seen = self.seen();

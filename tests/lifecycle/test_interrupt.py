@@ -178,6 +178,193 @@ def test_an_interrupt_while_the_input_is_read() -> None:
     ).assert_silent()
 
 
+@pytest.mark.parametrize("verb", ["list", "tuple", "generator", "stream"])
+def test_ctrl_c_while_operations_are_checked_is_no_fault_of_theirs(verb: str) -> None:
+    verbs = {
+        "list": "executor.execute_batch(operations)",
+        "tuple": "executor.run(tuple(operations))",
+        "generator": "executor.run(iter(operations))",
+        "stream": "list(executor.stream(operations))",
+    }
+    run_script(
+        f"""
+        from paceline import BatchExecutor
+        class Call:
+            def __init__(self, interrupts):
+                self.interrupts = interrupts
+            def __call__(self):
+                pass
+            def __getattr__(self, name):
+                # Whoever asks whether this is a coroutine function comes here.
+                if self.interrupts and threading.current_thread() is threading.main_thread():
+                    self.interrupts = False
+                    os.kill(os.getpid(), signal.SIGINT)
+                    for _ in range(100):
+                        pass
+                raise AttributeError(name)
+        operations = [Call(place == 70) for place in range(100)]
+        executor = BatchExecutor(max_workers=2)
+        try:
+            {verbs[verb]}
+        except KeyboardInterrupt as error:
+            report = error.batch_report
+        assert report.ended_by == "interrupt"
+        counts = report.counts
+        if {verb != "generator"}:
+            assert (len(report), counts["not_started"]) == (100, 100), counts
+        else:
+            # The one that was being checked is among them, and what was read with it.
+            assert 71 <= len(report) == sum(counts.values()), counts
+        assert executor.execute_batch([int]) == [0]
+        """
+    ).assert_silent()
+
+
+def test_ctrl_c_while_an_exception_gives_its_text() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        class Odd(Exception):
+            def __str__(self):
+                if threading.current_thread() is threading.main_thread():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    for _ in range(100):
+                        pass
+                return "odd"
+        def fail():
+            raise Odd
+        executor = BatchExecutor(max_workers=2)
+        try:
+            executor.execute_batch([int, fail, int])
+        except KeyboardInterrupt as error:
+            report = error.batch_report
+        assert [outcome.status for outcome in report] == ["done", "failed", "done"]
+        assert type(report[1].exception) is Odd
+        """
+    ).assert_silent()
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "refused"])
+def test_ctrl_c_while_a_log_handler_runs_on_the_callers_thread(verb: str) -> None:
+    run_script(
+        f"""
+        import logging
+        from paceline import BatchExecutor
+        class Slow(logging.Handler):
+            def emit(self, record):
+                if threading.current_thread() is threading.main_thread():
+                    os.kill(os.getpid(), signal.SIGINT)
+                    time.sleep(5)
+        class Refusing:
+            def acquire(self):
+                return False
+        logger = logging.getLogger("paceline")
+        logger.setLevel(logging.ERROR if {verb == "refused"} else logging.DEBUG)
+        logger.addHandler(Slow())
+        executor = BatchExecutor(Refusing() if {verb == "refused"} else None, max_workers=2)
+        try:
+            executor.{"run" if verb == "refused" else verb}([int] * 3)
+        except KeyboardInterrupt as error:
+            report = error.batch_report
+        assert sum(report.counts.values()) == len(report) == 3
+        assert report.counts["failed" if {verb == "refused"} else "done"] >= 1, report
+        """
+    ).assert_silent()
+
+
+def test_no_signal_is_lost_in_small_batches_where_nothing_is_logged() -> None:
+    ended = run_script(
+        """
+        import json, random
+        from paceline import BatchExecutor
+        class Alarm(Exception):
+            pass
+        armed, raised, caught = False, 0, 0
+        def handler(*_):
+            global armed, raised
+            if armed:
+                armed = False
+                raised += 1
+                raise Alarm
+        signal.signal(signal.SIGALRM, handler)
+        executor = BatchExecutor(max_workers=2)
+        executor.run([int] * 4)
+        end = time.monotonic() + 3
+        while time.monotonic() < end:
+            try:
+                armed = True
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(2e-5, 3e-4))
+                while armed:
+                    executor.run([int] * 3)
+            except Alarm:
+                caught += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(json.dumps([raised, caught]))
+        """
+    ).assert_silent()
+    raised, caught = ended.last_json()
+    assert raised == caught > 100
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run"])
+def test_ctrl_c_after_the_last_operation_has_the_whole_report(verb: str) -> None:
+    run_script(
+        f"""
+        import itertools
+        from paceline import BatchExecutor
+        SIZE = 200_000
+        executor = BatchExecutor(max_workers=1)
+        for delay in (0, 0.001, 0.01, 0.02, 0.05, 0.1):
+            numbers = itertools.count(1)
+            def work():
+                if next(numbers) == SIZE:
+                    threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT)).start()
+            returned = False
+            try:
+                results = executor.{verb}([work] * SIZE)
+                returned = True
+                time.sleep(0.5)
+            except KeyboardInterrupt as error:
+                if not returned:
+                    assert error.batch_report.counts["done"] >= SIZE - 1, error.batch_report
+                    assert len(error.batch_report) == SIZE
+        """,
+        timeout=50,
+    ).assert_silent()
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+def test_ctrl_c_is_prompt_with_a_million_operations_to_go(verb: str) -> None:
+    call = (
+        "list(executor.stream(operations))" if verb == "stream" else f"executor.{verb}(operations)"
+    )
+    ended = run_script(
+        f"""
+        import json
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        operations = [lambda: time.sleep(0.001)] * 1_000_000
+        latencies = []
+        for _ in range(3):
+            def interrupt():
+                global sent
+                sent = time.monotonic()
+                os.kill(os.getpid(), signal.SIGINT)
+            threading.Timer(0.5, interrupt).start()
+            try:
+                {call}
+            except KeyboardInterrupt as error:
+                latencies.append(time.monotonic() - sent)
+                report = error.batch_report
+            assert sum(report.counts.values()) == 1_000_000, report
+            assert report[-1].status == "not_started"
+            del report
+        print(json.dumps(min(latencies)))
+        """
+    ).assert_silent()
+    assert ended.last_json() < 0.5
+
+
 def test_an_interrupt_between_two_steps_of_a_stream_belongs_to_the_consumer() -> None:
     run_script(
         """

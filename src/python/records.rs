@@ -1,0 +1,266 @@
+//! What became of the operations of a batch that has ended. The records stay as they are: values,
+//! outcomes and totals are made of them when they are asked for, so an interrupt loses nothing, and
+//! operations that never started cost nothing.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::OnceLock;
+
+use pyo3::exceptions::{PyBaseException, PyIndexError};
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use super::logging;
+use super::outcome::{Outcome, PyAttempt, PyRecord, PySource, Status, copy_of, seconds};
+use crate::engine::ledger::{History, Keep, Left, Totals};
+use crate::engine::source::Running;
+use crate::engine::terms::End;
+use crate::engine::time::Time;
+
+/// An operation that has begun and has no record.
+#[derive(Debug)]
+enum Unfinished {
+    Running(Running),
+    /// It waited to be tried again.
+    GivenUp,
+}
+
+/// The records of a batch that was taken out of its scheduler. Its documentation is in the stub.
+#[pyclass(frozen, module = "paceline._core")]
+pub(crate) struct Records {
+    /// Where `indices` does not say it, the operation in the first place has this index.
+    base: usize,
+    /// The indexes of the operations, where those between were handed over in another order.
+    indices: Vec<usize>,
+    /// By place; None, or nothing at all, for what has not finished.
+    slots: VecDeque<Option<PyRecord>>,
+    /// By index.
+    unfinished: HashMap<usize, Unfinished>,
+    history: History<Py<PyBaseException>>,
+    given_up: usize,
+    unstarted: usize,
+    /// What is to be said of those that never started.
+    unstarted_are: Status,
+    len: usize,
+    totals: Totals,
+    at: Time,
+    elapsed: u64,
+    /// The outcomes that were asked for, by place: who asks again gets the same.
+    made: OnceLock<Vec<OnceLock<Py<Outcome>>>>,
+}
+
+impl Records {
+    pub(super) fn of(mut source: PySource, at: Time) -> Self {
+        let unstarted_are = match source.ended() {
+            Some(End::Cancelled) => Status::Cancelled,
+            _ => Status::NotStarted,
+        };
+        let waiting = source.waiting_retries();
+        let given_up = waiting.len();
+        let mut unfinished: HashMap<_, _> = waiting
+            .into_iter()
+            .map(|index| (index, Unfinished::GivenUp))
+            .collect();
+        let running = source.running().iter();
+        unfinished.extend(running.map(|each| (each.index, Unfinished::Running(*each))));
+        let Left {
+            keep,
+            mut base,
+            mut slots,
+            completed,
+            history,
+        } = source.ledger().take_left();
+        let mut indices: Vec<_> = Vec::new();
+        let mut len = source.read() - base;
+        let unstarted = source.unstarted().count();
+        if keep == Keep::Completed {
+            let mut completed = Vec::from(completed);
+            completed.sort_unstable_by_key(|(index, _)| *index);
+            indices.extend(source.unstarted());
+            indices.extend(unfinished.keys());
+            indices.extend(completed.iter().map(|(index, _)| index));
+            indices.sort_unstable();
+            let mut completed = completed.into_iter().peekable();
+            let places = indices.iter().map_while(|index| {
+                completed.peek()?;
+                Some(completed.next_if(|(at, _)| at == index).map(|(_, it)| it))
+            });
+            slots = places.collect();
+            (base, len) = (0, indices.len());
+        } else {
+            // There was room for those that never started.
+            slots.shrink_to_fit();
+        }
+        Self {
+            base,
+            indices,
+            slots,
+            unfinished,
+            history,
+            given_up,
+            unstarted,
+            unstarted_are,
+            len,
+            totals: source.ledger().totals,
+            at,
+            elapsed: at.nanos_since(source.began()),
+            made: OnceLock::new(),
+        }
+    }
+
+    fn index_at(&self, place: usize) -> usize {
+        self.indices
+            .get(place)
+            .copied()
+            .unwrap_or(self.base + place)
+    }
+
+    fn place_of(&self, index: usize) -> Option<usize> {
+        if self.indices.is_empty() {
+            index.checked_sub(self.base)
+        } else {
+            self.indices.binary_search(&index).ok()
+        }
+    }
+
+    /// What became of the operation in one place.
+    fn make(&self, py: Python<'_>, place: usize) -> Outcome {
+        let index = self.index_at(place);
+        if let Some(Some(record)) = self.slots.get(place) {
+            return Outcome::finished(index, copy_of(py, record), self.earlier(py, index));
+        }
+        match self.unfinished.get(&index) {
+            Some(Unfinished::Running(running)) => Outcome::running(running, self.at),
+            Some(Unfinished::GivenUp) => Outcome::given_up(index, self.earlier(py, index)),
+            None => Outcome::unfinished(index, self.unstarted_are),
+        }
+    }
+
+    fn earlier(&self, py: Python<'_>, index: usize) -> Vec<PyAttempt> {
+        let attempts = self.history.get(&index).into_iter().flatten();
+        attempts
+            .map(|each| PyAttempt {
+                error: each.error.clone_ref(py),
+                ..*each
+            })
+            .collect()
+    }
+
+    /// The failed records, with their places.
+    fn failed_records(&self) -> impl Iterator<Item = (usize, &Py<PyBaseException>)> {
+        let any = self.totals.failed > 0;
+        let slots = any.then(|| self.slots.iter().enumerate());
+        slots
+            .into_iter()
+            .flatten()
+            .filter_map(|(place, record)| Some((place, record.as_ref()?.result.as_ref().err()?)))
+    }
+}
+
+#[pymethods]
+impl Records {
+    fn __len__(&self) -> usize {
+        self.len
+    }
+
+    fn __getitem__(&self, py: Python<'_>, place: usize) -> PyResult<Py<Outcome>> {
+        let empty = || std::iter::repeat_with(OnceLock::new).take(self.len);
+        let made = self.made.get_or_init(|| empty().collect());
+        let made = made
+            .get(place)
+            .ok_or_else(|| PyIndexError::new_err("there are not so many outcomes"))?;
+        if let Some(outcome) = made.get() {
+            return Ok(outcome.clone_ref(py));
+        }
+        let outcome = Py::new(py, self.make(py, place))?;
+        // Another thread may have been quicker.
+        drop(made.set(outcome.clone_ref(py)));
+        Ok(made.get().unwrap_or(&outcome).clone_ref(py))
+    }
+
+    /// The places of the operations that failed, in input order.
+    fn failed(&self) -> Vec<usize> {
+        let mut places: Vec<_> = self.failed_records().map(|(place, _)| place).collect();
+        let unfinished = self.unfinished.iter();
+        let given_up = unfinished.filter(|(_, each)| matches!(each, Unfinished::GivenUp));
+        places.extend(given_up.filter_map(|(index, _)| self.place_of(*index)));
+        places.sort_unstable();
+        places
+    }
+
+    /// The value of each operation that has finished, in input order; of a failed one what `failed`
+    /// makes of its index and exception, or the exception itself.
+    fn values<'py>(
+        &self,
+        py: Python<'py>,
+        failed: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        // Only this runs code of Python's, which may be interrupted.
+        let mut entries = Vec::new();
+        if let Some(failed) = failed {
+            for (place, error) in self.failed_records() {
+                let text = logging::describe(error.bind(py))?;
+                entries.push(failed.call1((text, error, self.index_at(place)))?);
+            }
+        }
+        let mut entries = entries.into_iter();
+        let mut values = Vec::with_capacity(self.slots.len());
+        let finished = self.slots.iter().flatten();
+        values.extend(finished.map(|record| {
+            match &record.result {
+                Ok(value) => value.bind(py).clone(),
+                Err(error) => entries
+                    .next()
+                    .unwrap_or_else(|| error.bind(py).clone().into_any()),
+            }
+        }));
+        PyList::new(py, values)
+    }
+
+    /// How many operations there are of each status, with those that were handed over.
+    fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counts = PyDict::new(py);
+        for status in Status::ALL {
+            let count = match status {
+                Status::Done => self.totals.done,
+                Status::Failed => self.totals.failed + self.given_up,
+                Status::Running => self.unfinished.len() - self.given_up,
+                _ if status == self.unstarted_are => self.unstarted,
+                Status::NotStarted | Status::Cancelled => 0,
+            };
+            counts.set_item(status.name(), count)?;
+        }
+        Ok(counts)
+    }
+
+    /// Sums over the batch; times in seconds.
+    fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let totals = &self.totals;
+        let dict = PyDict::new(py);
+        dict.set_item("permits", totals.permits)?;
+        dict.set_item("attempts", totals.attempts)?;
+        dict.set_item("retries", totals.retries)?;
+        dict.set_item("pauses", totals.pauses)?;
+        dict.set_item("paused", seconds(totals.paused.min(self.elapsed)))?;
+        dict.set_item("permit_wait", seconds(totals.permit_wait))?;
+        dict.set_item("working", seconds(totals.working))?;
+        dict.set_item("elapsed", seconds(self.elapsed))?;
+        Ok(dict)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for record in self.slots.iter().flatten() {
+            match &record.result {
+                Ok(value) => visit.call(value)?,
+                Err(error) => visit.call(error)?,
+            }
+        }
+        for attempt in self.history.values().flatten() {
+            visit.call(&attempt.error)?;
+        }
+        for outcome in self.made.get().into_iter().flatten() {
+            visit.call(outcome.get())?;
+        }
+        Ok(())
+    }
+}
