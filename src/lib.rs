@@ -32,7 +32,6 @@ mod _core {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        crate::python::interpreter::note_main_thread(module.py())?;
-        crate::python::logging::install(module.py())
+        crate::python::prepare(module.py())
     }
 }

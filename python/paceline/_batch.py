@@ -91,8 +91,8 @@ class Drive(Generic[T]):
                 self._input = iter(operations)
             elif lazily:
                 whole = list(operations)
-                _core.check_operations(whole)
                 self._input = self._unread = iter(whole)
+                _core.check_operations(whole)
             elif type(operations) is list:
                 batch.feed(operations)
             else:
@@ -140,6 +140,7 @@ class Drive(Generic[T]):
                     self._feed(room)
             self.settle()
             self._batch.close()
+            self._log_end("completed")
         except BaseException as error:
             self._end_early(error)
             raise

@@ -18,13 +18,21 @@ pub(crate) struct Caller {
 #[derive(Debug, Default)]
 pub(crate) struct Untouched(Option<Py<PyAny>>);
 
+/// Makes what is made only once.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    class(py).map(|_| ())
+}
+
+fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    CONTEXT.import(py, "contextvars", "Context")
+}
+
 impl Caller {
     pub(crate) fn new(context: &Bound<'_, PyAny>) -> PyResult<Self> {
-        static CONTEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-        let class = CONTEXT.import(context.py(), "contextvars", "Context")?;
         Ok(Self {
             copy: context.getattr("copy")?.unbind(),
-            run: class.getattr("run")?.unbind(),
+            run: class(context.py())?.getattr("run")?.unbind(),
             empty: context.len()? == 0,
         })
     }

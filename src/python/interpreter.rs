@@ -154,10 +154,12 @@ fn thread_ident(py: Python<'_>) -> PyResult<u64> {
         .extract()
 }
 
-/// Notes which thread is the main one. Called when the package is imported.
-pub(crate) fn note_main_thread(py: Python<'_>) -> PyResult<()> {
+/// Notes which thread is the main one, and makes what is made only once.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let main = py.import("threading")?.call_method0("main_thread")?;
     MAIN_THREAD.store(main.getattr("ident")?.extract()?, Ordering::Relaxed);
+    thread_ident(py)?;
+    monotonic(py, Time::now())?;
     Ok(())
 }
 

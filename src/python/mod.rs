@@ -16,3 +16,14 @@ pub(crate) mod retrying;
 pub(crate) mod runtime;
 pub(crate) mod terms;
 pub(crate) mod worker;
+
+use pyo3::prelude::*;
+
+/// Makes what is made only once. Called when the package is imported: were another thread about it
+/// when the process forks, the child would wait for that thread for ever.
+pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
+    interpreter::prepare(py)?;
+    operations::prepare(py)?;
+    contexts::prepare(py)?;
+    logging::install(py)
+}

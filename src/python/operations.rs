@@ -115,8 +115,6 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
     }
 }
 
-static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-
 fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     let py = operation.py();
     if operation.is_exact_instance_of::<PyFunction>() {
@@ -144,10 +142,20 @@ fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
         }
         return Ok(found);
     }
-    IS_ASYNC
-        .import(py, "paceline._checks", "is_async")?
-        .call1((operation,))?
-        .extract()
+    is_async_otherwise(py)?.call1((operation,))?.extract()
+}
+
+/// What tells it of any other callable, in Python.
+fn is_async_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    IS_ASYNC.import(py, "paceline._checks", "is_async")
+}
+
+/// Makes what is made only once.
+pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    partial(py)?;
+    is_async_otherwise(py)?;
+    Ok(())
 }
 
 fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
