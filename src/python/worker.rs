@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
@@ -23,6 +24,9 @@ use crate::engine::time::Time;
 /// How long a worker goes on without letting other threads at the interpreter: as long as the
 /// interpreter itself lets a thread go on by default (`sys.getswitchinterval()`).
 const SWITCH_INTERVAL: Duration = Duration::from_millis(5);
+
+/// How long it then stays away: a thread that was waiting has to wake up before it can take over.
+const AWAY: Duration = Duration::from_micros(50);
 
 /// The engine's words for Python's objects.
 #[derive(Debug)]
@@ -235,7 +239,7 @@ fn claim_after_others(
     finished: Finished<Operations>,
 ) -> Claim<Operations> {
     drop(runtime.scheduler.finish(seat, finished, Time::now()));
-    detach(py, || ());
+    detach(py, || thread::sleep(AWAY));
     runtime.scheduler.claim(seat, None, Time::now()).1
 }
 
