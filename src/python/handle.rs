@@ -14,7 +14,7 @@ use super::interpreter;
 use super::logging;
 use super::reading::Reading;
 use super::runtime::{Runtime, Worker};
-use super::terms::Terms;
+use super::terms;
 use super::worker::{Context, Operations, run_submitted};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
@@ -66,13 +66,14 @@ impl Handle {
         caller: Bound<'_, PyAny>,
         pool: Py<PyAny>,
         logged: bool,
-        terms: Terms,
+        terms: &Bound<'_, PyAny>,
     ) -> PyResult<Batch> {
         let runtime = &self.0;
         if interpreter::is_exiting(py) {
             return Err(after_exit());
         }
         logging::refresh_levels(py);
+        let terms = terms::read(terms)?;
         let owner = Arc::<Signal>::default();
         let reading = Arc::new(Reading::new(py));
         let context = Arc::new(Context::Batch {
@@ -83,12 +84,7 @@ impl Handle {
         });
         let id = runtime
             .scheduler
-            .add(
-                context,
-                Arc::clone(&owner),
-                EngineTerms::from(terms),
-                Time::now(),
-            )
+            .add(context, Arc::clone(&owner), terms, Time::now())
             .ok_or_else(closed)?;
         Ok(Batch::new(Arc::clone(runtime), id, owner, reading))
     }

@@ -21,6 +21,8 @@ use pyo3::prelude::*;
 
 /// Makes what is made only once. Called when the package is imported: were another thread about it
 /// when the process forks, the child would wait for that thread for ever.
+///
+/// What pyo3 makes so (a `PyOnceLock`, a name by `intern!`) lets go of the interpreter meanwhile.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     interpreter::prepare(py)?;
     operations::prepare(py)?;

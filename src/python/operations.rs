@@ -151,10 +151,13 @@ fn is_async_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     IS_ASYNC.import(py, "paceline._checks", "is_async")
 }
 
-/// Makes what is made only once.
+/// Makes what is made only once: the names that are looked up as well.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
-    partial(py)?;
-    is_async_otherwise(py)?;
+    let mut seen = Seen::default();
+    for _ in 0..2 {
+        let operation = partial(py)?.call1((is_async_otherwise(py)?,))?;
+        check_one(&operation, &mut seen, || 0)?;
+    }
     Ok(())
 }
 

@@ -28,11 +28,20 @@ pub(crate) enum Decision {
     Again(Time),
 }
 
-#[derive(FromPyObject)]
 struct Verdict {
     again: bool,
     throttled: bool,
     wait: Option<f64>,
+}
+
+impl Verdict {
+    fn read(verdict: &Bound<'_, PyAny>) -> PyResult<Self> {
+        Ok(Self {
+            again: verdict.getattr("again")?.extract()?,
+            throttled: verdict.getattr("throttled")?.extract()?,
+            wait: verdict.getattr("wait")?.extract()?,
+        })
+    }
 }
 
 impl Retrying {
@@ -77,7 +86,7 @@ impl Retrying {
         let verdict = match self
             .decide
             .call1(py, (exception,))
-            .and_then(|it| it.extract(py))
+            .and_then(|verdict| Verdict::read(verdict.bind(py)))
         {
             Ok(Verdict {
                 again,

@@ -8,48 +8,35 @@ use crate::engine::ledger::Keep;
 use crate::engine::terms::{End, FailureLimit, Gate, Terms as EngineTerms};
 use crate::engine::time::Time;
 
-/// How a batch is to be treated.
-#[derive(FromPyObject)]
-pub(crate) struct Terms {
-    keep: u8,
-    gate: u8,
-    attended: bool,
-    ahead: (usize, usize),
-    timeout: Option<f64>,
-    stop_on_failure: bool,
-    max_failures: Option<(f64, usize)>,
-}
-
-impl From<Terms> for EngineTerms {
-    fn from(terms: Terms) -> Self {
-        let failure_limit = terms.max_failures.map(|(share, of)| {
-            if share == 0.0 {
-                FailureLimit::Count(of)
-            } else {
-                FailureLimit::Share { share, of }
-            }
-        });
-        let after = terms
-            .timeout
-            .and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
-        Self {
-            keep: match terms.keep {
-                0 => Keep::All,
-                1 => Keep::Ordered,
-                _ => Keep::Completed,
-            },
-            gate: match terms.gate {
-                0 => Gate::Worker,
-                1 => Gate::Owner,
-                _ => Gate::Dispatcher,
-            },
-            attended: terms.attended,
-            ahead: terms.ahead,
-            deadline: after.map_or(Time::NEVER, |after| Time::now() + after),
-            stop_on_failure: terms.stop_on_failure,
-            failure_limit,
+/// Reads how a batch is to be treated.
+pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<EngineTerms> {
+    let max_failures: Option<(f64, usize)> = terms.getattr("max_failures")?.extract()?;
+    let failure_limit = max_failures.map(|(share, of)| {
+        if share == 0.0 {
+            FailureLimit::Count(of)
+        } else {
+            FailureLimit::Share { share, of }
         }
-    }
+    });
+    let timeout: Option<f64> = terms.getattr("timeout")?.extract()?;
+    let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
+    Ok(EngineTerms {
+        keep: match terms.getattr("keep")?.extract()? {
+            0_u8 => Keep::All,
+            1 => Keep::Ordered,
+            _ => Keep::Completed,
+        },
+        gate: match terms.getattr("gate")?.extract()? {
+            0_u8 => Gate::Worker,
+            1 => Gate::Owner,
+            _ => Gate::Dispatcher,
+        },
+        attended: terms.getattr("attended")?.extract()?,
+        ahead: terms.getattr("ahead")?.extract()?,
+        deadline: after.map_or(Time::NEVER, |after| Time::now() + after),
+        stop_on_failure: terms.getattr("stop_on_failure")?.extract()?,
+        failure_limit,
+    })
 }
 
 /// Why a batch ended.
