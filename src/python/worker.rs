@@ -21,9 +21,11 @@ use crate::engine::source::Running;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
-/// How long a worker goes on without letting other threads at the interpreter: as long as the
-/// interpreter itself lets a thread go on by default (`sys.getswitchinterval()`).
-const SWITCH_INTERVAL: Duration = Duration::from_millis(5);
+/// How long a worker goes on without letting other threads at the interpreter.
+///
+/// Less than `sys.getswitchinterval()` is by default: whoever has waited for that long begins to
+/// wait anew, behind all others, and may be held up for many turns.
+const SWITCH_INTERVAL: Duration = Duration::from_millis(2);
 
 /// How long it then stays away: a thread that was waiting has to wake up before it can take over.
 const AWAY: Duration = Duration::from_micros(50);

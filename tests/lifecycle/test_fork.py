@@ -11,7 +11,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 
 # Python 3.12 and newer warn of every fork of a process with threads; that is what is tested.
 PREAMBLE = """
-import gc, itertools, warnings
+import functools, gc, itertools, warnings
 from paceline import BatchExecutor, RateLimiter
 warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
@@ -411,3 +411,37 @@ def test_fork_while_threads_hammer_limiter_and_executor(kind: str) -> None:
         """,
         timeout=90,
     )
+
+
+def test_fork_while_other_threads_use_the_package_for_the_first_time() -> None:
+    """What is made only once is not to be in the making when a child is forked."""
+    for _ in range(15):
+        run_forking(
+            """
+            sys.setswitchinterval(1e-5)
+            class Foreign:
+                def acquire(self):
+                    pass
+            executor = BatchExecutor(Foreign(), max_workers=3)
+            class Operation:
+                def __call__(self):
+                    return 0
+            jobs = [
+                lambda: executor.submit(int).result(20),
+                lambda: executor.execute_batch([lambda: 0] * 3),
+                lambda: next(executor.stream(itertools.repeat(functools.partial(int)))),
+                lambda: BatchExecutor().execute_batch([Operation()] * 3),
+                lambda: executor.run([int])[0].started_at,
+            ]
+            threads = [threading.Thread(target=job, daemon=True) for job in jobs]
+            for thread in threads: thread.start()
+
+            def child():
+                for job in jobs:
+                    job()
+
+            join(in_child(child, 8))
+            for thread in threads: thread.join(20)
+            executor.shutdown()
+            """
+        )
