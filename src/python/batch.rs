@@ -136,7 +136,7 @@ impl Drop for Batch {
     fn drop(&mut self) {
         if self.runtime.is_of_this_process() {
             if self.left_to_run.load(Ordering::Relaxed) {
-                drop(self.runtime.scheduler.orphan(self.id));
+                drop(self.runtime.scheduler.orphan(self.id, Time::now()));
             } else {
                 drop(self.runtime.scheduler.remove(self.id, Time::now()));
             }

@@ -149,7 +149,7 @@ fn a_retry_that_comes_too_late() {
 #[test]
 fn the_result_of_an_orphan() {
     let setup = Setup::new();
-    drop(setup.scheduler.orphan(setup.source));
+    drop(setup.scheduler.orphan(setup.source, at(2)));
     setup.run(|_| setup.value(), || (), |_| setup.value());
     setup.check();
 }
@@ -157,7 +157,7 @@ fn the_result_of_an_orphan() {
 #[test]
 fn a_retry_that_comes_too_late_for_an_orphan() {
     let setup = Setup::new();
-    drop(setup.scheduler.orphan(setup.source));
+    drop(setup.scheduler.orphan(setup.source, at(2)));
     let end = || setup.scheduler.end(setup.source, End::Cancelled, at(2));
     let again = |start: Start<Dropping>| Ending::Again(setup.thing(), at(5), start.job);
     setup.run(|_| setup.value(), end, again);
@@ -167,7 +167,7 @@ fn a_retry_that_comes_too_late_for_an_orphan() {
 #[test]
 fn what_orphaning_leaves() {
     let setup = Setup::new();
-    let orphan = || drop(setup.scheduler.orphan(setup.source));
+    let orphan = || drop(setup.scheduler.orphan(setup.source, at(2)));
     let again = |start: Start<Dropping>| Ending::Again(setup.thing(), at(5), start.job);
     setup.run(again, orphan, |_| setup.value());
     setup.check();

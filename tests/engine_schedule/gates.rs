@@ -399,3 +399,21 @@ fn an_owner_whose_limiter_raises_gives_its_worker_up() {
     assert!(given(&owner));
     assert_eq!(scheduler.step(second, false, at(2)), Step::Acquire);
 }
+
+#[test]
+fn a_permit_is_asked_for_what_an_orphans_deadline_held_back() {
+    let scheduler = foreign(1);
+    let terms = Terms {
+        keep: Keep::Ordered,
+        deadline: at(10),
+        ..dispatched(5)
+    };
+    let (source, _) = add(&scheduler, terms, 1);
+    assert_eq!(scheduler.dispatch(at(11)), Some(Err(Time::NEVER)));
+    scheduler.orphan(source, at(12));
+    assert!(
+        given(&scheduler.dispatcher_signal()),
+        "the dispatcher sleeps on"
+    );
+    assert_eq!(scheduler.dispatch(at(12)), Some(Ok(source)));
+}

@@ -289,7 +289,7 @@ fn a_source_whose_owner_has_gone_runs_to_its_end() {
     let start = scheduler.start(&mut seat, at(1));
     let start = scheduler.start_next(&mut seat, done(&start, at(1)), at(1));
     let start = scheduler.start_next(&mut seat, again(&start, at(1), at(5)), at(1));
-    let (records, gone) = scheduler.orphan(source);
+    let (records, gone) = scheduler.orphan(source, at(2));
     assert!(gone.is_none());
     let records = records.unwrap();
     assert_eq!(records.slots.into_iter().flatten().count(), 1);
@@ -314,10 +314,10 @@ fn a_source_that_has_run_is_taken_out_with_its_owner() {
     let (source, _) = scheduler.add_complete(stream(Keep::Ordered, 9), 1, at(1));
     let mut seat = scheduler.seat();
     run_all(&scheduler, &mut seat, at(1), 1);
-    let (records, gone) = scheduler.orphan(source);
+    let (records, gone) = scheduler.orphan(source, at(2));
     assert!(records.is_none() && gone.is_some());
     assert!(scheduler.with(source, |_| ()).is_none());
-    let (records, gone) = scheduler.orphan(source);
+    let (records, gone) = scheduler.orphan(source, at(2));
     assert!(records.is_none() && gone.is_none());
 }
 
@@ -328,7 +328,7 @@ fn an_orphan_that_has_ended_is_taken_out_at_once() {
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     scheduler.end(source, End::Cancelled, at(2));
-    let (_, gone) = scheduler.orphan(source);
+    let (_, gone) = scheduler.orphan(source, at(2));
     assert_eq!(gone.unwrap().running().len(), 1);
     let (leftover, _) = scheduler.claim(&mut seat, Some(done(&start, at(3))), at(3));
     assert!(matches!(remains(leftover), Remains::Record(_)));

@@ -236,7 +236,7 @@ fn an_orphan_ends_when_what_was_read_of_it_has_run() {
     scheduler.feed(source, 0..2, false, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
-    scheduler.orphan(source);
+    scheduler.orphan(source, at(2));
     let start = scheduler.start_next(&mut seat, done(&start, at(2)), at(2));
     scheduler.rest_after(&mut seat, done(&start, at(3)), at(3));
     scheduler.close();
@@ -257,7 +257,7 @@ fn an_orphan_ends_though_its_deadline_has_passed() {
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
-    scheduler.orphan(source);
+    scheduler.orphan(source, at(2));
     scheduler.close();
     let mut finished = Some(done(&start, at(11)));
     while let (_, Claim::Start(start)) = scheduler.claim(&mut seat, finished.take(), at(11)) {

@@ -114,7 +114,7 @@ fn a_worker_that_comes_back_from_the_last_operation_of_an_orphan_is_offered() {
     assert_eq!(scheduler.dispatch(at(1)), Some(Ok(orphan)));
     scheduler.grant(orphan, 0, at(1));
     let running = scheduler.start(&mut seat, at(1));
-    scheduler.orphan(orphan);
+    scheduler.orphan(orphan, at(2));
     assert_eq!(scheduler.step(other, false, at(2)), Step::Rest(Time::NEVER));
     scheduler.rest_after(&mut seat, done(&running, at(3)), at(3));
     assert!(given(&owner), "the worker is free and nobody is told");

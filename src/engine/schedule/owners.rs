@@ -352,7 +352,7 @@ impl<W: Work> Scheduler<W> {
 
     /// The owner has gone, and nobody will take the outcomes; what was read still runs. Returns what
     /// is to be dropped: the records so far, or the source if all of it has run.
-    pub fn orphan(&self, id: SourceId) -> Orphaned<W> {
+    pub fn orphan(&self, id: SourceId, now: Time) -> Orphaned<W> {
         let mut state = self.state();
         let Some(source) = state.source(id) else {
             return (None, None);
@@ -366,7 +366,10 @@ impl<W: Work> Scheduler<W> {
             );
         }
         source.orphaned = true;
-        (Some(source.ledger.discard()), None)
+        let records = source.ledger.discard();
+        // What its deadline held back may start.
+        state.stir(now);
+        (Some(records), None)
     }
 
     /// Takes an operation out of the queue, or out of the waiting retries; None if it has started.

@@ -247,6 +247,7 @@ impl World {
         let account = &mut self.accounts[place];
         account.mood = Mood::Closed;
         account.orphaned = true;
-        self.scheduler.orphan(account.id);
+        let id = account.id;
+        self.scheduler.orphan(id, self.now());
     }
 }
