@@ -417,3 +417,55 @@ fn a_permit_is_asked_for_what_an_orphans_deadline_held_back() {
     );
     assert_eq!(scheduler.dispatch(at(12)), Some(Ok(source)));
 }
+
+#[test]
+fn the_dispatcher_waits_for_a_later_retry_beside_what_it_has_no_worker_for() {
+    let scheduler = foreign(1);
+    for job in 0..3 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(1));
+    let start = scheduler.start(&mut seat, at(1));
+    scheduler.rest_after(&mut seat, again(&start, at(2), at(30)), at(2));
+    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(3));
+    assert_eq!(scheduler.dispatch(at(3)), Some(Err(at(30))));
+    // The call with the permit is cancelled. Another uses that, and nobody is told.
+    assert_eq!(scheduler.withdraw(CALLS, 1), Some(1));
+    let start = scheduler.start(&mut seat, at(4));
+    assert_eq!(start.running.index, 2);
+    scheduler.rest_after(&mut seat, delivered(&start, at(5)), at(5));
+    assert!(!given(&scheduler.dispatcher_signal()));
+    assert_eq!(scheduler.dispatch(at(30)), Some(Ok(CALLS)));
+}
+
+#[test]
+fn an_owner_waits_for_a_later_retry_beside_what_it_has_no_worker_for() {
+    let scheduler = foreign(1);
+    let (source, _) = add(&scheduler, owned(), 2);
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
+    scheduler.grant(source, 0, at(1));
+    let start = scheduler.start(&mut seat, at(1));
+    scheduler.submit(0, at(2)).unwrap();
+    assert_eq!(scheduler.dispatch(at(2)), Some(Err(Time::NEVER)));
+    scheduler.rest_after(&mut seat, again(&start, at(2), at(30)), at(2));
+    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(30)));
+}
+
+#[test]
+fn a_nested_seat_rests_beside_a_retry_that_is_due_and_has_no_permit() {
+    let scheduler = foreign(1);
+    let (source, owner) = add(&scheduler, owned(), 1);
+    let mut nested = scheduler.nested_seat(owner, source, None);
+    assert_eq!(scheduler.step(source, true, at(1)), Step::Acquire);
+    scheduler.grant(source, 0, at(1));
+    let start = scheduler.start(&mut nested, at(1));
+    let until = scheduler.rest_after(&mut nested, again(&start, at(2), at(9)), at(2));
+    assert_eq!(until, at(9));
+    assert_eq!(scheduler.rest(&mut nested, at(9)), Time::NEVER);
+    assert_eq!(scheduler.step(source, true, at(9)), Step::Acquire);
+}

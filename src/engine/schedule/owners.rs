@@ -190,9 +190,9 @@ impl<W: Work> Scheduler<W> {
                     source.asking += 1;
                     return Step::Acquire;
                 }
-            } else if let Some(due) = source.next_due().filter(|due| *due > now) {
-                until = until.min(due);
             }
+            // Even beside what is due: others may use a permit for that, and tell nobody.
+            until = until.min(source.next_due_after(now));
         }
         source.owner_waits = true;
         source.owner_works = nested;
@@ -226,9 +226,8 @@ impl<W: Work> Scheduler<W> {
                     state.turn = slot + 1;
                     return Some(Ok(id));
                 }
-            } else if let Some(due) = source.next_due().filter(|due| *due > now) {
-                until = until.min(due);
             }
+            until = until.min(source.next_due_after(now));
         }
         if state.over() {
             return None;

@@ -325,7 +325,7 @@ impl<W: Work> State<W> {
     pub(super) fn nothing_to_start(&mut self, seat: &mut Seat, now: Time) -> Claim<W> {
         self.leave_front(seat);
         if let Some((id, _)) = seat.only {
-            let due = self.source(id).and_then(|source| source.next_due());
+            let due = self.source(id).map(|source| source.next_due_after(now));
             return Claim::Rest(due.unwrap_or(Time::NEVER));
         }
         if self.over() {

@@ -82,12 +82,23 @@ impl<W: Work> Source<W> {
     }
 
     /// When the next retry is due, if one waits.
-    pub(in crate::engine) fn next_due(&self) -> Option<Time> {
+    fn next_due(&self) -> Option<Time> {
         if self.ended.is_some() {
             return None;
         }
         let due = self.retries.peek().map(|retry| retry.0.due);
         due.filter(|due| *due < self.terms.deadline)
+    }
+
+    /// When the next retry is due of those that are not yet; never, if there is none.
+    pub(in crate::engine) fn next_due_after(&self, now: Time) -> Time {
+        if self.ended.is_some() {
+            return Time::NEVER;
+        }
+        let dues = self.retries.iter().map(|retry| retry.0.due);
+        dues.filter(|due| *due > now && *due < self.terms.deadline)
+            .min()
+            .unwrap_or(Time::NEVER)
     }
 
     /// The indexes of the operations that wait to be tried again.
