@@ -62,9 +62,11 @@ impl Reading {
         count: usize,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>)> {
         let turns = self.turns.bind(py);
+        // As a rule the last ones are left, as many as are wanted again.
+        let left = turns.len().min(count);
         let exhausted = PyTuple::empty(py).try_iter()?;
-        let fresh = PyList::new(py, std::iter::repeat_n(exhausted, count))?;
-        turns.set_slice(0, turns.len(), fresh.as_any())?;
+        let fresh = PyList::new(py, std::iter::repeat_n(exhausted, count - left))?;
+        turns.set_slice(left, turns.len(), fresh.as_any())?;
         Ok((self.inbox.bind(py).clone(), turns.clone()))
     }
 
