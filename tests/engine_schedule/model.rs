@@ -62,6 +62,8 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (0..30_u64).prop_map(Step::Pass),
         4 => Just(Step::Settle),
         2 => which.clone().prop_map(Step::Withdraw),
+        4 => (which.clone(), prop::bool::weighted(0.7))
+            .prop_map(|(which, helps)| Step::Nest(which, helps)),
         1 => (which.clone(), end).prop_map(|(which, end)| Step::End(which, end)),
         1 => which.prop_map(Step::Orphan),
         1 => (1..30_u64).prop_map(Step::Pause),

@@ -243,6 +243,24 @@ fn the_permit_of_a_call_that_was_taken_back_is_used_by_the_next() {
 }
 
 #[test]
+fn a_worker_that_was_kept_for_a_nested_start_is_offered() {
+    let scheduler = foreign(2);
+    for job in 0..3 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    scheduler.grant(CALLS, 0, at(1));
+    scheduler.start(&mut scheduler.seat(), at(1));
+    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(2));
+    assert!(scheduler.hold(&nested, at(1)));
+    scheduler.grant_held(CALLS, 2, at(2));
+    assert_eq!(scheduler.dispatch(at(2)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.start(&mut nested, at(3)).running.index, 2);
+    assert!(given(&scheduler.dispatcher_signal()));
+    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+}
+
+#[test]
 fn a_call_that_is_asked_for_is_waited_for() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();

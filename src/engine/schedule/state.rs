@@ -259,6 +259,9 @@ impl<W: Work> State<W> {
         };
         if seat.only.is_none() {
             self.busy += 1;
+        } else {
+            // A worker was kept for it, if it had its permit before.
+            self.offer_slot(now);
         }
         self.watch.last_start = now;
         // Whoever keeps watch sees soon enough if there is more to do than that.

@@ -2,6 +2,7 @@
 
 mod asking;
 mod expectations;
+mod nested;
 mod owners;
 mod workers;
 
@@ -16,6 +17,7 @@ use paceline::engine::signal::Signal;
 use paceline::engine::terms::{End, FailureLimit, Gate, Terms};
 use paceline::engine::time::Time;
 
+use self::nested::Nested;
 use crate::fixture::{CALLS, Plain, Started, calls, given};
 
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +58,8 @@ pub(super) enum Step {
     /// Everybody acts until all are asleep.
     Settle,
     Withdraw(usize),
+    /// What a worker has called waits for a call; it may help by calling that itself.
+    Nest(usize, bool),
     End(usize, End),
     Orphan(usize),
     Pause(u64),
@@ -78,6 +82,9 @@ struct Worker {
     seat: Seat,
     post: Post,
     serves: Option<SourceId>,
+    spare: bool,
+    /// What it waits for inside what it calls.
+    nested: Option<Nested>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,12 +118,18 @@ struct Account {
     waiting: BTreeSet<usize>,
     /// Due time and attempts so far, by index.
     retries: BTreeMap<usize, (Time, u32)>,
+    /// Attempts so far of what was refused its permit and is left to a worker, by index.
+    refused: BTreeMap<usize, u32>,
+    /// Those whose permits are asked for by who waits for them.
+    held: BTreeSet<usize>,
     running: BTreeMap<usize, u32>,
     /// Result and attempts, by index.
     finished: BTreeMap<usize, (Result<usize, usize>, u32)>,
     completed: Vec<usize>,
     handed: Vec<usize>,
     last_first: Option<usize>,
+    /// Those that may have started out of order.
+    out_of_turn: BTreeSet<usize>,
     granted: usize,
     starts: usize,
     gated_starts: usize,
@@ -136,11 +149,14 @@ impl Account {
             inbox: 0,
             waiting: BTreeSet::new(),
             retries: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            held: BTreeSet::new(),
             running: BTreeMap::new(),
             finished: BTreeMap::new(),
             completed: Vec::new(),
             handed: Vec::new(),
             last_first: None,
+            out_of_turn: BTreeSet::new(),
             granted: 0,
             starts: 0,
             gated_starts: 0,
@@ -156,7 +172,7 @@ impl Account {
 
     fn startable(&self, now: Time) -> usize {
         let due = self.retries.values().filter(|(due, _)| *due <= now);
-        self.waiting.len() + due.count()
+        self.waiting.len() - self.held.len() + due.count()
     }
 
     /// Whether there is an outcome for its owner, or nothing more to wait for.
@@ -245,11 +261,19 @@ impl World {
 
     fn grow(&mut self) {
         while self.scheduler.take_on(self.now()) {
-            let seat = self.scheduler.seat();
+            let lasting = self.workers.iter().filter(|worker| !worker.spare).count();
+            let spare = lasting >= self.setting.workers;
+            let seat = if spare {
+                self.scheduler.spare_seat()
+            } else {
+                self.scheduler.seat()
+            };
             self.workers.push(Worker {
                 seat,
                 post: Post::Awake,
                 serves: None,
+                spare,
+                nested: None,
             });
         }
     }
@@ -318,6 +342,7 @@ impl World {
             Step::Pass(units) => self.now += units * UNIT,
             Step::Settle => self.settle(),
             Step::Withdraw(which) => self.withdraw(which),
+            Step::Nest(which, helps) => self.nest(which, helps),
             Step::End(which, end) => self.end(which, end),
             Step::Orphan(which) => self.orphan(which),
             Step::Pause(units) => self.pause(units),
@@ -369,8 +394,14 @@ impl World {
             }
             _ => false,
         };
+        let nested = self.workers.iter().enumerate();
+        let nested = nested.filter_map(|(place, worker)| {
+            let awake = self.is_awake_inside(worker.nested.as_ref()?);
+            awake.then_some(Actor::Nested(place))
+        });
         workers
             .chain(owners)
+            .chain(nested)
             .chain(dispatcher.then_some(Actor::Dispatcher))
             .collect()
     }
@@ -379,6 +410,7 @@ impl World {
         match actor {
             Actor::Worker(place) => self.work(place),
             Actor::Owner(place) => self.own(place),
+            Actor::Nested(place) => self.wait_inside(place),
             Actor::Dispatcher => self.dispatch(),
         }
     }
@@ -399,6 +431,8 @@ impl World {
 enum Actor {
     Worker(usize),
     Owner(usize),
+    /// What a worker has called, which waits for something else.
+    Nested(usize),
     Dispatcher,
 }
 

@@ -5,6 +5,7 @@ use paceline::engine::terms::Gate;
 
 use paceline::engine::time::Time;
 
+use super::nested::Nested;
 use super::{Mood, UNIT, World};
 use crate::fixture::{CALLS, given};
 
@@ -81,10 +82,22 @@ impl World {
             .filter(|place| self.accounts[*place].mood == Mood::Asking)
             .collect();
         asked.extend(self.dispatching);
-        if asked.is_empty() {
+        let inside: Vec<_> = (0..self.workers.len())
+            .filter(|place| {
+                self.workers[*place]
+                    .nested
+                    .as_ref()
+                    .is_some_and(Nested::asks)
+            })
+            .collect();
+        if asked.is_empty() && inside.is_empty() {
             return;
         }
-        let place = asked[which % asked.len()];
+        let which = which % (asked.len() + inside.len());
+        if which >= asked.len() {
+            return self.answer_inside(inside[which - asked.len()], granted);
+        }
+        let place = asked[which];
         let now = self.now();
         if self.dispatching == Some(place) {
             self.dispatching = None;
@@ -113,14 +126,16 @@ impl World {
             if fresh {
                 assert!(account.last_first < Some(index));
             }
-            account.finished.insert(index, (Err(index), attempts));
-            account.completed.push(index);
-            let ending = match id {
-                CALLS => Ending::Delivered(true),
-                _ => Ending::Result(Err(start.job), false),
-            };
-            let finished = Finished { ended: now, ending };
-            self.scheduler.book(&ongoing, finished, now);
+            if id == CALLS {
+                account.refused.insert(index, attempts);
+                self.scheduler.leave_refusal(&ongoing, start.job, now);
+            } else {
+                account.finished.insert(index, (Err(index), attempts));
+                account.completed.push(index);
+                let ending = Ending::Result(Err(start.job), false);
+                let finished = Finished { ended: now, ending };
+                self.scheduler.book(&ongoing, finished, now);
+            }
         }
         self.grow();
     }
@@ -131,7 +146,10 @@ impl World {
             return;
         }
         let index = calls.read - 1 - which % calls.read.min(4);
-        let waited = calls.waiting.remove(&index) | calls.retries.remove(&index).is_some();
+        calls.held.remove(&index);
+        let waited = calls.waiting.remove(&index)
+            || calls.retries.remove(&index).is_some()
+            || calls.refused.remove(&index).is_some();
         let job = self.scheduler.withdraw(CALLS, index);
         assert_eq!(job, waited.then_some(index));
         if waited {

@@ -6,20 +6,13 @@ use paceline::engine::signal::Signal;
 use paceline::engine::terms::Gate;
 use paceline::engine::time::Time;
 
-use super::{Mood, Post, UNIT, Verdict, World};
+use super::nested::Nested;
+use super::{Mood, Post, UNIT, Verdict, Worker, World};
 
 impl World {
     /// With everybody asleep, nothing is left that could start.
     pub(super) fn check(&mut self) {
-        let calling = self
-            .workers
-            .iter()
-            .filter(|worker| matches!(worker.post, Post::Calling(_)))
-            .count();
-        assert!(
-            calling <= self.setting.workers,
-            "more run than there are workers"
-        );
+        let free = self.setting.workers.saturating_sub(self.active());
         if self.awake().iter().any(|actor| !self.is_away(*actor)) {
             return;
         }
@@ -30,7 +23,7 @@ impl World {
             .any(|worker| matches!(worker.post, Post::Resting(_)));
         let mut kept = 0;
         for account in &self.accounts {
-            kept += account.usable(now) + usize::from(account.asking);
+            kept += account.usable(now) + account.refused.len() + usize::from(account.asking);
         }
         for (place, account) in self.accounts.iter().enumerate() {
             let present = self.scheduler.with(account.id, |_| ()).is_some();
@@ -44,11 +37,16 @@ impl World {
                 self.left_alone.insert(self.now);
                 assert!(self.watched(), "the owner of source {place} is not told");
             }
+            let stuck = !account.refused.is_empty() && resting && free > 0;
+            assert!(
+                !stuck || now < self.paused_until,
+                "all sleep beside a refusal of source {place}"
+            );
             if over || account.startable(now) == 0 || now < self.paused_until {
                 continue;
             }
             if account.terms.gate == Gate::Worker {
-                if resting && calling < self.setting.workers && self.permit_there() {
+                if resting && free > 0 && self.permit_there() {
                     self.left_alone.insert(self.now);
                     assert!(
                         self.watched(),
@@ -56,7 +54,7 @@ impl World {
                     );
                 }
             } else {
-                let stuck = account.usable(now) > 0 && resting;
+                let stuck = account.usable(now) > 0 && resting && free > 0;
                 assert!(
                     !stuck,
                     "all sleep beside a granted permit of source {place}"
@@ -66,8 +64,10 @@ impl World {
                     _ => matches!(self.dispatcher, Mood::Resting(_)),
                 };
                 let wants = !account.asking && account.startable(now) > account.usable(now);
-                let free = calling + kept < self.setting.workers;
-                assert!(!(asleep && wants && free), "nobody asks for source {place}");
+                assert!(
+                    !(asleep && wants && free > kept),
+                    "nobody asks for source {place}"
+                );
             }
         }
         // One look finds that something has started since the one before; the next goes to work.
@@ -110,13 +110,13 @@ impl World {
                     .accounts
                     .iter()
                     .any(|account| account.mood == Mood::Asking)
+                || self
+                    .workers
+                    .iter()
+                    .any(|worker| worker.nested.as_ref().is_some_and(Nested::asks))
             {
                 self.answer(round, true);
-            } else if self
-                .workers
-                .iter()
-                .any(|worker| matches!(worker.post, Post::Calling(_)))
-            {
+            } else if self.workers.iter().any(Worker::calls) {
                 self.finish(round, Verdict::Done);
             } else if let Some(next) = self.next_wake() {
                 self.now = next;
@@ -150,6 +150,8 @@ impl World {
             Post::Resting(until) => Some(until),
             _ => None,
         });
+        let nested = self.workers.iter();
+        let nested = nested.filter_map(|worker| worker.nested.as_ref()?.rests_until());
         let moods = self
             .accounts
             .iter()
@@ -161,6 +163,7 @@ impl World {
         });
         let next = workers
             .chain(others)
+            .chain(nested)
             .filter(|until| *until != Time::NEVER)
             .min()?;
         Some(next.as_nanos().max(self.now))

@@ -1,11 +1,23 @@
 //! What the workers do, and what every start must keep to.
 
 use paceline::engine::schedule::{Claim, Ending, Finished};
+use paceline::engine::source::Running;
 use paceline::engine::terms::{End, Gate};
 use paceline::engine::time::Time;
 
-use super::{Mood, Post, UNIT, Verdict, World};
+use super::nested::Nested;
+use super::{Mood, Post, UNIT, Verdict, Worker, World};
 use crate::fixture::{CALLS, Plain, Started, woken};
+
+impl Worker {
+    /// Whether what it calls can end.
+    pub(super) fn calls(&self) -> bool {
+        match &self.nested {
+            Some(nested) => nested.calls(),
+            None => matches!(self.post, Post::Calling(_)),
+        }
+    }
+}
 
 impl World {
     pub(super) fn work(&mut self, place: usize) {
@@ -49,23 +61,35 @@ impl World {
             Claim::Ready | Claim::Collect => panic!("a claim only looked"),
             claim @ Claim::Start(_) => {
                 let start = Started::by(&self.workers[place].seat, claim).unwrap();
-                self.started(place, &start);
+                assert!(
+                    self.active() < self.setting.workers,
+                    "more run than there are workers"
+                );
+                let serves = &mut self.workers[place].serves;
+                let known = serves.replace(start.source) == Some(start.source);
+                assert_eq!(start.context.is_none(), known);
+                self.started(&start, false);
                 Post::Calling(start)
             }
         };
     }
 
-    pub(super) fn started(&mut self, place: usize, start: &Started) {
+    pub(super) fn started(&mut self, start: &Started, inside: bool) {
         self.left_alone.clear();
         let now = self.now();
         let account = self.account_of(start.source);
         let ended = self.ended(account);
+        assert!(now >= self.paused_until, "started during a pause");
+        if start.running.refused {
+            let Running { index, attempt, .. } = start.running;
+            let account = &mut self.accounts[account];
+            assert_eq!(account.refused.remove(&index), Some(attempt));
+            account.running.insert(index, attempt);
+            return;
+        }
         if !self.setting.foreign {
             self.take_permit();
         }
-        assert!(now >= self.paused_until, "started during a pause");
-        let known = self.workers[place].serves.replace(start.source) == Some(start.source);
-        assert_eq!(start.context.is_none(), known);
         let account = &mut self.accounts[account];
         let running = start.running;
         let index = running.index;
@@ -88,8 +112,13 @@ impl World {
         }
         if running.attempt == 1 {
             assert!(account.waiting.remove(&index), "started twice");
-            assert!(account.last_first < Some(index), "started out of order");
-            account.last_first = Some(index);
+            if inside {
+                account.out_of_turn.insert(index);
+            }
+            if !account.out_of_turn.contains(&index) {
+                assert!(account.last_first < Some(index), "started out of order");
+                account.last_first = Some(index);
+            }
         } else {
             let (due, attempts) = account
                 .retries
@@ -111,16 +140,54 @@ impl World {
 
     pub(super) fn finish(&mut self, which: usize, verdict: Verdict) {
         let calling: Vec<_> = (0..self.workers.len())
-            .filter(|place| matches!(self.workers[*place].post, Post::Calling(_)))
+            .filter(|place| self.workers[*place].calls())
             .collect();
         if calling.is_empty() {
             return;
         }
         let place = calling[which % calling.len()];
+        if self.workers[place].nested.is_some() {
+            return self.finish_inside(place, verdict);
+        }
         let now = self.now();
         let Post::Calling(start) = std::mem::replace(&mut self.workers[place].post, Post::Awake)
         else {
             return;
+        };
+        let (finished, gone) = self.ended_as(&start, verdict);
+        let (leftover, claim) =
+            self.scheduler
+                .claim(&mut self.workers[place].seat, Some(finished), now);
+        if gone && start.source != CALLS {
+            assert!(
+                leftover.is_some(),
+                "what is lost was dropped within the lock"
+            );
+        }
+        self.placed(place, claim);
+    }
+
+    /// How many call something, but for those in whose place another may work.
+    pub(super) fn active(&self) -> usize {
+        let calling = self
+            .workers
+            .iter()
+            .filter(|worker| matches!(worker.post, Post::Calling(_)));
+        let aside = |worker: &&Worker| worker.nested.as_ref().is_some_and(Nested::stands_aside);
+        calling.filter(|worker| !aside(worker)).count()
+    }
+
+    /// Books what has ended, for the tests; whether its source has gone.
+    pub(super) fn ended_as(
+        &mut self,
+        start: &Started,
+        verdict: Verdict,
+    ) -> (Finished<Plain>, bool) {
+        let now = self.now();
+        let verdict = if start.running.refused {
+            Verdict::Failed
+        } else {
+            verdict
         };
         let account = self.account_of(start.source);
         let gone = self.scheduler.with(start.source, |_| ()).is_none();
@@ -151,16 +218,6 @@ impl World {
                 account.completed.push(index);
             }
         }
-        let finished = Finished { ended: now, ending };
-        let (leftover, claim) =
-            self.scheduler
-                .claim(&mut self.workers[place].seat, Some(finished), now);
-        if gone && start.source != CALLS {
-            assert!(
-                leftover.is_some(),
-                "what is lost was dropped within the lock"
-            );
-        }
-        self.placed(place, claim);
+        (Finished { ended: now, ending }, gone)
     }
 }

@@ -1,0 +1,184 @@
+//! What workers have called, while it waits for a call of the same executor.
+
+use std::sync::Arc;
+
+use paceline::engine::schedule::{Claim, Seat};
+use paceline::engine::time::Time;
+
+use super::{Post, UNIT, World, peek};
+use crate::fixture::{CALLS, Started, woken};
+
+/// Whoever waits looks again after so many units, as nobody tells it that the call was cancelled.
+const LOOK_AGAIN: u64 = 20;
+
+/// A wait for the call at `index`.
+#[derive(Debug)]
+pub(super) struct Nested {
+    index: usize,
+    does: Does,
+}
+
+#[derive(Debug)]
+enum Does {
+    /// It would call that itself, and rests until a time.
+    Look(Seat, Time),
+    /// It is in a limiter that takes as long as it likes.
+    Ask,
+    Call(Seat, Started),
+    /// It waits until that has ended; another works in its place.
+    StandAside,
+}
+
+impl Nested {
+    pub(super) fn stands_aside(&self) -> bool {
+        matches!(self.does, Does::StandAside)
+    }
+
+    pub(super) fn asks(&self) -> bool {
+        matches!(self.does, Does::Ask)
+    }
+
+    pub(super) fn calls(&self) -> bool {
+        matches!(self.does, Does::Call(..))
+    }
+
+    pub(super) fn rests_until(&self) -> Option<Time> {
+        match self.does {
+            Does::Look(_, until) => Some(until),
+            _ => None,
+        }
+    }
+}
+
+impl World {
+    /// A call waits for later ones only, so no two wait for each other.
+    pub(super) fn nest(&mut self, which: usize, helps: bool) {
+        let read = self.accounts[0].read;
+        let calling: Vec<_> = (0..self.workers.len())
+            .filter(|place| self.workers[*place].nested.is_none())
+            .filter_map(|place| match &self.workers[place].post {
+                Post::Calling(start) if !start.running.refused => Some((place, start)),
+                _ => None,
+            })
+            .collect();
+        if calling.is_empty() || read == 0 {
+            return;
+        }
+        let (place, start) = calling[which % calling.len()];
+        let index = read - 1 - which % read.min(4);
+        let earlier = start.source == CALLS && index <= start.running.index;
+        if earlier || self.accounts[0].finished.contains_key(&index) {
+            return;
+        }
+        if helps {
+            self.look_inside(place, index);
+        } else {
+            self.stand_aside(place, index);
+        }
+    }
+
+    fn look_inside(&mut self, place: usize, index: usize) {
+        let seat = self
+            .scheduler
+            .nested_seat(Arc::default(), CALLS, Some(index));
+        let does = Does::Look(seat, Time::default());
+        self.workers[place].nested = Some(Nested { index, does });
+    }
+
+    fn stand_aside(&mut self, place: usize, index: usize) {
+        let does = Does::StandAside;
+        self.workers[place].nested = Some(Nested { index, does });
+        self.scheduler.block(self.now());
+        self.grow();
+    }
+
+    pub(super) fn is_awake_inside(&self, nested: &Nested) -> bool {
+        match &nested.does {
+            Does::Look(seat, until) => *until <= self.now() || peek(seat),
+            Does::StandAside => self.accounts[0].finished.contains_key(&nested.index),
+            Does::Ask | Does::Call(..) => false,
+        }
+    }
+
+    pub(super) fn wait_inside(&mut self, place: usize) {
+        let now = self.now();
+        let Some(Nested { index, does }) = self.workers[place].nested.take() else {
+            return;
+        };
+        let mut seat = match does {
+            Does::Look(seat, _) => seat,
+            Does::StandAside => return self.scheduler.unblock(),
+            busy => panic!("nobody acts who is to {busy:?}"),
+        };
+        woken(&seat);
+        let holds = |source: &mut paceline::engine::source::Source<_>| source.holds(index);
+        if self.scheduler.with(CALLS, holds) != Some(true) {
+            self.scheduler.leave(seat);
+            return self.helped(place, index);
+        }
+        let does = match self.scheduler.claim(&mut seat, None, now).1 {
+            claim @ Claim::Start(_) => {
+                let start = Started::by(&seat, claim).unwrap();
+                self.started(&start, true);
+                Does::Call(seat, start)
+            }
+            Claim::Rest(_) if self.scheduler.hold(&seat, now) => {
+                self.scheduler.leave(seat);
+                let calls = &mut self.accounts[0];
+                assert!(calls.waiting.contains(&index) && calls.held.insert(index));
+                calls.out_of_turn.insert(index);
+                Does::Ask
+            }
+            Claim::Rest(until) => {
+                let again = Time::from_nanos(self.now + LOOK_AGAIN * UNIT);
+                Does::Look(seat, until.min(again))
+            }
+            other => panic!("a claim only looked: {other:?}"),
+        };
+        self.workers[place].nested = Some(Nested { index, does });
+    }
+
+    /// The call is not to be called here any more.
+    fn helped(&mut self, place: usize, index: usize) {
+        if !self.accounts[0].finished.contains_key(&index) {
+            self.stand_aside(place, index);
+        }
+    }
+
+    /// What was called inside has ended.
+    pub(super) fn finish_inside(&mut self, place: usize, verdict: super::Verdict) {
+        let now = self.now();
+        let Some(Nested { index, does }) = self.workers[place].nested.take() else {
+            return;
+        };
+        let Does::Call(seat, start) = does else {
+            panic!("it calls nothing");
+        };
+        let (finished, _) = self.ended_as(&start, verdict);
+        self.scheduler.book(&start.ongoing(), finished, now);
+        self.scheduler.leave(seat);
+        self.helped(place, index);
+    }
+
+    /// The permit that was asked for inside is granted or refused.
+    pub(super) fn answer_inside(&mut self, place: usize, granted: bool) {
+        let Some(Nested { index, .. }) = self.workers[place].nested.take() else {
+            return;
+        };
+        let calls = &mut self.accounts[0];
+        let held = calls.held.remove(&index);
+        if granted {
+            calls.granted += 1;
+            self.scheduler.grant_held(CALLS, index, self.now());
+        } else {
+            assert_eq!(self.scheduler.withdraw(CALLS, index), held.then_some(index));
+            let calls = &mut self.accounts[0];
+            if held {
+                calls.waiting.remove(&index);
+                calls.finished.insert(index, (Err(index), 0));
+            }
+        }
+        self.grow();
+        self.look_inside(place, index);
+    }
+}
