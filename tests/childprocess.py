@@ -18,6 +18,9 @@ import os, signal, sys, threading, time
 signal.signal(signal.SIGINT, signal.default_int_handler)
 """
 
+# Python 3.12 and newer warn of every fork of a process with threads; that is what is tested.
+_QUIET = ["-W", "ignore:This process:DeprecationWarning"]
+
 
 @dataclass(frozen=True)
 class Ended:
@@ -57,7 +60,7 @@ class Child:
     def __init__(
         self, source: str, *args: str, dev: bool = False, python: str = sys.executable
     ) -> None:
-        options = ["-X", "faulthandler", *(["-X", "dev"] if dev else [])]
+        options = ["-X", "faulthandler", *(["-X", "dev"] if dev else []), *_QUIET]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self._process = subprocess.Popen(
             [python, *options, "-c", _PREAMBLE + textwrap.dedent(source), *args],

@@ -7,9 +7,7 @@ import math
 import os
 import pickle
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -19,6 +17,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from childprocess import run_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,16 +25,6 @@ from paceline import RateLimiter
 
 Act = Callable[[RateLimiter], object]
 unix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and fork")
-
-
-def run_python(code: str, *, timeout: float = 30) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-X", "faulthandler", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
 
 
 @contextmanager
@@ -462,7 +451,7 @@ def test_waits_beyond_the_end_of_time_are_told_and_harm_nobody() -> None:
 
 @unix_only
 def test_ctrl_c_ends_the_wait_of_the_main_thread() -> None:
-    done = run_python(
+    done = run_script(
         """
         import os, signal, threading, time
         from paceline import RateLimiter
@@ -487,12 +476,12 @@ def test_ctrl_c_ends_the_wait_of_the_main_thread() -> None:
             assert limiter.wait_time() < before
         """
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    done.assert_silent()
 
 
 @unix_only
 def test_a_signal_handler_runs_while_the_main_thread_waits() -> None:
-    done = run_python(
+    done = run_script(
         """
         import signal, time
         from paceline import RateLimiter
@@ -508,13 +497,13 @@ def test_a_signal_handler_runs_while_the_main_thread_waits() -> None:
         assert time.monotonic() - began >= 0.9
         """
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    done.assert_silent()
 
 
 @unix_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_begins_afresh() -> None:
-    done = run_python(
+    done = run_script(
         """
         import os, threading, time
         from paceline import RateLimiter
@@ -534,13 +523,13 @@ def test_a_forked_child_begins_afresh() -> None:
         assert single.wait_time() > 900
         """
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    done.assert_silent()
 
 
 @unix_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_while_threads_use_the_limiter_is_not_locked() -> None:
-    done = run_python(
+    done = run_script(
         """
         import os, sys, threading, time
         from paceline import RateLimiter
@@ -575,13 +564,13 @@ def test_a_child_forked_while_threads_use_the_limiter_is_not_locked() -> None:
         """,
         timeout=55,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    done.assert_silent()
 
 
 @unix_only
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_signal_handler_that_forks_leaves_the_child_its_own_turn() -> None:
-    done = run_python(
+    done = run_script(
         """
         import os, signal, time
         from paceline import RateLimiter
@@ -600,12 +589,12 @@ def test_a_signal_handler_that_forks_leaves_the_child_its_own_turn() -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
         """
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    done.assert_silent()
 
 
 @unix_only
 def test_a_daemon_thread_may_wait_while_the_interpreter_ends() -> None:
-    done = run_python(
+    done = run_script(
         """
         import threading, time
         from paceline import RateLimiter

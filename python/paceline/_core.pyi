@@ -574,8 +574,11 @@ class Worker:
     def __call__(self, *args: Never, **kwargs: Never) -> None:
         """Works until there is nothing more to do. Called once, on the worker's own thread."""
 
-    def abandon(self) -> int:
-        """Tells that the thread could not be started; returns how many workers there are."""
+    def abandon(self) -> bool:
+        """Tells that the thread could not be started.
+
+        Returns whether there is something to start now, and no other thread to do it.
+        """
 
 @type_check_only
 class Totals(TypedDict):

@@ -65,7 +65,7 @@ class Pool:
                 self._start(worker, self._next_name())
             except RuntimeError:
                 # No more threads are to be had; those that run will do the work.
-                if worker.abandon() == 0:
+                if worker.abandon():
                     raise
                 return
 

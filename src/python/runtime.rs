@@ -109,8 +109,11 @@ impl Runtime {
             .pause(now, until, new_episode, self.limiter.is_none());
     }
 
-    /// Lets the pool's threads end once they have left their workers' loop.
+    /// Lets the pool's threads end once all have left their workers' loop, for good.
     pub(crate) fn release_pool(&self) {
+        if self.scheduler.threads() > 0 || !self.scheduler.closed() {
+            return;
+        }
         let pool = std::mem::take(&mut *self.pool.lock().unwrap_or_else(PoisonError::into_inner));
         drop(pool);
     }
@@ -146,20 +149,25 @@ impl Worker {
         }
     }
 
-    /// The thread could not be started. Returns how many workers there are.
-    fn abandon(&self) -> usize {
+    /// The thread could not be started. Returns whether there is work now, and nobody to do it.
+    fn abandon(&self) -> bool {
         let entry = self
             .entry
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        if let Some(entry) = entry {
+        let undone = entry.is_some_and(|entry| {
             self.runtime
                 .pool
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
-                .put_back(entry);
+                .put_back(entry)
+        });
+        if undone {
+            self.runtime.scheduler.let_go();
+            // Those that went before may have left it to this one.
+            self.runtime.release_pool();
         }
-        self.runtime.scheduler.let_go()
+        self.runtime.scheduler.is_stranded(Time::now())
     }
 }

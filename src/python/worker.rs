@@ -1,6 +1,7 @@
 //! The workers: rayon threads that Python knows as its own, each in one resident loop.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -71,14 +72,14 @@ impl Context {
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     rayon: Option<ThreadPool>,
-    waiting: Vec<Entry>,
+    waiting: Vec<ThreadBuilder>,
 }
 
 /// Where a new thread begins.
 #[derive(Debug)]
 pub(crate) enum Entry {
-    /// As one of the threads of the rayon pool.
-    Rayon(ThreadBuilder),
+    /// As one of the threads of the rayon pool, with a job there for it that is taken once.
+    Rayon(ThreadBuilder, Arc<AtomicBool>),
     /// On its own, in the place of a worker that waits inside its operation.
     Spare,
 }
@@ -102,15 +103,19 @@ impl Pool {
                 .build()
                 .map_err(io::Error::other)?;
             let mut builders = builders.lock().unwrap_or_else(PoisonError::into_inner);
-            self.waiting = builders.drain(..).rev().map(Entry::Rayon).collect();
+            self.waiting = builders.drain(..).rev().collect();
             self.rayon = Some(pool);
         }
         Ok(match (self.waiting.pop(), &self.rayon) {
-            (Some(entry), Some(pool)) => {
+            (Some(builder), Some(pool)) => {
                 // Its thread holds the runtime while it works; a job that is never run must not.
                 let runtime = Arc::downgrade(runtime);
+                let taken = Arc::new(AtomicBool::new(false));
+                let entry = Entry::Rayon(builder, Arc::clone(&taken));
                 pool.spawn(move || {
-                    if let Some(runtime) = runtime.upgrade() {
+                    if !taken.swap(true, Ordering::SeqCst)
+                        && let Some(runtime) = runtime.upgrade()
+                    {
                         work(&runtime, runtime.scheduler.seat());
                     }
                 });
@@ -120,8 +125,16 @@ impl Pool {
         })
     }
 
-    pub(crate) fn put_back(&mut self, entry: Entry) {
-        self.waiting.push(entry);
+    /// No thread began there. Returns whether nobody did its job either: a thread of the pool that
+    /// has nothing more to do may have.
+    pub(crate) fn put_back(&mut self, entry: Entry) -> bool {
+        match entry {
+            Entry::Rayon(builder, taken) => {
+                self.waiting.push(builder);
+                !taken.swap(true, Ordering::SeqCst)
+            }
+            Entry::Spare => true,
+        }
     }
 }
 
@@ -129,7 +142,7 @@ impl Entry {
     /// Works until there is nothing more to do. Called detached, on the new thread.
     pub(crate) fn run(self, runtime: &Arc<Runtime>) {
         match self {
-            Self::Rayon(builder) => builder.run(),
+            Self::Rayon(builder, _) => builder.run(),
             Self::Spare => work(runtime, runtime.scheduler.spare_seat()),
         }
     }
@@ -152,9 +165,7 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
             }
         }
     });
-    if runtime.scheduler.threads() == 0 && runtime.scheduler.closed() {
-        runtime.release_pool();
-    }
+    runtime.release_pool();
 }
 
 /// Adds what owners have read who wait for more.

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::schedule::Claim;
+use paceline::engine::schedule::{Claim, Step};
+use paceline::engine::terms::{End, Gate, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, again, at, delivered, foreign, resting, signalled, unlimited, woken,
+    Add, CALLS, again, at, batch, delivered, foreign, resting, signalled, unlimited, woken,
 };
 
 #[test]
@@ -35,7 +36,8 @@ fn threads_are_taken_on_as_there_is_work_for_them() {
         scheduler.submit(job, at(2)).unwrap();
     }
     assert!(!scheduler.take_on(at(2)), "more threads than workers");
-    assert_eq!(scheduler.let_go(), 2);
+    scheduler.let_go();
+    assert!(scheduler.threads() == 2 && !scheduler.is_stranded(at(2)));
     assert!(scheduler.take_on(at(2)));
 }
 
@@ -209,4 +211,18 @@ fn a_spare_thread_that_goes_leaves_the_retries_to_another() {
     ));
     assert!(woken(&seat), "nobody waits for the retry");
     assert_eq!(scheduler.rest(&mut seat, later(at(3))), at(9));
+}
+
+#[test]
+fn no_thread_is_taken_on_for_a_permit_that_comes_after_the_end() {
+    let scheduler = foreign(2);
+    let terms = Terms {
+        gate: Gate::Owner,
+        ..batch()
+    };
+    let (source, _) = scheduler.add_complete(terms, 3, at(1));
+    assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
+    scheduler.end(source, End::Owner, at(2));
+    scheduler.grant(source, 0, at(3));
+    assert!(!scheduler.wants_thread(at(3)));
 }

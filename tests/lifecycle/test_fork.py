@@ -9,11 +9,9 @@ from childprocess import Ended, run_script
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
-# Python 3.12 and newer warn of every fork of a process with threads; that is what is tested.
 PREAMBLE = """
-import functools, gc, itertools, warnings
+import functools, gc, itertools
 from paceline import BatchExecutor, RateLimiter
-warnings.filterwarnings("ignore", "This process .* is multi-threaded", DeprecationWarning)
 
 def in_child(job, seconds=20):
     '''Forks; the child runs `job` and exits with 0 if it returns, by SIGALRM if it hangs.'''

@@ -434,3 +434,30 @@ def test_shutdown_from_many_threads_at_once() -> None:
         """,
         dev=True,
     ).assert_silent()
+
+
+def test_the_last_thread_ends_though_a_further_one_could_not_be_started() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        go_on = threading.Event()
+        first = executor.submit(go_on.wait)
+        while not first.running():
+            time.sleep(0.001)
+        (worker,) = (t for t in threading.enumerate() if t is not threading.main_thread())
+        start = threading.Thread.start
+        def no_more(thread):
+            executor.shutdown(wait=False)
+            go_on.set()
+            # The other one does it, has nothing more to do, and counts on this one to be the last.
+            time.sleep(0.5)
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = no_more
+        second = executor.submit(int)
+        threading.Thread.start = start
+        worker.join(10)
+        assert not worker.is_alive()
+        assert second.result() == 0
+        """
+    ).assert_silent()

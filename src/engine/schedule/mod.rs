@@ -212,11 +212,15 @@ impl<W: Work> Scheduler<W> {
         self.state().wants_thread(now)
     }
 
-    /// A worker thread could not be started. Returns how many are left.
-    pub fn let_go(&self) -> usize {
-        let mut state = self.state();
-        state.threads -= 1;
-        state.threads
+    /// A worker thread could not be started.
+    pub fn let_go(&self) {
+        self.state().threads -= 1;
+    }
+
+    /// Whether there is something to start, and no thread to do it.
+    pub fn is_stranded(&self, now: Time) -> bool {
+        let state = self.state();
+        state.threads == 0 && state.wants_thread(now)
     }
 
     /// How many worker threads there are.

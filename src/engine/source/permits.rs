@@ -91,6 +91,7 @@ impl<W: Work> Source<W> {
         match self.terms.gate {
             Gate::Worker if self.startable(now) == 0 => 0,
             Gate::Worker => self.live + self.retries.len(),
+            Gate::Owner | Gate::Dispatcher if !self.uses_its_permits() => 0,
             Gate::Owner | Gate::Dispatcher => {
                 self.granted.len() + self.spare_permits.min(self.startable(now))
             }
