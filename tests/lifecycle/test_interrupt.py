@@ -290,7 +290,7 @@ def test_no_signal_is_lost_in_small_batches_where_nothing_is_logged() -> None:
         executor = BatchExecutor(max_workers=2)
         executor.run([int] * 4)
         def run_on():
-            # Not within the try itself: CPython 3.13 leaves the jump back of a loop there out of it.
+            # Not within the try itself: CPython 3.13 leaves the jump back of a loop out of it.
             while armed:
                 executor.run([int] * 3)
         end = time.monotonic() + 3
