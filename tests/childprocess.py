@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 # The shell of a background job hands SIGINT on as ignored; a script under test must not inherit it.
@@ -20,6 +21,16 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Python 3.12 and newer warn of every fork of a process with threads; that is what is tested.
 _QUIET = ["-W", "ignore:This process:DeprecationWarning"]
+
+
+def interpreters() -> list[str]:
+    """This interpreter and those of the virtual environments beside the sources, each once."""
+    found = {Path(sys.prefix).resolve(): sys.executable}
+    for environment in sorted(Path(__file__).resolve().parent.parent.glob(".venv*")):
+        for python in (environment / "bin" / "python", environment / "Scripts" / "python.exe"):
+            if python.exists():
+                found.setdefault(environment.resolve(), str(python))
+    return list(found.values())
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
-"""Sets up an environment for each other Python at hand that ships CPython's tests of executors.
+"""Sets up an environment for each other Python at hand.
 
-Each gets `.venv-3.x` beside the sources, with the package installed, where the tests find it.
+Each gets `.venv-3.x` beside the sources, with the package installed, where the tests find it. It is
+a debug build, which is quick to make, and where what overflows or breaks an assertion panics.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 
 SOURCES = Path(__file__).resolve().parent.parent.parent
 PROBE = """
-import importlib.util, sys
-if sys.version_info >= (3, 11) and importlib.util.find_spec("test.test_concurrent_futures"):
+import sys
+if sys.version_info >= (3, 11):
     print("%d.%d" % sys.version_info[:2])
 """
 
@@ -28,7 +29,7 @@ def candidates() -> list[str]:
 
 
 def version(python: str) -> str:
-    """The version of an interpreter that has the tests; empty for any other."""
+    """The version of an interpreter that the package is for; empty for any other."""
     try:
         probe = subprocess.run(
             [python, "-c", PROBE], capture_output=True, text=True, timeout=60, check=False
@@ -49,7 +50,8 @@ def main() -> None:
         if not environment.exists():
             subprocess.run([python, "-m", "venv", environment], check=True)
         pip = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
-        subprocess.run([*pip, "--force-reinstall", "--no-deps", SOURCES], check=True)
+        debug = {**os.environ, "MATURIN_PEP517_ARGS": "--profile dev"}
+        subprocess.run([*pip, "--force-reinstall", "--no-deps", SOURCES], check=True, env=debug)
         print(f"{environment.name} has the package")
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from childprocess import interpreters
 
 HERE = Path(__file__).resolve().parent
 RUNNER = HERE / "run_executor_tests.py"
@@ -27,16 +28,6 @@ sys.exit(0 if importlib.util.find_spec("test.test_concurrent_futures") else 3)
 
 # Each kind of limiter takes another way from submit to start; -X dev also checks memory.
 RUNS = [("none", "plain"), ("none", "dev"), ("native", "plain"), ("foreign", "dev")]
-
-
-def interpreters() -> list[str]:
-    """This interpreter and those of the virtual environments beside the sources, each once."""
-    found = {Path(sys.prefix).resolve(): sys.executable}
-    for environment in sorted(HERE.parent.parent.glob(".venv*")):
-        for python in (environment / "bin" / "python", environment / "Scripts" / "python.exe"):
-            if python.exists():
-                found.setdefault(environment.resolve(), str(python))
-    return list(found.values())
 
 
 @dataclass(frozen=True)
