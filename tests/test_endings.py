@@ -26,6 +26,10 @@ from helpers import (
 
 from paceline import BatchExecutor, BatchReport, BatchTimeoutError, RateLimiter
 
+sends_ctrl_c = pytest.mark.skipif(
+    sys.platform == "win32", reason="a process cannot send itself Ctrl-C there"
+)
+
 
 class Refused(Exception):
     """What a failing operation raises in these tests."""
@@ -528,7 +532,7 @@ def interrupted(setup: str, call: str) -> dict[str, Any]:
     return outcome
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@sends_ctrl_c
 @pytest.mark.parametrize("verb", ["execute_batch", "run"])
 @pytest.mark.parametrize("waiting_for", WAITS)
 def test_an_interrupt_ends_a_batch_at_once(waiting_for: str, verb: str) -> None:
@@ -548,7 +552,7 @@ def test_an_interrupt_ends_a_batch_at_once(waiting_for: str, verb: str) -> None:
     assert str(ended["started"]) in note
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@sends_ctrl_c
 def test_an_interrupt_ends_a_single_call() -> None:
     setup = "executor = BatchExecutor(None, max_workers=2)"
     ended = interrupted(setup, "executor.execute(work)")
@@ -556,7 +560,7 @@ def test_an_interrupt_ends_a_single_call() -> None:
     assert ended["finished_after_shutdown"] == ended["started"] == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@sends_ctrl_c
 def test_an_interrupt_ends_an_endless_batch_of_quick_operations() -> None:
     result = run_script(
         SEND_INTERRUPT
@@ -585,7 +589,7 @@ print(json.dumps([ended - interrupt_sent_at[0], counts, in_order]))
     assert in_order
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@sends_ctrl_c
 def test_an_interrupt_ends_the_wait_that_another_early_end_began() -> None:
     setup = """
     executor = BatchExecutor(None, max_workers=2)
@@ -600,7 +604,7 @@ def test_an_interrupt_ends_the_wait_that_another_early_end_began() -> None:
     assert ended["finished_after_shutdown"] == ended["started"] == 1
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@sends_ctrl_c
 def test_leaving_the_with_block_and_exit_wait_for_operations_that_run() -> None:
     for ending in ("with", "exit"):
         block = "with executor:" if ending == "with" else "if True:"
@@ -630,7 +634,7 @@ except KeyboardInterrupt:
         assert result.stdout.split() == expected
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="a process cannot send itself Ctrl-C there")
+@sends_ctrl_c
 def test_a_signal_handler_that_raises_something_else_ends_the_batch_as_well() -> None:
     result = run_script(
         """

@@ -501,7 +501,6 @@ def test_a_signal_handler_runs_while_the_main_thread_waits() -> None:
 
 
 @unix_only
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_begins_afresh() -> None:
     done = run_script(
         """
@@ -527,7 +526,6 @@ def test_a_forked_child_begins_afresh() -> None:
 
 
 @unix_only
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_while_threads_use_the_limiter_is_not_locked() -> None:
     done = run_script(
         """
@@ -568,7 +566,6 @@ def test_a_child_forked_while_threads_use_the_limiter_is_not_locked() -> None:
 
 
 @unix_only
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_signal_handler_that_forks_leaves_the_child_its_own_turn() -> None:
     done = run_script(
         """

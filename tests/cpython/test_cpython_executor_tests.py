@@ -81,6 +81,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize("python", interpreters())
 def test_cpython_executor_tests(runs: dict[str, Any], python: str, limiter: str, mode: str) -> None:
     if isinstance(runs[python], str):
+        # It has no such tests, or not our package: the reason names the interpreter.
         pytest.skip(runs[python])
     run: Run = runs[python][limiter, mode]
     try:

@@ -461,3 +461,32 @@ def test_the_last_thread_ends_though_a_further_one_could_not_be_started() -> Non
         assert second.result() == 0
         """
     ).assert_silent()
+
+
+def test_the_pool_ends_with_a_last_thread_that_could_not_be_started() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=1)
+        go_on = threading.Event()
+        first = executor.submit(go_on.wait)
+        while not first.running():
+            time.sleep(0.001)
+        (thread,) = (t for t in threading.enumerate() if t is not threading.main_thread())
+        pool = first._pool
+        # As for a worker that waits inside its operation; the further thread is not started.
+        pool.grow = lambda: None
+        pool.runtime.block()
+        second = executor.submit(int)
+        further = pool.runtime.take_on()
+        pool.runtime.unblock()
+        executor.shutdown(wait=False)
+        go_on.set()
+        assert second.result() == 0
+        thread.join(0.3)
+        assert thread.is_alive(), "it does not wait for the other"
+        assert not further.abandon(), "nothing is left to do"
+        thread.join(10)
+        assert not thread.is_alive()
+        """
+    ).assert_silent()
