@@ -33,7 +33,7 @@ demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for t
 .PHONY: test
 test: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons ## Run the Rust tests and the Python tests
 	$(CARGO_ENV) cargo test --locked
-	$(PY) -m pytest -m "not slow" $(ARGS)
+	$(PY) -m pytest -m "not slow" -n auto --dist loadgroup $(ARGS)
 
 .PHONY: stress
 stress: $(STAMPS)/package $(STAMPS)/dev ## Run the tests that take minutes

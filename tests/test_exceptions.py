@@ -500,7 +500,6 @@ async def prepare() -> None:
         ("retry", 5),
         ("retry", Mock()),
     ],
-    ids=str,
 )
 def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> None:
     with pytest.raises(TypeError, match=setting) as caught:

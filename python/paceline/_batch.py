@@ -147,11 +147,15 @@ class Drive(Generic[T]):
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
-        while room := self._batch.room():
-            self._feed(room)
-        self.start()
-        self._batch.leave_to_run(True)
-        return self._values()
+        try:
+            while room := self._batch.room():
+                self._feed(room)
+            self.start()
+            self._batch.leave_to_run(True)
+            return self._values()
+        except BaseException as error:
+            self._end_early(error)
+            raise
 
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)

@@ -375,8 +375,11 @@ class Runtime:
     def take_on(self) -> Worker | None:
         """A worker thread to start, if there is work for a further one."""
 
-    def dispatcher(self) -> Dispatcher:
-        """What a dispatcher thread drives."""
+    def is_stranded(self) -> bool:
+        """Whether there is something to start now, and no thread to do it."""
+
+    def dispatcher(self) -> Dispatcher | None:
+        """What a dispatcher thread is to drive; None while there is one."""
 
     def break_down(self) -> None:
         """The workers cannot be set up: everything that has not started ends."""
@@ -566,6 +569,9 @@ class Dispatcher:
     def fail(self, error: BaseException) -> None:
         """The limiter raised ``error``: that ends what asked for the permit."""
 
+    def abandon(self) -> None:
+        """Tells that the thread could not be started, so that another one may be."""
+
 @final
 class Worker:
     """One worker thread that is to be started."""
@@ -574,11 +580,8 @@ class Worker:
     def __call__(self, *args: Never, **kwargs: Never) -> None:
         """Works until there is nothing more to do. Called once, on the worker's own thread."""
 
-    def abandon(self) -> bool:
-        """Tells that the thread could not be started.
-
-        Returns whether there is something to start now, and no other thread to do it.
-        """
+    def abandon(self) -> None:
+        """Tells that the thread could not be started. One that has begun is left alone."""
 
 @type_check_only
 class Totals(TypedDict):

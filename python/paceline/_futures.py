@@ -136,8 +136,8 @@ def submit(
     try:
         pool.dispatch()
         pool.grow()
-    except RuntimeError:
-        # No thread is there to run it, nor can one be started.
+    except BaseException:
+        # No thread is there to run it, nor can one be started; or a signal came between.
         pool.runtime.withdraw(future.number)
         raise
     return future

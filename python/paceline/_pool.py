@@ -53,7 +53,6 @@ class Pool:
         self._initargs = tuple(initargs)
         self._acquire = acquire
         self._started = 0
-        self._dispatching = False
         self._asking = False
         self._lock = threading.Lock()
         _runtimes.add(runtime)
@@ -65,23 +64,14 @@ class Pool:
                 self._start(worker, self._next_name())
             except RuntimeError:
                 # No more threads are to be had; those that run will do the work.
-                if worker.abandon():
+                if self.runtime.is_stranded():
                     raise
                 return
 
     def dispatch(self) -> None:
         """See to it that somebody asks a limiter that is not ours for permits."""
-        with self._lock:
-            if self._acquire is None or self._dispatching:
-                return
-            self._dispatching = True
-        dispatcher = self.runtime.dispatcher()
-        pool = weakref.ref(self)
-        try:
-            self._start(lambda: _dispatch(dispatcher, pool), f"{self._name}_dispatcher")
-        except RuntimeError:
-            self._dispatching = False
-            raise
+        if self._acquire is not None and (dispatcher := self.runtime.dispatcher()) is not None:
+            self._start(dispatcher, f"{self._name}_dispatcher")
 
     def run_here(self, number: int) -> None:
         """On a worker, run a submitted call in the place of the operation that waits for it."""
@@ -138,19 +128,24 @@ class Pool:
             number, self._started = self._started, self._started + 1
         return f"{self._name}_{number}"
 
-    def _start(self, run: Callable[[], object], name: str) -> None:
+    def _start(self, role: _core.Worker | _core.Dispatcher, name: str) -> None:
+        # Either the thread begins, or who starts it abandons it.
+        undecided = threading.Lock()
         initialize = None
-        if self._initializer is not None and isinstance(run, _core.Worker):
+        if self._initializer is not None and isinstance(role, _core.Worker):
             initialize = partial(self._initializer, *self._initargs)
-        args = (run, initialize, weakref.ref(self))
+        args = (undecided, role, initialize, weakref.ref(self))
         thread = threading.Thread(target=_run, args=args, name=name, daemon=True)
-        if not isinstance(run, _core.Worker):
+        if isinstance(role, _core.Dispatcher):
             _dispatchers.add(thread)
         _threads[thread] = self.runtime
         try:
             thread.start()
         except BaseException:
-            del _threads[thread]
+            # What a signal handler raises may come when the thread has begun.
+            if undecided.acquire(blocking=False):
+                _threads.pop(thread, None)
+                role.abandon()
             raise
 
     def ask(self) -> PermitRefusedError | None:
@@ -171,11 +166,17 @@ class Pool:
 
 
 def _run(
-    run: Callable[[], object],
+    undecided: threading.Lock,
+    role: _core.Worker | _core.Dispatcher,
     initialize: Callable[[], object] | None,
     pool: weakref.ref[Pool],
 ) -> None:
+    if not undecided.acquire(blocking=False):
+        return
     try:
+        if isinstance(role, _core.Dispatcher):
+            _dispatch(role, pool)
+            return
         if initialize is not None:
             try:
                 initialize()
@@ -183,13 +184,13 @@ def _run(
                 logging.getLogger("concurrent.futures").critical(
                     "Exception in initializer:", exc_info=True
                 )
-                cast("_core.Worker", run).abandon()
+                role.abandon()
                 if (owner := pool()) is not None:
                     owner.break_down()
                 return
             # What it was made of is not needed any more.
             del initialize
-        run()
+        role()
     finally:
         _threads.pop(threading.current_thread(), None)
 

@@ -1,5 +1,6 @@
 //! The dispatcher's side: it asks a limiter that is not ours, for owners that must not block.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::exceptions::PyBaseException;
@@ -22,14 +23,18 @@ const CALLS: SourceId = Scheduler::<Operations>::CALLS;
 pub(crate) struct Dispatcher {
     runtime: Arc<Runtime>,
     asking: Mutex<Option<(SourceId, Time)>>,
+    abandoned: AtomicBool,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        Self {
-            runtime,
+    /// None while there is another one.
+    pub(crate) fn take_on(runtime: &Arc<Runtime>) -> Option<Self> {
+        let another = runtime.has_dispatcher.swap(true, Ordering::SeqCst);
+        (!another).then(|| Self {
+            runtime: Arc::clone(runtime),
             asking: Mutex::new(None),
-        }
+            abandoned: AtomicBool::new(false),
+        })
     }
 
     fn asked(&self) -> Option<(SourceId, Time)> {
@@ -66,6 +71,13 @@ impl Dispatcher {
 
 #[pymethods]
 impl Dispatcher {
+    /// The thread could not be started, or has ended: another one may be.
+    fn abandon(&self) {
+        if !self.abandoned.swap(true, Ordering::SeqCst) {
+            self.runtime.has_dispatcher.store(false, Ordering::SeqCst);
+        }
+    }
+
     /// Waits until a permit is to be asked for; False when there will be nothing more to dispatch.
     fn wait(&self, py: Python<'_>) -> PyResult<bool> {
         let scheduler = &self.runtime.scheduler;
@@ -123,6 +135,12 @@ impl Dispatcher {
         drop(scheduler.with(source, |source| source.fail_limiter(error)));
         scheduler.end(source, End::Limiter, Time::now());
         Ok(())
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
 

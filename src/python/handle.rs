@@ -155,6 +155,11 @@ impl Handle {
         }
     }
 
+    /// Whether there is something to start now, and no thread to do it.
+    fn is_stranded(&self) -> bool {
+        self.0.scheduler.is_stranded(Time::now())
+    }
+
     /// Whether the calling thread is one of the workers.
     fn works_here(&self) -> bool {
         interpreter::works_for(self.0.id)
@@ -212,9 +217,9 @@ impl Handle {
         self.0.scheduler.unblock();
     }
 
-    /// What its dispatcher thread drives.
-    fn dispatcher(&self) -> Dispatcher {
-        Dispatcher::new(Arc::clone(&self.0))
+    /// What its dispatcher thread is to drive; None while there is one.
+    fn dispatcher(&self) -> Option<Dispatcher> {
+        Dispatcher::take_on(&self.0)
     }
 
     /// Takes no more work. With `cancel`, nothing that has not started will start.

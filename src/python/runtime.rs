@@ -39,6 +39,7 @@ pub(crate) struct Runtime {
     pub(crate) retrying: Option<Arc<Retrying>>,
     pub(crate) episodes: Met,
     pub(crate) max_workers: usize,
+    pub(crate) has_dispatcher: AtomicBool,
     shut: Arc<AtomicBool>,
     pub(crate) pool: Mutex<Pool>,
 }
@@ -81,6 +82,7 @@ impl Runtime {
             retrying: config.retrying.clone(),
             episodes: Met::default(),
             max_workers: config.max_workers,
+            has_dispatcher: AtomicBool::new(false),
             shut: Arc::clone(&config.shut),
             pool: Mutex::new(Pool::default()),
         }
@@ -149,8 +151,8 @@ impl Worker {
         }
     }
 
-    /// The thread could not be started. Returns whether there is work now, and nobody to do it.
-    fn abandon(&self) -> bool {
+    /// The thread could not be started.
+    fn abandon(&self) {
         let entry = self
             .entry
             .lock()
@@ -168,6 +170,15 @@ impl Worker {
             // Those that went before may have left it to this one.
             self.runtime.release_pool();
         }
-        self.runtime.scheduler.is_stranded(Time::now())
+    }
+}
+
+impl Drop for Worker {
+    /// A signal's exception may come before its thread is so much as made.
+    fn drop(&mut self) {
+        // In a forked child, the locks may be held by a thread of the parent.
+        if self.runtime.is_of_this_process() {
+            self.abandon();
+        }
     }
 }

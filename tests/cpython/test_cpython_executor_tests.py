@@ -76,6 +76,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
                 run.process.wait()
 
 
+# All of it in one process, which starts the runs.
+@pytest.mark.xdist_group("cpython")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("limiter", "mode"), RUNS, ids=["-".join(run) for run in RUNS])
 @pytest.mark.parametrize("python", interpreters())

@@ -1,0 +1,196 @@
+"""Threads that cannot be started, or whose start a signal interrupts."""
+
+from __future__ import annotations
+
+import pytest
+from childprocess import run_script
+
+# What a signal handler raises in `Thread.start`, whose other callers go on as ever.
+INTERRUPTED = """
+from paceline import BatchExecutor, RateLimiter
+moment, verb = sys.argv[1:]
+start = threading.Thread.start
+countdown = 1
+class Foreign:
+    def acquire(self):
+        pass
+class Alarm(Exception):
+    pass
+def interrupted(thread):
+    global countdown
+    if threading.current_thread() is not threading.main_thread():
+        return start(thread)
+    countdown -= 1
+    if countdown != 0 or moment == "after it":
+        start(thread)
+    if countdown == 0:
+        raise Alarm
+threading.Thread.start = interrupted
+"""
+
+VERBS = [
+    "executor.submit(time.sleep, 0)",
+    "executor.execute(int)",
+    "executor.execute_batch([int] * 3)",
+    "executor.run([int] * 3)",
+    "list(executor.stream([int] * 3))",
+    "list(executor.map(int, '123'))",
+    "list(executor.map(int, '123', buffersize=1))",
+]
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("moment", ["before it", "after it"])
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10**6, 1)", "Foreign()"])
+def test_a_signal_at_the_start_of_a_thread_loses_no_worker(
+    verb: str, moment: str, limiter: str
+) -> None:
+    run_script(
+        INTERRUPTED
+        + f"""
+for number in 1, 2:
+    executor = BatchExecutor({limiter}, max_workers=1)
+    countdown, raised = number, []
+    try:
+        {verb}
+    except Alarm as error:
+        raised.append(error)
+    assert bool(raised) == (countdown <= 0)
+    assert executor.execute_batch([int] * 3) == [0, 0, 0]
+    assert executor.submit(int).result() == 0
+    executor.shutdown()
+    assert threading.enumerate() == [threading.main_thread()]
+""",
+        moment,
+        verb,
+    ).assert_silent()
+
+
+@pytest.mark.parametrize("python_thread", ["lost", "begins"])
+def test_a_signal_within_the_start_of_a_thread_loses_no_worker(python_thread: str) -> None:
+    # CPython forgets a thread that begins when an Exception comes to who starts it; the thread
+    # then prints a traceback and ends.
+    error = {"lost": "Exception", "begins": "KeyboardInterrupt"}[python_thread]
+    ended = run_script(
+        f"""
+        import json
+        from paceline import BatchExecutor
+        name = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
+        really = getattr(threading, name)
+        def interrupted(*args, **kwargs):
+            setattr(threading, name, really)
+            really(*args, **kwargs)
+            raise {error}
+        setattr(threading, name, interrupted)
+        executor = BatchExecutor(max_workers=1)
+        try:
+            executor.run([int] * 3)
+            raise AssertionError
+        except {error} as caught:
+            kept = caught
+        assert executor.execute_batch([int] * 3) == [0, 0, 0]
+        executor.shutdown()
+        time.sleep(0.3)  # let the lost thread print
+        print(json.dumps([outcome.status for outcome in kept.batch_report]))
+        """
+    )
+    assert ended.returncode == 0, ended.describe()
+    assert len(ended.last_json()) == 3
+    if python_thread == "begins":
+        ended.assert_silent()
+    else:
+        assert ended.stderr.count("Traceback") == ended.stderr.count("KeyError") == 1
+
+
+def test_threads_that_were_never_made_are_made_the_next_time() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        class Foreign:
+            def acquire(self):
+                pass
+        executor = BatchExecutor(Foreign(), max_workers=1)
+        pool = executor._pool
+        # A signal came before there was so much as a thread.
+        pool.grow = pool.dispatch = lambda: None
+        future = executor.submit(int)
+        dispatcher = pool.runtime.dispatcher()
+        assert dispatcher is not None and pool.runtime.dispatcher() is None
+        del dispatcher
+        del pool.grow, pool.dispatch
+        pool.dispatch()
+        assert future.result() == 0
+        """
+    ).assert_silent()
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=1)
+        pool = executor._pool
+        pool.grow = lambda: None
+        future = executor.submit(int)
+        worker = pool.runtime.take_on()
+        assert worker is not None and pool.runtime.take_on() is None
+        del worker
+        del pool.grow
+        pool.grow()
+        assert future.result() == 0
+        """
+    ).assert_silent()
+
+
+def test_the_last_thread_ends_though_a_further_one_could_not_be_started() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        go_on = threading.Event()
+        first = executor.submit(go_on.wait)
+        while not first.running():
+            time.sleep(0.001)
+        (worker,) = (t for t in threading.enumerate() if t is not threading.main_thread())
+        start = threading.Thread.start
+        def no_more(thread):
+            executor.shutdown(wait=False)
+            go_on.set()
+            # The other one does it, has nothing more to do, and counts on this one to be the last.
+            time.sleep(0.5)
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = no_more
+        second = executor.submit(int)
+        threading.Thread.start = start
+        worker.join(10)
+        assert not worker.is_alive()
+        assert second.result() == 0
+        """
+    ).assert_silent()
+
+
+def test_the_pool_ends_with_a_last_thread_that_could_not_be_started() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=1)
+        go_on = threading.Event()
+        first = executor.submit(go_on.wait)
+        while not first.running():
+            time.sleep(0.001)
+        (thread,) = (t for t in threading.enumerate() if t is not threading.main_thread())
+        pool = first._pool
+        # As for a worker that waits inside its operation; the further thread is not started.
+        pool.grow = lambda: None
+        pool.runtime.block()
+        second = executor.submit(int)
+        further = pool.runtime.take_on()
+        pool.runtime.unblock()
+        executor.shutdown(wait=False)
+        go_on.set()
+        assert second.result() == 0
+        thread.join(0.3)
+        assert thread.is_alive(), "it does not wait for the other"
+        further.abandon()
+        assert not pool.runtime.is_stranded(), "nothing is left to do"
+        thread.join(10)
+        assert not thread.is_alive()
+        """
+    ).assert_silent()
