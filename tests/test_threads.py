@@ -201,6 +201,23 @@ def test_a_context_that_somebody_kept_is_not_used_again() -> None:
     assert all(context.get(tenant) is None for context in kept)
 
 
+def test_operations_see_nothing_of_what_a_log_handler_sets(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def emit(_handler: object, _record: object) -> None:
+        tenant.set("a handler")
+
+    monkeypatch.setattr(type(caplog.handler), "emit", emit)
+
+    def fail() -> None:
+        raise LookupError(tenant.get())
+
+    with BatchExecutor(None, 1) as executor:
+        report = contextvars.Context().run(executor.run, [fail, read] * 10)
+    assert [str(outcome.exception) for outcome in report.failures] == ["none"] * 10
+    assert [outcome.value for outcome in report if outcome.status == "done"] == ["none"] * 10
+
+
 @pytest.mark.usefixtures("caller_tenant")
 def test_the_context_is_that_of_the_call_and_not_of_later_changes() -> None:
     def operations() -> Iterator[Callable[[], str]]:

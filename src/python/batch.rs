@@ -17,8 +17,9 @@ use super::outcome::{Outcome, PySource};
 use super::reading::Reading;
 use super::records::Records;
 use super::runtime::Runtime;
+use super::stint::run_ready;
 use super::terms::name_of;
-use super::worker::{Context, run_ready};
+use super::worker::Context;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
 use crate::engine::source::{HandedOver, Source};
@@ -93,8 +94,10 @@ impl Batch {
         loop {
             match scheduler.step(self.id, seat.is_some(), Time::now()) {
                 EngineStep::Rest(mut until) => {
-                    if let Some(seat) = seat {
-                        match run_ready(py, &self.runtime, seat) {
+                    if let Some(own) = seat.take() {
+                        let (own, claim) = run_ready(py, &self.runtime, own);
+                        *seat = Some(own);
+                        match claim {
                             Claim::Rest(time) => until = until.min(time),
                             _ => continue,
                         }

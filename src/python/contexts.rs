@@ -11,12 +11,15 @@ pub(crate) struct Caller {
     copy: Py<PyAny>,
     /// `contextvars.Context.run`, to be called with such a copy.
     run: Py<PyAny>,
-    empty: bool,
+    /// No variable is set in it.
+    pub(crate) empty: bool,
 }
 
-/// A copy that an operation has left as it was, empty, so that it is as good as a fresh one.
-#[derive(Debug, Default)]
-pub(crate) struct Untouched(Option<Py<PyAny>>);
+/// Tells whether an empty copy has stayed as good as a fresh one.
+pub(crate) struct Untouched<'py> {
+    copy: Bound<'py, PyAny>,
+    references: isize,
+}
 
 /// Makes what is made only once.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
@@ -38,29 +41,36 @@ impl Caller {
     }
 
     /// Calls `job` in a copy.
-    #[inline(always)]
-    pub(crate) fn call(
-        &self,
-        job: &Bound<'_, PyAny>,
-        untouched: &mut Untouched,
-    ) -> PyResult<Py<PyAny>> {
+    pub(crate) fn call(&self, job: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = job.py();
-        let copy = match untouched.0.take() {
-            Some(copy) if self.empty => copy,
-            _ => self.copy.call0(py)?,
-        };
-        let result = self.run.call1(py, (&copy, job));
-        // With variables in it, nothing cheaper than a copy tells whether one of them was set.
-        if self.empty && is_untouched(copy.bind(py)) {
-            untouched.0 = Some(copy);
-        }
-        result
+        self.run.call1(py, (self.copy.call0(py)?, job))
+    }
+
+    /// Calls `work` in a copy, with that.
+    pub(crate) fn call_with_copy(&self, work: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = work.py();
+        let copy = self.copy.call0(py)?;
+        self.run.call1(py, (&copy, work, &copy))
     }
 }
 
-/// Whether a copy is still empty, and nobody else has it (a greenlet may).
+impl<'py> Untouched<'py> {
+    /// Called in the copy, before anything else is.
+    pub(crate) fn new(copy: Bound<'py, PyAny>) -> Self {
+        let references = references_to(&copy);
+        Self { copy, references }
+    }
+
+    /// Whether no variable is set in it, and nobody else has got hold of it (a greenlet may, and
+    /// the token of a variable that was set does).
+    #[inline(always)]
+    pub(crate) fn holds(&self) -> bool {
+        references_to(&self.copy) == self.references && self.copy.len().is_ok_and(|len| len == 0)
+    }
+}
+
 #[inline(always)]
 #[expect(deprecated)] // what is to be used instead is unsafe
-fn is_untouched(copy: &Bound<'_, PyAny>) -> bool {
-    copy.get_refcnt() == 1 && copy.len().is_ok_and(|len| len == 0)
+fn references_to(copy: &Bound<'_, PyAny>) -> isize {
+    copy.get_refcnt()
 }

@@ -7,10 +7,11 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::calls::conclude;
 use super::interpreter;
 use super::logging;
 use super::runtime::Runtime;
-use super::worker::{Context, Operations, conclude};
+use super::worker::{Context, Operations};
 use crate::engine::schedule::{Finished, Scheduler, SourceId};
 use crate::engine::terms::End;
 use crate::engine::time::Time;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::batch::Batch;
+use super::calls::run_submitted;
 use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
@@ -15,7 +16,7 @@ use super::logging;
 use super::reading::Reading;
 use super::runtime::{Runtime, Worker};
 use super::terms;
-use super::worker::{Context, Operations, run_submitted};
+use super::worker::{Context, Operations};
 use crate::engine::ledger::Keep;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
 use crate::engine::signal::Signal;

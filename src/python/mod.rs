@@ -1,6 +1,7 @@
 //! The binding: Python's arguments in, Python's objects out.
 
 pub(crate) mod batch;
+pub(crate) mod calls;
 pub(crate) mod contexts;
 pub(crate) mod dispatcher;
 pub(crate) mod executor;
@@ -14,6 +15,7 @@ pub(crate) mod reading;
 pub(crate) mod records;
 pub(crate) mod retrying;
 pub(crate) mod runtime;
+pub(crate) mod stint;
 pub(crate) mod terms;
 pub(crate) mod worker;
 
@@ -27,5 +29,6 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     interpreter::prepare(py)?;
     operations::prepare(py)?;
     contexts::prepare(py)?;
+    stint::prepare(py);
     logging::install(py)
 }

@@ -38,7 +38,8 @@ impl Seen {
         let py = operation.py();
         is(&self.operation, operation)
             || self.inner.is_some()
-                && partial(py).is_ok_and(|partial| operation.get_type().is(partial))
+                && partial(py)
+                    .is_ok_and(|partial| operation.get_type_ptr().cast() == partial.as_ptr())
                 && operation
                     .getattr(pyo3::intern!(py, "func"))
                     .is_ok_and(|inner| is(&self.inner, &inner))

@@ -1,0 +1,151 @@
+//! What is called, and where its result goes: a batch's to its records, a submitted call's to its
+//! future.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+use super::logging;
+use super::retrying::Decision;
+use super::runtime::Runtime;
+use super::worker::{Context, Operations};
+use crate::engine::schedule::{Ending, Finished, Ongoing};
+use crate::engine::source::Running;
+use crate::engine::time::Time;
+
+/// Calls one submitted call, which has its permit.
+pub(crate) fn run_submitted(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    ongoing: &Ongoing,
+    job: Py<PyAny>,
+) -> Finished<Operations> {
+    let result = call_submitted(py, job.bind(py), &ongoing.running);
+    stay_in_process(py, runtime);
+    conclude_call(py, runtime, &Context::Calls, ongoing, job, result)
+}
+
+/// Called when an operation has returned, which may have forked.
+#[inline(always)]
+pub(super) fn stay_in_process(py: Python<'_>, runtime: &Runtime) {
+    if !runtime.is_of_this_process() {
+        // This is the child coming back from it: its executor is gone, and nobody waits for what it
+        // would do next.
+        leave_process(py);
+    }
+}
+
+/// What follows from a call that has just ended.
+pub(super) fn conclude_call(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    ongoing: &Ongoing,
+    job: Py<PyAny>,
+    result: PyResult<Py<PyAny>>,
+) -> Finished<Operations> {
+    let ended = Time::now();
+    let error = match result {
+        Ok(value) => {
+            let ending = conclude(py, context, job, Ok(value));
+            return Finished { ended, ending };
+        }
+        Err(error) => error.into_value(py),
+    };
+    let decision = match &runtime.retrying {
+        Some(retrying) if !ongoing.running.refused => {
+            retrying.decide(py, runtime, ongoing, error.bind(py))
+        }
+        _ => Decision::GiveUp,
+    };
+    let ending = match decision {
+        Decision::Again(due) => Ending::Again(error, due, job),
+        Decision::GiveUp => {
+            if let Context::Batch { logged: true, .. } = context {
+                logging::operation_failed(py, ongoing.running.index, error.bind(py));
+            }
+            conclude(py, context, job, Err(error))
+        }
+    };
+    Finished { ended, ending }
+}
+
+/// Hands a result on: a batch's to its records, a submitted call's to its future.
+pub(crate) fn conclude(
+    py: Python<'_>,
+    context: &Context,
+    job: Py<PyAny>,
+    result: Result<Py<PyAny>, Py<PyBaseException>>,
+) -> Ending<Operations> {
+    match context {
+        Context::Batch { .. } => {
+            let fatal = result
+                .as_ref()
+                .is_err_and(|error| !error.bind(py).is_instance_of::<PyException>());
+            Ending::Result(result, fatal)
+        }
+        Context::Calls => {
+            let failed = result.is_err();
+            if let Err(error) = fulfil(job.bind(py), result) {
+                error.write_unraisable(py, Some(job.bind(py)));
+            }
+            Ending::Delivered(failed)
+        }
+    }
+}
+
+/// The submitted call's parts.
+type Call<'py> = (
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyTuple>,
+    Bound<'py, PyDict>,
+    Bound<'py, PyAny>,
+);
+
+/// What is left of a call that was refused its permit: its future, and what that fails with.
+type Refused<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
+
+pub(super) fn call_submitted(
+    py: Python<'_>,
+    job: &Bound<'_, PyAny>,
+    running: &Running,
+) -> PyResult<Py<PyAny>> {
+    if running.refused {
+        let (future, error): Refused<'_> = job.extract()?;
+        if running.attempt == 0 {
+            future.call_method0("set_running_or_notify_cancel")?;
+        }
+        return Err(PyErr::from_value(error));
+    }
+    let (future, function, args, kwargs, context): Call<'_> = job.extract()?;
+    if running.attempt == 1 {
+        future.call_method0("set_running_or_notify_cancel")?;
+    }
+    let mut all = vec![function];
+    all.extend(args.iter());
+    context
+        .call_method("run", PyTuple::new(py, all)?, Some(&kwargs))
+        .map(Bound::unbind)
+}
+
+fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>) -> PyResult<()> {
+    let future = job.get_item(0)?;
+    match result {
+        Ok(value) => future.call_method1("set_result", (value,))?,
+        Err(error) => future.call_method1("set_exception", (error,))?,
+    };
+    Ok(())
+}
+
+fn leave_process(py: Python<'_>) -> ! {
+    let exit = || -> PyResult<()> {
+        py.import("sys")?.getattr("stdout")?.call_method0("flush")?;
+        py.import("os")?.call_method1("_exit", (0,))?;
+        Ok(())
+    };
+    drop(exit());
+    std::process::exit(0)
+}
