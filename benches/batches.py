@@ -128,7 +128,7 @@ def python_work(rounds: int) -> list[Target]:
                 SEED: partial(submit_then_collect, operations, workers),
                 MAP: partial(pool_map, operations, workers),
             },
-            rounds,
+            3 * rounds,
         )
     print_seconds(seconds, LOOP, "times the loop")
     least = best(seconds)

@@ -57,7 +57,7 @@ def stream_speed(rounds: int) -> list[Target]:
                 "paceline, no limiter": lambda: exhaust(free.stream(lazily_made(STREAMED))),
                 window: partial(lazy_map, RIVALS_STREAMED),
             },
-            max(3, rounds // 2),
+            3 * rounds,
         )
     counts = {name: RIVALS_STREAMED if name == window else STREAMED for name in seconds}
     rates = {name: counts[name] / value for name, value in best(seconds).items()}

@@ -1,8 +1,27 @@
-"""Puts the import path of a program that swaps our class in on ``sys.path``."""
+"""What several test modules get, and the import path of a program that swaps our class in."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+from observing import Blocker
+
+from paceline import BatchExecutor
+
 sys.path.insert(0, str(Path(__file__).parent / "dropin"))
+
+
+@pytest.fixture
+def blocker() -> Iterator[Blocker]:
+    operation = Blocker()
+    yield operation
+    operation.release.set()
+
+
+@pytest.fixture
+def executor() -> Iterator[BatchExecutor]:
+    with BatchExecutor(max_workers=2) as made:
+        yield made

@@ -6,6 +6,9 @@ import threading
 import time
 from collections.abc import Callable
 
+PATIENCE = 20.0
+"""Seconds after which a test that waits for another thread gives up."""
+
 
 def stays(value: Callable[[], object], *, seconds: float = 0.2) -> bool:
     """Whether `value()` is the same at each look during `seconds`."""
@@ -38,3 +41,16 @@ class GatedLimiter:
         self.gate.wait()
         with self._lock:
             self.granted += 1
+
+
+class Blocker:
+    """An operation that tells when it has started and ends when it is released."""
+
+    def __init__(self) -> None:
+        self.started = threading.Event()
+        self.release = threading.Event()
+
+    def __call__(self) -> str:
+        self.started.set()
+        assert self.release.wait(PATIENCE)
+        return "released"

@@ -30,5 +30,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     operations::prepare(py)?;
     contexts::prepare(py)?;
     stint::prepare(py);
+    // By rayon's threads, when they first look for work.
+    crossbeam_epoch::default_collector();
     logging::install(py)
 }

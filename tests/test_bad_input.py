@@ -1,0 +1,228 @@
+"""What cannot be a batch, and what cannot be a setting, is refused before anything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from helpers import RecordingLimiter
+
+from paceline import BatchExecutor
+
+# Bad input
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+@pytest.mark.parametrize("batch", [None, 5, 1.5, object(), int, lambda: None])
+def test_what_is_not_iterable_is_no_batch(verb: str, batch: Any) -> None:
+    limiter = RecordingLimiter()
+    with BatchExecutor(limiter) as executor, pytest.raises(TypeError, match="iterable"):
+        list(getattr(executor, verb)(batch))
+    assert limiter.calls == 0
+
+
+@pytest.mark.parametrize("batch", ["abc", b"abc", {"a": 1}, [1, 2], range(3)])
+def test_what_holds_no_callables_is_no_batch(batch: Any) -> None:
+    limiter = RecordingLimiter()
+    first = next(iter(batch))
+    with BatchExecutor(limiter) as executor, pytest.raises(TypeError, match="callable") as caught:
+        executor.execute_batch(batch)
+    assert limiter.calls == 0
+    assert "0" in str(caught.value)
+    assert repr(first) in str(caught.value)
+
+
+async def coroutine_function() -> None:
+    pass
+
+
+class AsyncCallable:
+    async def __call__(self) -> None:
+        pass
+
+    async def method(self) -> None:
+        pass
+
+
+NOT_OPERATIONS = [
+    pytest.param(None, "callable", id="None"),
+    pytest.param("create_tenant", "callable", id="str"),
+    pytest.param(17, "callable", id="int"),
+    pytest.param((int, 3), "callable", id="tuple"),
+    pytest.param(coroutine_function, "coroutine", id="coroutine function"),
+    pytest.param(partial(coroutine_function), "coroutine", id="partial of one"),
+    pytest.param(partial(partial(coroutine_function)), "coroutine", id="partial of a partial"),
+    pytest.param(AsyncCallable(), "coroutine", id="instance with async __call__"),
+    pytest.param(AsyncCallable().method, "coroutine", id="async method"),
+]
+
+
+@pytest.mark.parametrize("entry", [param.values for param in NOT_OPERATIONS])
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+@pytest.mark.parametrize("container", [list, tuple])
+def test_every_entry_of_a_list_is_checked_before_any_runs(
+    container: type, verb: str, entry: tuple[Any, str]
+) -> None:
+    value, word = entry
+    ran: list[int] = []
+    limiter = RecordingLimiter()
+    operations = container([partial(ran.append, index) for index in range(7)] + [value, int])
+    with BatchExecutor(limiter) as executor, pytest.raises(TypeError, match=word) as caught:
+        list(getattr(executor, verb)(operations))
+    assert ran == []
+    assert limiter.calls == 0
+    assert "7" in str(caught.value)
+    assert repr(value)[:20] in str(caught.value)
+
+
+@pytest.mark.parametrize("entry", [param.values for param in NOT_OPERATIONS])
+def test_a_bad_entry_of_an_iterator_ends_the_batch_where_it_is(entry: tuple[Any, str]) -> None:
+    value, word = entry
+    ran: list[int] = []
+
+    def read() -> Iterator[Any]:
+        yield from [partial(ran.append, 0), partial(ran.append, 1), value, int]
+
+    with BatchExecutor() as executor, pytest.raises(TypeError, match=word) as caught:
+        executor.execute_batch(read())
+    assert "2" in str(caught.value)
+    assert repr(value)[:20] in str(caught.value)
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert sorted(ran) == [outcome.index for outcome in report if outcome.status == "done"]
+    assert len(report) in {2, 3}
+
+
+@pytest.mark.parametrize("entry", [param.values for param in NOT_OPERATIONS])
+def test_execute_takes_operations_only(entry: tuple[Any, str]) -> None:
+    value, word = entry
+    limiter = RecordingLimiter()
+    with BatchExecutor(limiter) as executor, pytest.raises(TypeError, match=word):
+        executor.execute(value)
+    assert limiter.calls == 0
+
+
+def test_classes_and_callable_objects_are_operations() -> None:
+    class Callable_:  # noqa: N801 (the builtin's name is taken)
+        def __call__(self) -> int:
+            return 9
+
+    with BatchExecutor() as executor:
+        assert executor.execute_batch([int, dict, Callable_(), "a".upper]) == [0, {}, 9, "A"]
+
+
+def test_the_representation_of_a_bad_entry_may_raise() -> None:
+    class Shy:
+        def __repr__(self) -> str:
+            message = "no repr"
+            raise RuntimeError(message)
+
+    with BatchExecutor() as executor, pytest.raises(TypeError, match="1"):
+        executor.execute_batch([int, Shy()])  # type: ignore[list-item]
+
+
+def test_a_long_representation_is_not_printed_in_full() -> None:
+    with BatchExecutor() as executor, pytest.raises(TypeError) as caught:
+        executor.execute_batch([int, "x" * 1_000_000])  # type: ignore[list-item]
+    assert len(str(caught.value)) < 5_000
+
+
+def test_a_list_that_changes_while_it_runs_is_the_batch_it_was() -> None:
+    operations: list[Callable[[], Any]] = []
+
+    def clear() -> str:
+        operations.clear()
+        return "cleared"
+
+    operations.extend([clear, *[int] * 50])
+    with BatchExecutor(None, 1) as executor:
+        assert executor.execute_batch(operations) == ["cleared"] + [0] * 50
+
+    operations.extend([lambda: operations.append(int), *[int] * 50])
+    with BatchExecutor(None, 1) as executor:
+        assert len(executor.execute_batch(operations)) == 51
+
+
+# Bad settings
+
+
+@pytest.mark.parametrize(
+    "max_workers", [0, -1, True, False, "5", 1.5, None, 10**9, 10**30, -(2**63)]
+)
+def test_a_bad_max_workers_is_refused_with_its_value(max_workers: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="max_workers") as caught:
+        BatchExecutor(None, max_workers)
+    assert str(max_workers) in str(caught.value)
+
+
+def test_max_workers_may_be_anything_that_is_an_index() -> None:
+    class Three:
+        def __index__(self) -> int:
+            return 3
+
+    assert BatchExecutor(None, Three()).max_workers == 3  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("on_error", ["rais", "RECORD", "", None, 3, ["raise"]])
+def test_a_bad_on_error_is_refused_with_its_value(on_error: Any) -> None:
+    with pytest.raises((ValueError, TypeError), match="on_error") as caught:
+        BatchExecutor(on_error=on_error)
+    assert repr(on_error) in str(caught.value)
+    if on_error is None:
+        return
+    ran: list[int] = []
+    with BatchExecutor() as executor, pytest.raises((ValueError, TypeError), match="on_error"):
+        executor.execute_batch([partial(ran.append, 1)], on_error=on_error)
+    assert ran == []
+
+
+async def prepare() -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("initializer", 3),
+        ("initializer", prepare),
+        ("initargs", 5),
+        ("thread_name_prefix", None),
+        ("retry", 5),
+        ("retry", Mock()),
+    ],
+)
+def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> None:
+    with pytest.raises(TypeError, match=setting) as caught:
+        BatchExecutor(**{setting: value})
+    assert repr(value) in str(caught.value)
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(TypeError):
+        BatchExecutor(max_worker=3)  # type: ignore[call-arg]
+
+
+def test_a_timeout_beyond_any_number_is_none() -> None:
+    with BatchExecutor() as executor:
+        assert executor.execute_batch([int], timeout=10**400) == [0]
+        assert list(executor.map(int, ["1"], timeout=10**400)) == [1]
+
+
+def test_every_verb_refuses_after_shutdown() -> None:
+    executor = BatchExecutor()
+    executor.execute_batch([int])
+    executor.shutdown()
+    executor.shutdown()
+    verbs: list[Callable[[], Any]] = [
+        lambda: executor.execute(int),
+        lambda: executor.execute_batch([int]),
+        lambda: executor.run([int]),
+        lambda: list(executor.stream([int])),
+        lambda: list(executor.map(int, ["1"])),
+        lambda: executor.submit(int),
+    ]
+    for verb in verbs:
+        with pytest.raises(RuntimeError, match="shutdown"):
+            verb()

@@ -1,0 +1,131 @@
+"""Futures that are cancelled: before they start, while they wait, and too late."""
+
+from __future__ import annotations
+
+import threading
+import time
+from concurrent.futures import CancelledError, as_completed, wait
+
+import pytest
+from helpers import RecordingLimiter, wait_until
+from observing import PATIENCE, Blocker, GatedLimiter
+
+from paceline import BatchExecutor, RateLimiter
+
+
+def test_cancel_before_the_start(executor: BatchExecutor, blocker: Blocker) -> None:
+    ran: list[int] = []
+    with BatchExecutor(max_workers=1) as narrow:
+        first = narrow.submit(blocker)
+        assert blocker.started.wait(PATIENCE)
+        waiting = narrow.submit(ran.append, 1)
+        assert waiting.cancel()
+        assert waiting.cancelled()
+        with pytest.raises(CancelledError):
+            waiting.result(PATIENCE)
+        blocker.release.set()
+        assert first.result(PATIENCE) == "released"
+        assert narrow.submit(abs, -1).result(PATIENCE) == 1
+    assert ran == []
+
+
+def test_cancel_after_the_start_is_refused(executor: BatchExecutor, blocker: Blocker) -> None:
+    future = executor.submit(blocker)
+    assert blocker.started.wait(PATIENCE)
+    assert future.running()
+    assert not future.cancel()
+    blocker.release.set()
+    assert future.result(PATIENCE) == "released"
+    assert not future.cancel()
+
+
+def test_waiters_hear_of_a_cancellation(blocker: Blocker) -> None:
+    with BatchExecutor(max_workers=1) as executor:
+        first = executor.submit(blocker)
+        assert blocker.started.wait(PATIENCE)
+        doomed = executor.submit(int)
+        threading.Timer(0.1, doomed.cancel).start()
+        threading.Timer(0.2, blocker.release.set).start()
+        done = list(as_completed([doomed, first], timeout=PATIENCE))
+    assert set(done) == {doomed, first}
+    assert doomed.cancelled()
+
+
+def test_a_cancelled_future_takes_no_permit_of_a_foreign_limiter(blocker: Blocker) -> None:
+    limiter = RecordingLimiter()
+    with BatchExecutor(limiter, max_workers=1) as executor:
+        first = executor.submit(blocker)
+        assert blocker.started.wait(PATIENCE)
+        waiting = [executor.submit(int, n) for n in range(10)]
+        for future in waiting[::2]:
+            assert future.cancel()
+        blocker.release.set()
+        assert first.result(PATIENCE) == "released"
+        assert [future.result(PATIENCE) for future in waiting[1::2]] == [1, 3, 5, 7, 9]
+    assert limiter.calls == 1 + 5
+
+
+def test_a_cancelled_future_takes_no_permit_of_ours(blocker: Blocker) -> None:
+    limiter = RateLimiter(3, per=600)
+    with BatchExecutor(limiter, max_workers=1) as executor:
+        first = executor.submit(blocker)
+        assert blocker.started.wait(PATIENCE)
+        waiting = [executor.submit(int, n) for n in range(5)]
+        for future in waiting[:4]:
+            assert future.cancel()
+        blocker.release.set()
+        assert first.result(PATIENCE) == "released"
+        assert waiting[4].result(PATIENCE) == 4
+    assert limiter.try_acquire()
+    assert not limiter.try_acquire()
+
+
+def test_a_future_cancelled_while_it_waits_for_our_permit_takes_none() -> None:
+    limiter = RateLimiter(1, per=0.6, margin=0)
+    assert limiter.acquire()
+    with BatchExecutor(limiter, max_workers=2) as executor:
+        futures = [executor.submit(int, n) for n in range(6)]
+        time.sleep(0.05)
+        for future in futures[:5]:
+            assert future.cancel()
+        began = time.monotonic()
+        assert futures[5].result(PATIENCE) == 5
+        # Had the cancelled ones taken permits, this would be the sixth of the queue: 3.6 s.
+        assert time.monotonic() - began < 2.5
+
+
+def test_a_permit_that_is_under_way_goes_to_the_next_operation() -> None:
+    limiter = GatedLimiter()
+    with BatchExecutor(limiter, max_workers=2) as executor:
+        doomed = executor.submit(int, 1)
+        wait_until(lambda: limiter.asked)
+        heir = executor.submit(int, 2)
+        assert doomed.cancel()
+        limiter.gate.set()
+        assert heir.result(PATIENCE) == 2
+    assert doomed.cancelled()
+    assert limiter.granted == 1
+
+
+def test_cancelling_from_many_threads_never_loses_an_outcome() -> None:
+    limiter = RecordingLimiter()
+    ran: list[int] = []
+    with BatchExecutor(limiter, max_workers=2) as executor:
+        futures = [executor.submit(ran.append, n) for n in range(2000)]
+
+        def cancel_all(offset: int) -> None:
+            for future in futures[offset::3]:
+                future.cancel()
+
+        cancelling = [threading.Thread(target=cancel_all, args=(n,)) for n in range(3)]
+        for thread in cancelling:
+            thread.start()
+        for thread in cancelling:
+            thread.join(PATIENCE)
+        done, pending = wait(futures, PATIENCE)
+        assert not pending
+    cancelled = sum(future.cancelled() for future in futures)
+    assert cancelled + len(ran) == len(futures) == len(done)
+    # A permit under way while its operation is cancelled goes to the next one; only those under
+    # way when nothing was left to run can be more than the starts.
+    assert len(ran) <= limiter.calls <= len(ran) + 2

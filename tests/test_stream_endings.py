@@ -1,0 +1,151 @@
+"""Ends of a `stream` that raise, with everything in the report."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from helpers import paceline_notes, statuses, wait_until
+from observing import PATIENCE
+from streaming import Running, Source, assert_nothing_is_lost, consume, naps, numbers
+
+from paceline import BatchExecutor, BatchTimeoutError
+
+
+def raise_value_error(n: int) -> None:
+    raise ValueError(f"operation {n}")
+
+
+def test_timeout_raises_without_waiting() -> None:
+    running = Running()
+    source = Source(running.operations())
+    executor = BatchExecutor(max_workers=2)
+    try:
+        began = time.monotonic()
+        handed_over, error = consume(executor.stream(source, timeout=0.2, buffersize=3))
+        assert 0.15 < time.monotonic() - began < 3
+        assert isinstance(error, BatchTimeoutError)
+        assert isinstance(error, TimeoutError)
+        report = error.batch_report
+        assert report.ended_by == "timeout"
+        assert_nothing_is_lost(handed_over, report, source.read)
+        assert report.counts["running"] == 2
+        assert len(paceline_notes(error)) == 1
+        running.assert_nothing_more_starts()
+    finally:
+        running.release.set()
+        executor.shutdown()
+
+
+def test_timeout_passes_while_the_consumer_is_away() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream(naps(0.01), timeout=0.2)
+        next(outcomes)
+        time.sleep(0.4)
+        with pytest.raises(BatchTimeoutError):
+            for _ in range(1000):
+                next(outcomes)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_max_failures_ends_the_stream(ordered: bool) -> None:
+    def work(n: int) -> int:
+        time.sleep(0.001)
+        if n % 4 == 3:
+            raise_value_error(n)
+        return n
+
+    source = Source(functools.partial(work, n) for n in itertools.count())
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream(source, max_failures=5, ordered=ordered, buffersize=3)
+        handed_over, error = consume(outcomes)
+        assert isinstance(error, ExceptionGroup)
+        assert all(isinstance(each, ValueError) for each in error.exceptions)
+        report = error.batch_report  # type: ignore[attr-defined]
+        assert report.ended_by == "max_failures"
+        assert 5 <= report.counts["failed"] <= 5 + 1
+        # The failures that were handed over are the consumer's already; the message counts all.
+        assert len(error.exceptions) == statuses(report).count("failed") >= 1
+        assert error.message.startswith(f"{report.counts['failed']} of {source.read} ")
+        assert_nothing_is_lost(handed_over, report, source.read)
+        # This end waits for what was running.
+        assert report.counts.get("running", 0) == 0
+        with pytest.raises(StopIteration):
+            next(outcomes)
+
+
+@pytest.mark.parametrize("after", [0, 1, 5, 200])
+def test_an_input_that_raises_ends_the_stream_with_everything_in_the_report(after: int) -> None:
+    def broken() -> Iterator[Callable[[], int]]:
+        yield from numbers(after)
+        raise LookupError("the input is broken")
+
+    with BatchExecutor(max_workers=2) as executor:
+        handed_over, error = consume(executor.stream(broken(), buffersize=4))
+        assert isinstance(error, LookupError)
+        assert str(error) == "the input is broken"
+        report = error.batch_report  # type: ignore[attr-defined]
+        assert report.ended_by == "input"
+        assert_nothing_is_lost(handed_over, report, after)
+        assert report.counts.get("running", 0) == 0
+        assert len(paceline_notes(error)) == 1
+
+
+def test_a_limiter_that_raises_ends_the_stream() -> None:
+    class Down:
+        def __init__(self) -> None:
+            self.calls = 0
+
+        def acquire(self) -> None:
+            self.calls += 1
+            if self.calls > 10:
+                raise ConnectionError("limiter is down")
+
+    source = Source(numbers())
+    with BatchExecutor(Down(), max_workers=2) as executor:
+        handed_over, error = consume(executor.stream(source, buffersize=4))
+        assert isinstance(error, ConnectionError)
+        report = error.batch_report  # type: ignore[attr-defined]
+        assert report.ended_by == "limiter"
+        assert_nothing_is_lost(handed_over, report, source.read)
+        assert report.counts["done"] == 10
+        assert report.counts["not_started"] == source.read - 10
+
+
+def test_system_exit_in_an_operation_ends_the_stream() -> None:
+    def leave() -> None:
+        raise SystemExit(3)
+
+    source = Source(itertools.chain(numbers(20), [leave], numbers()))
+    with BatchExecutor(max_workers=2) as executor:
+        handed_over, error = consume(executor.stream(source, buffersize=4))
+        assert isinstance(error, SystemExit)
+        assert error.code == 3
+        report = error.batch_report  # type: ignore[attr-defined]
+        assert report.ended_by == "operation"
+        assert_nothing_is_lost(handed_over, report, source.read)
+
+
+def test_shutdown_with_cancel_futures_ends_a_stream_of_another_thread() -> None:
+    running = Running()
+    source = Source(running.operations())
+    executor = BatchExecutor(max_workers=2)
+    box: list[Any] = []
+    consumer = threading.Thread(
+        target=lambda: box.append(consume(executor.stream(source, buffersize=4))), daemon=True
+    )
+    consumer.start()
+    wait_until(lambda: running.gauge.now == 2 and source.read == 7)
+    executor.shutdown(wait=False, cancel_futures=True)
+    running.release.set()
+    consumer.join(PATIENCE)
+    handed_over, error = box[0]
+    report = error.batch_report
+    assert report.ended_by == "shutdown"
+    assert_nothing_is_lost(handed_over, report, source.read)
+    assert report.counts["cancelled"] >= 1

@@ -1,0 +1,163 @@
+"""Leaving a `stream` early stops its batch, without waiting."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from helpers import Gauge, RecordingLimiter, wait_until
+from observing import PATIENCE, GatedLimiter, stays
+from streaming import Running, numbers
+
+from paceline import BatchExecutor, RateLimiter
+
+
+def raise_lookup_error() -> None:
+    raise LookupError("no such row")
+
+
+def leave_by_break(executor: BatchExecutor, running: Running) -> None:
+    for _ in executor.stream(running.operations(), buffersize=6):
+        break
+
+
+def leave_by_exception(executor: BatchExecutor, running: Running) -> None:
+    def consume() -> None:
+        for _ in executor.stream(running.operations(), buffersize=6):
+            raise LookupError("in the consumer")
+
+    with pytest.raises(LookupError, match="in the consumer"):
+        consume()
+
+
+def leave_by_close(executor: BatchExecutor, running: Running) -> None:
+    outcomes = executor.stream(running.operations(), buffersize=6)
+    next(outcomes)
+    outcomes.close()
+    outcomes.close()
+    with pytest.raises(StopIteration):
+        next(outcomes)
+
+
+def leave_by_del(executor: BatchExecutor, running: Running) -> None:
+    outcomes = executor.stream(running.operations(), buffersize=6)
+    next(outcomes)
+    del outcomes
+
+
+def leave_by_garbage_collection(executor: BatchExecutor, running: Running) -> None:
+    class Holder: ...
+
+    holder = Holder()
+    holder.itself = holder  # type: ignore[attr-defined]
+    holder.outcomes = executor.stream(running.operations(), buffersize=6)  # type: ignore[attr-defined]
+    next(holder.outcomes)  # type: ignore[attr-defined]
+    del holder
+    gc.collect()
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        leave_by_break,
+        leave_by_exception,
+        leave_by_close,
+        leave_by_del,
+        leave_by_garbage_collection,
+    ],
+)
+def test_leaving_stops_the_batch_without_waiting(
+    leave: Callable[[BatchExecutor, Running], None],
+) -> None:
+    running = Running()
+    executor = BatchExecutor(max_workers=2)
+    try:
+        began = time.monotonic()
+        leave(executor, running)
+        assert time.monotonic() - began < 2, "running operations were waited for"
+        in_flight = running.gauge.now
+        assert in_flight <= 2
+        running.assert_nothing_more_starts()
+        running.release.set()
+        # Those that were running finish, and the slots they leave start nothing of this batch.
+        for _ in range(in_flight):
+            assert running.ended.acquire(timeout=PATIENCE)
+        running.assert_nothing_more_starts()
+        assert executor.execute_batch(list(numbers(10))) == list(range(10))
+    finally:
+        running.release.set()
+        executor.shutdown()
+
+
+def test_leaving_gives_permits_back_to_others() -> None:
+    limiter = RateLimiter(2, per=600)
+    executor = BatchExecutor(limiter, max_workers=2)
+    outcomes = executor.stream(numbers(), buffersize=4)
+    next(outcomes)
+    next(outcomes)
+    outcomes.close()
+    assert not limiter.try_acquire(), "both permits were used"
+    # Nobody waits for a third, or this would take ten minutes.
+    executor.shutdown()
+
+
+def test_leaving_while_a_foreign_limiter_is_asked() -> None:
+    limiter = GatedLimiter()
+    executor = BatchExecutor(limiter, max_workers=2)
+    gauge = Gauge()
+
+    def work() -> None:
+        with gauge.running():
+            pass
+
+    outcomes = executor.stream(itertools.repeat(work), buffersize=4)
+    box: list[Any] = []
+    consumer = threading.Thread(target=lambda: box.append(next(outcomes, None)), daemon=True)
+    consumer.start()
+    wait_until(lambda: limiter.asked)
+    limiter.gate.set()
+    consumer.join(PATIENCE)
+    assert box[0].status == "done"
+    outcomes.close()
+    assert stays(lambda: gauge.entered)
+    executor.shutdown()
+
+
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+def test_leaving_again_and_again_never_stalls_the_next(limiter: Any) -> None:
+    executor = BatchExecutor(limiter, max_workers=2)
+    until = time.monotonic() + 4
+
+    def leave_often() -> None:
+        while time.monotonic() < until:
+            next(executor.stream([raise_lookup_error] * 3, buffersize=1))
+
+    logging.getLogger("paceline").disabled = True
+    try:
+        thread = threading.Thread(target=leave_often, daemon=True)
+        thread.start()
+        thread.join(4 + PATIENCE)
+        assert not thread.is_alive()
+    finally:
+        logging.getLogger("paceline").disabled = False
+        executor.shutdown(wait=False)
+
+
+def test_a_stream_never_iterated_lets_go() -> None:
+    gauge = Gauge()
+
+    def work() -> None:
+        with gauge.running():
+            pass
+
+    executor = BatchExecutor(max_workers=2)
+    executor.stream(itertools.repeat(work))
+    assert stays(lambda: gauge.entered)
+    assert gauge.entered <= 2 + 320
+    executor.shutdown()
