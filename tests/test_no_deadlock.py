@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
+from childprocess import interpreters, run_script
 from helpers import Gauge, RecordingLimiter, in_thread, wait_until
 from observing import worker_threads
 
@@ -414,6 +415,24 @@ def test_result_of_the_future_itself_in_its_callback() -> None:
         gate.set()
         wait_until(lambda: answers)
     assert answers == [True]
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_batches_nest_as_deep_as_python_recurses(python: str) -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=1)
+        depth = 0
+        def nest():
+            global depth
+            depth += 1
+            return executor.execute_batch([nest])
+        executor.execute_batch([nest])
+        assert depth > 100, depth
+        """,
+        python=python,
+    ).assert_silent()
 
 
 def test_chained_callbacks_go_deep() -> None:

@@ -201,21 +201,32 @@ def test_a_context_that_somebody_kept_is_not_used_again() -> None:
     assert all(context.get(tenant) is None for context in kept)
 
 
-def test_operations_see_nothing_of_what_a_log_handler_sets(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("empty", [False, True])
+def test_handlers_and_operations_see_nothing_of_each_others_variables(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, empty: bool
 ) -> None:
+    seen_by_handler = []
+
     def emit(_handler: object, _record: object) -> None:
+        seen_by_handler.append(tenant.get())
         tenant.set("a handler")
 
     monkeypatch.setattr(type(caplog.handler), "emit", emit)
 
     def fail() -> None:
-        raise LookupError(tenant.get())
+        before = tenant.get()
+        tenant.set("an operation")
+        raise LookupError(before)
 
+    context = contextvars.Context()
+    if not empty:
+        context.run(tenant.set, "caller")
     with BatchExecutor(None, 1) as executor:
-        report = contextvars.Context().run(executor.run, [fail, read] * 10)
-    assert [str(outcome.exception) for outcome in report.failures] == ["none"] * 10
-    assert [outcome.value for outcome in report if outcome.status == "done"] == ["none"] * 10
+        report = context.run(executor.run, [fail, read] * 10)
+    before = "none" if empty else "caller"
+    assert [str(outcome.exception) for outcome in report.failures] == [before] * 10
+    assert [outcome.value for outcome in report if outcome.status == "done"] == [before] * 10
+    assert "an operation" not in seen_by_handler
 
 
 @pytest.mark.usefixtures("caller_tenant")

@@ -63,11 +63,17 @@ class Outcomes(chain[_core.Outcome[T]]):
 
 
 class Drive(Generic[T]):
-    """One batch, from its first operation to its report. It belongs to its owner's thread."""
+    """One batch, from its first operation to its report. It belongs to its owner's thread.
+
+    From the moment it is open whatever is raised ends it, also by a signal handler between any two
+    calls. So it is opened where that is caught.
+    """
+
+    _batch: _core.Batch[T]
 
     def __init__(
         self,
-        batch: _core.Batch[T],
+        begin: Callable[[], _core.Batch[T]],
         pool: Pool,
         operations: Iterable[Callable[[], T]],
         *,
@@ -75,21 +81,30 @@ class Drive(Generic[T]):
         timeout: float | None,
         max_workers: int,
     ) -> None:
-        self._batch = batch
+        self._begin = begin
         self._pool = pool
+        self._operations = operations
+        self._lazily = lazily
         self._timeout = timeout
         self._max_workers = max_workers
         # A single operation's exception carries no report.
         self.is_batch = True
+        self._is_open = False
         self._doing = "interrupt"
         self._logged = False
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read.
         self._unread: Iterator[Callable[[], T]] = iter(())
+
+    def _open(self) -> None:
+        """Open the batch, and feed it what is known of its input."""
+        operations, self._operations = self._operations, ()
+        batch = self._batch = self._begin()
+        self._is_open = True
         try:
             if not isinstance(operations, list | tuple):
                 self._input = iter(operations)
-            elif lazily:
+            elif self._lazily:
                 whole = list(operations)
                 self._input = self._unread = iter(whole)
                 _core.check_operations(whole)
@@ -99,13 +114,11 @@ class Drive(Generic[T]):
                 batch.feed(list(operations))
         except TypeError:
             # Of a list with something else in it nothing is run: no batch has begun.
+            self._is_open = False
             batch.discard()
             raise
-        except BaseException as error:
-            self._end_early(error)
-            raise
 
-    def start(self) -> None:
+    def _start(self) -> None:
         """Have the workers begin with what was fed."""
         self._pool.dispatch()
         self._pool.grow()
@@ -113,10 +126,11 @@ class Drive(Generic[T]):
     def to_end(self, finish: Callable[[_core.Records[T]], R]) -> R:
         """Run the batch to its end, and return what ``finish`` makes of its records."""
         try:
-            self.start()
+            self._open()
+            self._start()
             while self._advance():
                 pass
-            self.settle()
+            self._settle()
             result = finish(self._batch.close())
             if self.is_batch:
                 self._log_end("completed")
@@ -126,19 +140,24 @@ class Drive(Generic[T]):
             raise
 
     def outcomes(self) -> Outcomes[T]:
-        """Hand the outcomes on as they are ready."""
-        return Outcomes.of(self._runs())
+        """Open the batch, and hand the outcomes on as they are ready."""
+        try:
+            self._open()
+            return Outcomes.of(self._runs())
+        except BaseException as error:
+            self._end_early(error)
+            raise
 
     def _runs(self) -> Generator[Iterator[_core.Outcome[T]]]:
         # The batch iterates over what is ready, and stops where there is something else to do.
         try:
-            self.start()
+            self._start()
             while self._advance():
                 self._doing = "consumer"
                 yield self._batch
                 if room := self._batch.room():
                     self._feed(room)
-            self.settle()
+            self._settle()
             self._batch.close()
             self._log_end("completed")
         except BaseException as error:
@@ -148,9 +167,10 @@ class Drive(Generic[T]):
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
         try:
+            self._open()
             while room := self._batch.room():
                 self._feed(room)
-            self.start()
+            self._start()
             self._batch.leave_to_run(True)
             return self._values()
         except BaseException as error:
@@ -160,7 +180,7 @@ class Drive(Generic[T]):
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
         taken = []
-        for outcome in self.outcomes():
+        for outcome in Outcomes.of(self._runs()):
             # What the caller has taken is not to be held here until it asks for the next.
             taken.append(outcome)
             del outcome
@@ -195,9 +215,9 @@ class Drive(Generic[T]):
             interrupted = any(map(self._batch.feed_one, islice(self._input, count)))
         if self._batch.fed() < count and not interrupted:
             self._batch.finish_input()
+        self._doing = "interrupt"
         self._pool.grow()
         self._pool.dispatch()
-        self._doing = "interrupt"
 
     def _ask(self) -> None:
         self._doing = "limiter"
@@ -209,7 +229,7 @@ class Drive(Generic[T]):
             self._batch.refuse(refusal)
         self._doing = "interrupt"
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Raise what ended the batch early, if something did."""
         ended_by = self._batch.ended_by()
         if ended_by == "completed":
@@ -237,6 +257,9 @@ class Drive(Generic[T]):
 
     def _end_early(self, error: BaseException) -> None:
         """End the batch with an exception, and let that carry the report."""
+        if not self._is_open:
+            return
+        self._is_open = False
         batch, doing = self._batch, self._doing
         if doing == "consumer" and isinstance(error, GeneratorExit):
             batch.discard()

@@ -335,8 +335,8 @@ class Runtime:
             RuntimeError: After shutdown, or when the interpreter is exiting.
         """
 
-    def submit(self, job: _Call) -> int:
-        """Queues a call, and returns its number.
+    def submit(self, job: _Call) -> None:
+        """Queues a call, and sets the ``number`` of its future to its place there.
 
         Raises:
             RuntimeError: After shutdown, or when the interpreter is exiting.
@@ -555,7 +555,10 @@ class Dispatcher:
     """Asks a limiter that is not ours, for owners that must not block. It belongs to one thread."""
 
     def wait(self) -> bool:
-        """Waits until a permit is to be asked for; False if there will be none any more."""
+        """Waits until a permit is to be asked for; False if there will be none any more.
+
+        Also False if it was abandoned.
+        """
 
     def grant(self) -> None:
         """The permit that was asked for was granted."""
@@ -569,8 +572,8 @@ class Dispatcher:
     def fail(self, error: BaseException) -> None:
         """The limiter raised ``error``: that ends what asked for the permit."""
 
-    def abandon(self) -> None:
-        """Tells that the thread could not be started, so that another one may be."""
+    def abandon(self) -> bool:
+        """Tells that the thread was not started, unless it has begun; whether it never will."""
 
 @final
 class Worker:
@@ -580,8 +583,8 @@ class Worker:
     def __call__(self, *args: Never, **kwargs: Never) -> None:
         """Works until there is nothing more to do. Called once, on the worker's own thread."""
 
-    def abandon(self) -> None:
-        """Tells that the thread could not be started. One that has begun is left alone."""
+    def abandon(self) -> bool:
+        """Tells that the thread was not started, unless it has begun; whether it never will."""
 
 @type_check_only
 class Totals(TypedDict):

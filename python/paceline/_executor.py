@@ -405,9 +405,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             max_failures=failure_limit(max_failures),
         )
         pool = self._pool
-        batch = pool.runtime.begin(contextvars.copy_context(), pool, logged, terms)
+        begin = functools.partial(
+            pool.runtime.begin, contextvars.copy_context(), pool, logged, terms
+        )
         return Drive(
-            batch,
+            begin,
             pool,
             operations,
             lazily=not attended and terms.ahead[1] < UNBOUNDED,

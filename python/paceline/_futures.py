@@ -132,12 +132,14 @@ def submit(
     """Queue a call in the caller's context."""
     future = CallFuture[T](pool)
     call = (future, fn, args, kwargs, contextvars.copy_context())
-    future.number = pool.runtime.submit(call)
     try:
+        # Gives the future its number: a signal may come before anything is returned.
+        pool.runtime.submit(call)
         pool.dispatch()
         pool.grow()
     except BaseException:
         # No thread is there to run it, nor can one be started; or a signal came between.
-        pool.runtime.withdraw(future.number)
+        if future.number is not None:
+            pool.runtime.withdraw(future.number)
         raise
     return future

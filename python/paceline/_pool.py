@@ -13,6 +13,7 @@ from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline import _core
@@ -52,26 +53,24 @@ class Pool:
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._acquire = acquire
-        self._started = 0
+        self._numbers = count()
         self._asking = False
-        self._lock = threading.Lock()
         _runtimes.add(runtime)
 
     def grow(self) -> None:
         """Start as many worker threads as there is work for, up to the executor's workers."""
-        while (worker := self.runtime.take_on()) is not None:
-            try:
-                self._start(worker, self._next_name())
-            except RuntimeError:
-                # No more threads are to be had; those that run will do the work.
-                if self.runtime.is_stranded():
-                    raise
-                return
+        try:
+            while self._start(self.runtime.take_on):
+                pass
+        except RuntimeError:
+            # No more threads are to be had; those that run will do the work.
+            if self.runtime.is_stranded():
+                raise
 
     def dispatch(self) -> None:
         """See to it that somebody asks a limiter that is not ours for permits."""
-        if self._acquire is not None and (dispatcher := self.runtime.dispatcher()) is not None:
-            self._start(dispatcher, f"{self._name}_dispatcher")
+        if self._acquire is not None:
+            self._start(self.runtime.dispatcher)
 
     def run_here(self, number: int) -> None:
         """On a worker, run a submitted call in the place of the operation that waits for it."""
@@ -123,30 +122,51 @@ class Pool:
             if thread.ident is not None and not (thread in _dispatchers and self._asking):
                 thread.join()
 
-    def _next_name(self) -> str:
-        with self._lock:
-            number, self._started = self._started, self._started + 1
-        return f"{self._name}_{number}"
+    def _start(self, take_on: Callable[[], _core.Worker | _core.Dispatcher | None]) -> bool:
+        """Start the thread that is wanted, if one is; whether it was.
 
-    def _start(self, role: _core.Worker | _core.Dispatcher, name: str) -> None:
-        # Either the thread begins, or who starts it abandons it.
-        undecided = threading.Lock()
+        Whatever interrupts it, such as Ctrl-C, may come before the thread begins or after: one that
+        has not begun is abandoned.
+
+        Raises:
+            RuntimeError: if no thread is to be had.
+        """
+        role = take_on()
+        if role is None:
+            return False
+        thread = None
+        try:
+            thread = self._make_thread(role)
+            thread.start()
+        except BaseException as error:
+            begun = not role.abandon()
+            if not begun and thread is not None:
+                _threads.pop(thread, None)
+            if not isinstance(error, RuntimeError):
+                # Others may have counted on this thread.
+                with suppress(RuntimeError):
+                    self.dispatch()
+                    self.grow()
+            elif begun and error.__context__ is not None:
+                # What a signal handler raised where `start` was about to take a lock again.
+                raise error.__context__ from None
+            raise
+        return True
+
+    def _make_thread(self, role: _core.Worker | _core.Dispatcher) -> threading.Thread:
         initialize = None
-        if self._initializer is not None and isinstance(role, _core.Worker):
-            initialize = partial(self._initializer, *self._initargs)
-        args = (undecided, role, initialize, weakref.ref(self))
+        if isinstance(role, _core.Dispatcher):
+            name = f"{self._name}_dispatcher"
+        else:
+            name = f"{self._name}_{next(self._numbers)}"
+            if self._initializer is not None:
+                initialize = partial(self._initializer, *self._initargs)
+        args = (role, initialize, weakref.ref(self))
         thread = threading.Thread(target=_run, args=args, name=name, daemon=True)
         if isinstance(role, _core.Dispatcher):
             _dispatchers.add(thread)
         _threads[thread] = self.runtime
-        try:
-            thread.start()
-        except BaseException:
-            # What a signal handler raises may come when the thread has begun.
-            if undecided.acquire(blocking=False):
-                _threads.pop(thread, None)
-                role.abandon()
-            raise
+        return thread
 
     def ask(self) -> PermitRefusedError | None:
         """Ask the limiter, which is not ours, for one permit."""
@@ -166,13 +186,10 @@ class Pool:
 
 
 def _run(
-    undecided: threading.Lock,
     role: _core.Worker | _core.Dispatcher,
     initialize: Callable[[], object] | None,
     pool: weakref.ref[Pool],
 ) -> None:
-    if not undecided.acquire(blocking=False):
-        return
     try:
         if isinstance(role, _core.Dispatcher):
             _dispatch(role, pool)

@@ -1,7 +1,7 @@
 //! The dispatcher's side: it asks a limiter that is not ours, for owners that must not block.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -24,7 +24,15 @@ const CALLS: SourceId = Scheduler::<Operations>::CALLS;
 pub(crate) struct Dispatcher {
     runtime: Arc<Runtime>,
     asking: Mutex<Option<(SourceId, Time)>>,
-    abandoned: AtomicBool,
+    thread: Mutex<Thread>,
+}
+
+/// What has become of a dispatcher's thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Thread {
+    ToStart,
+    Begun,
+    Abandoned,
 }
 
 impl Dispatcher {
@@ -34,8 +42,21 @@ impl Dispatcher {
         (!another).then(|| Self {
             runtime: Arc::clone(runtime),
             asking: Mutex::new(None),
-            abandoned: AtomicBool::new(false),
+            thread: Mutex::new(Thread::ToStart),
         })
+    }
+
+    fn thread(&self) -> MutexGuard<'_, Thread> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether its thread may go on: nobody has given it up.
+    fn begins(&self) -> bool {
+        let mut thread = self.thread();
+        if *thread == Thread::ToStart {
+            *thread = Thread::Begun;
+        }
+        *thread == Thread::Begun
     }
 
     fn asked(&self) -> Option<(SourceId, Time)> {
@@ -72,15 +93,22 @@ impl Dispatcher {
 
 #[pymethods]
 impl Dispatcher {
-    /// The thread could not be started, or has ended: another one may be.
-    fn abandon(&self) {
-        if !self.abandoned.swap(true, Ordering::SeqCst) {
+    /// The thread was not started, unless it has begun. Returns whether it never will.
+    fn abandon(&self) -> bool {
+        let mut thread = self.thread();
+        let never_begins = *thread == Thread::ToStart;
+        if never_begins {
+            *thread = Thread::Abandoned;
             self.runtime.has_dispatcher.store(false, Ordering::SeqCst);
         }
+        never_begins
     }
 
     /// Waits until a permit is to be asked for; False when there will be nothing more to dispatch.
     fn wait(&self, py: Python<'_>) -> PyResult<bool> {
+        if !self.begins() {
+            return Ok(false);
+        }
         let scheduler = &self.runtime.scheduler;
         let signal = scheduler.dispatcher_signal();
         loop {
@@ -141,7 +169,9 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        self.abandon();
+        if *self.thread() != Thread::Abandoned {
+            self.runtime.has_dispatcher.store(false, Ordering::SeqCst);
+        }
     }
 }
 

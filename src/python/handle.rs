@@ -90,16 +90,18 @@ impl Handle {
         Ok(Batch::new(Arc::clone(runtime), id, owner, reading))
     }
 
-    /// Queues a call; returns its number.
-    fn submit(&self, job: Bound<'_, PyTuple>) -> PyResult<usize> {
+    /// Queues a call, and gives its future its number there.
+    fn submit(&self, job: Bound<'_, PyTuple>) -> PyResult<()> {
         let runtime = &self.0;
         if interpreter::is_exiting(job.py()) {
             return Err(after_exit());
         }
-        runtime
+        let future = job.get_item(0)?;
+        let number = runtime
             .scheduler
             .submit(job.into_any().unbind(), Time::now())
-            .map_err(|_job| closed())
+            .map_err(|_job| closed())?;
+        future.setattr("number", number)
     }
 
     /// Takes a call back that has not started, or waits to be tried again: None if it runs or has

@@ -151,25 +151,28 @@ impl Worker {
         }
     }
 
-    /// The thread could not be started.
-    fn abandon(&self) {
+    /// The thread was not started, unless it has begun. Returns whether it never will.
+    fn abandon(&self) -> bool {
         let entry = self
             .entry
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let undone = entry.is_some_and(|entry| {
-            self.runtime
-                .pool
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .put_back(entry)
-        });
+        let Some(entry) = entry else {
+            return false;
+        };
+        let undone = self
+            .runtime
+            .pool
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .put_back(entry);
         if undone {
             self.runtime.scheduler.let_go();
             // Those that went before may have left it to this one.
             self.runtime.release_pool();
         }
+        true
     }
 }
 

@@ -33,38 +33,25 @@ pub(crate) fn run_ready(
     // Whatever comes first brings its context with it.
     seat.forget();
     let (_, first) = runtime.scheduler.claim(&mut seat, None, Time::now());
-    let mut stint = Stint {
+    let mut stint = Box::new(Stint {
         runtime: Arc::clone(runtime),
         seat,
         context: Arc::new(Context::Calls),
         until: Time::now() + SWITCH_INTERVAL,
-    };
+    });
     let mut next = stint.begin(first);
     loop {
-        next = match next {
+        (stint, next) = match next {
             Err(nothing) => return (stint.seat, nothing),
-            Ok(job) => match &*Arc::clone(&stint.context) {
-                Context::Batch { caller, .. } if caller.empty => {
-                    (stint, next) = run_in_one_context(py, caller, stint, job);
-                    continue;
-                }
-                Context::Batch { caller, .. } => {
-                    let result = caller.call(job.bind(py));
-                    stint.go_on(py, job, result)
-                }
-                Context::Calls => {
-                    let result = match stint.seat.ongoing() {
-                        Some(ongoing) => call_submitted(py, job.bind(py), &ongoing.running),
-                        None => Ok(py.None()),
-                    };
-                    stint.go_on(py, job, result)
-                }
-            },
+            Ok(job) => stint.call(py, job),
         };
     }
 }
 
 /// What a worker goes on with from one operation to the next, without letting go of Python.
+///
+/// An operation may run a batch, whose operations do so again: what lies beneath a call on the
+/// stack is kept small.
 struct Stint {
     runtime: Arc<Runtime>,
     seat: Seat,
@@ -77,6 +64,9 @@ struct Stint {
 /// The operation to call, or what else the worker is to do.
 type Next = Result<Py<PyAny>, Claim<Operations>>;
 
+/// A stint, and what comes next in it.
+type Going = (Box<Stint>, Next);
+
 impl Stint {
     /// The operation to call, if there is one.
     #[inline(always)]
@@ -88,6 +78,85 @@ impl Stint {
             self.context = new;
         }
         Ok(start.job)
+    }
+
+    /// Calls the operation, and as many after it as can be called in the same context.
+    #[inline(never)]
+    fn call(self: Box<Self>, py: Python<'_>, job: Py<PyAny>) -> Going {
+        let context = Arc::clone(&self.context);
+        let result = match &*context {
+            Context::Batch { caller, .. } if caller.empty => {
+                return self.call_in_one_context(py, caller, job);
+            }
+            Context::Batch { caller, .. } => caller.call(job.bind(py)),
+            Context::Calls => match self.seat.ongoing() {
+                Some(ongoing) => call_submitted(py, job.bind(py), &ongoing.running),
+                None => Ok(py.None()),
+            },
+        };
+        self.go_on_after(py, job, result)
+    }
+
+    /// Calls a batch's operations from `job` on in one copy of the caller's context, which is
+    /// empty, for as long as they succeed and leave it so: to enter a context takes as long as a
+    /// short operation.
+    fn call_in_one_context(
+        self: Box<Self>,
+        py: Python<'_>,
+        caller: &Caller,
+        job: Py<PyAny>,
+    ) -> Going {
+        let within = match Bound::new(py, InOneContext::default()) {
+            Ok(within) => within,
+            Err(error) => return self.go_on_after(py, job, Err(error)),
+        };
+        *within.get().state() = Some((self, Within::Begun(job)));
+        let returned = caller.call_with_copy(within.as_any());
+        let state = within.get().state().take();
+        // It is not there only where a panic has gone on instead.
+        let (stint, within) = state.expect("the call leaves the stint in its place");
+        match within {
+            Within::Begun(job) => stint.go_on_after(py, job, returned),
+            Within::Ended(job, result) => stint.go_on_after(py, job, result),
+            Within::Left(next) => {
+                if let Err(error) = returned {
+                    // The context could not be left: that is no fault of what comes next.
+                    error.write_unraisable(py, None);
+                }
+                (stint, next)
+            }
+        }
+    }
+
+    fn call_while_untouched(
+        &mut self,
+        py: Python<'_>,
+        untouched: &Untouched<'_>,
+        job: Py<PyAny>,
+    ) -> Within {
+        let context = Arc::clone(&self.context);
+        let mut job = job;
+        loop {
+            let result = job.call0(py);
+            if result.is_err() {
+                return Within::Ended(job, result);
+            }
+            match self.go_on(py, job, result) {
+                Ok(next) if untouched.holds() && Arc::ptr_eq(&self.context, &context) => job = next,
+                next => return Within::Left(next),
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn go_on_after(
+        mut self: Box<Self>,
+        py: Python<'_>,
+        job: Py<PyAny>,
+        result: PyResult<Py<PyAny>>,
+    ) -> Going {
+        let next = self.go_on(py, job, result);
+        (self, next)
     }
 
     /// Books what has become of the operation that was claimed last, and claims the next one.
@@ -141,32 +210,13 @@ impl Stint {
     }
 }
 
-/// Runs a batch's operations from `job` on in one copy of the caller's context, which is empty, for
-/// as long as they leave it so: to enter a context takes as long as a short operation.
-fn run_in_one_context(
-    py: Python<'_>,
-    caller: &Caller,
-    mut stint: Stint,
-    job: Py<PyAny>,
-) -> (Stint, Next) {
-    let within = match Bound::new(py, InOneContext::default()) {
-        Ok(within) => within,
-        Err(error) => {
-            let next = stint.go_on(py, job, Err(error));
-            return (stint, next);
-        }
-    };
-    *within.get().state() = Some((stint, Ok(job)));
-    let returned = caller.call_with_copy(within.as_any());
-    match (returned, within.get().state().take()) {
-        (Err(error), Some((mut stint, Ok(job)))) => {
-            let next = stint.go_on(py, job, Err(error));
-            (stint, next)
-        }
-        (_, Some(state)) => state,
-        // A panic of ours has gone on before.
-        (_, None) => unreachable!("the call leaves the stint in its place"),
-    }
+/// How far a stint has come in one context.
+enum Within {
+    /// This is to be called.
+    Begun(Py<PyAny>),
+    /// This has ended in a way that may run more of the user's code, outside its context.
+    Ended(Py<PyAny>, PyResult<Py<PyAny>>),
+    Left(Next),
 }
 
 /// Makes what is made only once: the type.
@@ -177,10 +227,10 @@ pub(super) fn prepare(py: Python<'_>) {
 /// What `Context.run` calls to go on with a stint. Nobody else gets hold of it.
 #[pyclass(frozen, module = "paceline._core")]
 #[derive(Default)]
-struct InOneContext(Mutex<Option<(Stint, Next)>>);
+struct InOneContext(Mutex<Option<(Box<Stint>, Within)>>);
 
 impl InOneContext {
-    fn state(&self) -> MutexGuard<'_, Option<(Stint, Next)>> {
+    fn state(&self) -> MutexGuard<'_, Option<(Box<Stint>, Within)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -188,20 +238,10 @@ impl InOneContext {
 #[pymethods]
 impl InOneContext {
     fn __call__(&self, copy: Bound<'_, PyAny>) {
-        let py = copy.py();
-        let Some((mut stint, next)) = self.state().take() else {
-            return;
-        };
-        let untouched = Untouched::new(copy);
-        let context = Arc::clone(&stint.context);
-        let mut next = next;
-        while let Ok(job) = next {
-            let result = job.call0(py);
-            next = stint.go_on(py, job, result);
-            if !untouched.holds() || !Arc::ptr_eq(&stint.context, &context) {
-                break;
-            }
+        let state = self.state().take();
+        if let Some((mut stint, Within::Begun(job))) = state {
+            let within = stint.call_while_untouched(copy.py(), &Untouched::new(copy.clone()), job);
+            *self.state() = Some((stint, within));
         }
-        *self.state() = Some((stint, next));
     }
 }

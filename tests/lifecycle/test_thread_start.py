@@ -102,6 +102,83 @@ def test_a_signal_within_the_start_of_a_thread_loses_no_worker(python_thread: st
         assert ended.stderr.count("Traceback") == ended.stderr.count("KeyError") == 1
 
 
+def test_a_worker_that_an_interrupted_thread_was_to_be_is_started_for_those_who_wait() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=1)
+        start, submitted = threading.Thread.start, threading.Event()
+        def submit():
+            global future
+            future = executor.submit(int)
+            submitted.set()
+        def interrupted(thread):
+            threading.Thread.start = start
+            # Whoever comes now sees that a thread is on its way.
+            threading.Thread(target=submit).start()
+            submitted.wait()
+            raise KeyboardInterrupt
+        threading.Thread.start = interrupted
+        try:
+            executor.submit(int)
+            raise AssertionError
+        except KeyboardInterrupt:
+            pass
+        assert future.result(20) == 0
+        """
+    ).assert_silent()
+
+
+def test_what_a_handler_raises_where_a_lock_is_taken_again_is_raised() -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        class Alarm(BaseException):
+            pass
+        start = threading.Thread.start
+        def interrupted(thread):
+            threading.Thread.start = start
+            start(thread)
+            # As CPython does when a handler raises at the end of the wait within.
+            try:
+                raise Alarm
+            finally:
+                threading.Lock().release()
+        for verb in "submit(int)", "execute_batch([int] * 3)", "run([int] * 3)":
+            executor = BatchExecutor(max_workers=1)
+            threading.Thread.start = interrupted
+            try:
+                eval("executor." + verb)
+                raise AssertionError
+            except Alarm:
+                pass
+            assert executor.execute_batch([int] * 3) == [0, 0, 0]
+        """
+    ).assert_silent()
+
+
+@pytest.mark.parametrize("verb", ["submit(int).result()", "execute_batch([int] * 2)"])
+def test_a_verb_too_deep_to_start_a_thread_says_so(verb: str) -> None:
+    run_script(
+        """
+        from paceline import BatchExecutor
+        BatchExecutor().execute_batch([int])
+        sys.setrecursionlimit(200)
+        def deep(levels, verb):
+            return deep(levels - 1, verb) if levels else eval("executor." + verb)
+        too_deep = 0
+        for levels in range(100, 190):
+            executor = BatchExecutor(max_workers=1)
+            try:
+                assert deep(levels, sys.argv[1]) in (0, [0, 0])
+            except RecursionError:
+                too_deep += 1
+        assert 0 < too_deep < 90, too_deep
+        """,
+        verb,
+    ).assert_silent()
+
+
 def test_threads_that_were_never_made_are_made_the_next_time() -> None:
     run_script(
         """
