@@ -33,12 +33,7 @@ pub(crate) fn run_ready(
     // Whatever comes first brings its context with it.
     seat.forget();
     let (_, first) = runtime.scheduler.claim(&mut seat, None, Time::now());
-    let mut stint = Box::new(Stint {
-        runtime: Arc::clone(runtime),
-        seat,
-        context: Arc::new(Context::Calls),
-        until: Time::now() + SWITCH_INTERVAL,
-    });
+    let mut stint = Box::new(Stint::new(Arc::clone(runtime), seat));
     let mut next = stint.begin(first);
     loop {
         (stint, next) = match next {
@@ -68,6 +63,15 @@ type Next = Result<Py<PyAny>, Claim<Operations>>;
 type Going = (Box<Stint>, Next);
 
 impl Stint {
+    fn new(runtime: Arc<Runtime>, seat: Seat) -> Self {
+        Self {
+            runtime,
+            seat,
+            context: Arc::new(Context::Calls),
+            until: Time::now() + SWITCH_INTERVAL,
+        }
+    }
+
     /// The operation to call, if there is one.
     #[inline(always)]
     fn begin(&mut self, claim: Claim<Operations>) -> Next {
@@ -110,11 +114,15 @@ impl Stint {
             Ok(within) => within,
             Err(error) => return self.go_on_after(py, job, Err(error)),
         };
+        let runtime = Arc::clone(&self.runtime);
         *within.get().state() = Some((self, Within::Begun(job)));
         let returned = caller.call_with_copy(within.as_any());
         let state = within.get().state().take();
-        // It is not there only where a panic has gone on instead.
-        let (stint, within) = state.expect("the call leaves the stint in its place");
+        let Some((stint, within)) = state else {
+            // The call always leaves it there. Were it lost, the worker would go on in a new place.
+            let seat = runtime.scheduler.seat();
+            return (Box::new(Self::new(runtime, seat)), Err(Claim::Ready));
+        };
         match within {
             Within::Begun(job) => stint.go_on_after(py, job, returned),
             Within::Ended(job, result) => stint.go_on_after(py, job, result),
