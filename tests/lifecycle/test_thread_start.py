@@ -28,6 +28,17 @@ def interrupted(thread):
 threading.Thread.start = interrupted
 """
 
+# An executor with as many workers as the argument says, one of which has begun and waits.
+ONE_AT_WORK = """
+from paceline import BatchExecutor
+executor = BatchExecutor(max_workers=int(sys.argv[1]))
+go_on = threading.Event()
+first = executor.submit(go_on.wait)
+while not first.running():
+    time.sleep(0.001)
+(worker,) = (t for t in threading.enumerate() if t is not threading.main_thread())
+"""
+
 VERBS = [
     "executor.submit(time.sleep, 0)",
     "executor.execute(int)",
@@ -218,56 +229,46 @@ def test_threads_that_were_never_made_are_made_the_next_time() -> None:
 
 def test_the_last_thread_ends_though_a_further_one_could_not_be_started() -> None:
     run_script(
-        """
-        from paceline import BatchExecutor
-        executor = BatchExecutor(max_workers=2)
-        go_on = threading.Event()
-        first = executor.submit(go_on.wait)
-        while not first.running():
-            time.sleep(0.001)
-        (worker,) = (t for t in threading.enumerate() if t is not threading.main_thread())
-        start = threading.Thread.start
-        def no_more(thread):
-            executor.shutdown(wait=False)
-            go_on.set()
-            # The other one does it, has nothing more to do, and counts on this one to be the last.
-            time.sleep(0.5)
-            raise RuntimeError("can't start new thread")
-        threading.Thread.start = no_more
-        second = executor.submit(int)
-        threading.Thread.start = start
-        worker.join(10)
-        assert not worker.is_alive()
-        assert second.result() == 0
-        """
+        ONE_AT_WORK
+        + """
+start = threading.Thread.start
+def no_more(thread):
+    executor.shutdown(wait=False)
+    go_on.set()
+    # The other one does it, has nothing more to do, and counts on this one to be the last.
+    time.sleep(0.5)
+    raise RuntimeError("can't start new thread")
+threading.Thread.start = no_more
+second = executor.submit(int)
+threading.Thread.start = start
+worker.join(10)
+assert not worker.is_alive()
+assert second.result() == 0
+""",
+        "2",
     ).assert_silent()
 
 
 def test_the_pool_ends_with_a_last_thread_that_could_not_be_started() -> None:
     run_script(
-        """
-        from paceline import BatchExecutor
-        executor = BatchExecutor(max_workers=1)
-        go_on = threading.Event()
-        first = executor.submit(go_on.wait)
-        while not first.running():
-            time.sleep(0.001)
-        (thread,) = (t for t in threading.enumerate() if t is not threading.main_thread())
-        pool = first._pool
-        # As for a worker that waits inside its operation; the further thread is not started.
-        pool.grow = lambda: None
-        pool.runtime.block()
-        second = executor.submit(int)
-        further = pool.runtime.take_on()
-        pool.runtime.unblock()
-        executor.shutdown(wait=False)
-        go_on.set()
-        assert second.result() == 0
-        thread.join(0.3)
-        assert thread.is_alive(), "it does not wait for the other"
-        further.abandon()
-        assert not pool.runtime.is_stranded(), "nothing is left to do"
-        thread.join(10)
-        assert not thread.is_alive()
-        """
+        ONE_AT_WORK
+        + """
+pool = first._pool
+# As for a worker that waits inside its operation; the further thread is not started.
+pool.grow = lambda: None
+pool.runtime.block()
+second = executor.submit(int)
+further = pool.runtime.take_on()
+pool.runtime.unblock()
+executor.shutdown(wait=False)
+go_on.set()
+assert second.result() == 0
+worker.join(0.3)
+assert worker.is_alive(), "it does not wait for the other"
+further.abandon()
+assert not pool.runtime.is_stranded(), "nothing is left to do"
+worker.join(10)
+assert not worker.is_alive()
+""",
+        "1",
     ).assert_silent()
