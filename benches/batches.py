@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from measuring import Target, best, interleave, print_seconds, seconds_of
+from measuring import Target, best, interleave, print_seconds, ratio, seconds_of
 from rivals import plain_loop, pool_map, shared_iterator, submit_then_collect
 
 from paceline import BatchExecutor, RateLimiter, Retry
@@ -41,9 +41,8 @@ def retry_cost(rounds: int) -> list[Target]:
         }
         seconds = interleave(candidates, 40 * rounds)
     print_seconds(seconds, "without retry", "times without")
-    least = best(seconds)
-    ratio = least["with retry"] / least["without retry"]
-    return [Target("batch with a retry policy, times one without", ratio, 1.03)]
+    cost = ratio(seconds, "with retry", "without retry")
+    return [Target("batch with a retry policy, times one without", cost, 1.03)]
 
 
 def spin(steps: int) -> None:
@@ -90,11 +89,10 @@ def no_operations_cost_nothing(workers: int, rounds: int) -> list[Target]:
             3 * rounds,
         )
     print_seconds(seconds, LOOP, "times the loop")
-    least = best(seconds)
     return [
-        Target(f"{NATIVE}, {workers} workers, times the loop", least[NATIVE] / least[LOOP], 6),
+        Target(f"{NATIVE}, {workers} workers, times the loop", ratio(seconds, NATIVE, LOOP), 6),
         Target(
-            f"native limiter, {workers} workers, of {SEED}", least[NATIVE] / least[SEED], 1 / 80
+            f"native limiter, {workers} workers, of {SEED}", ratio(seconds, NATIVE, SEED), 1 / 80
         ),
     ]
 
@@ -131,8 +129,7 @@ def python_work(rounds: int) -> list[Target]:
             3 * rounds,
         )
     print_seconds(seconds, LOOP, "times the loop")
-    least = best(seconds)
-    return [Target("native limiter, times the loop", least[NATIVE] / least[LOOP], 1.1)]
+    return [Target("native limiter, times the loop", ratio(seconds, NATIVE, LOOP), 1.1)]
 
 
 def sleeps(count: int, duration: float, workers: int, bound: float, rounds: int) -> list[Target]:
@@ -155,10 +152,10 @@ def sleeps(count: int, duration: float, workers: int, bound: float, rounds: int)
             },
             rounds,
         )
-    seconds["the ideal"] = [ideal]
+    seconds["the ideal"] = [ideal] * rounds
     print_seconds(seconds, "the ideal", "times the ideal")
-    least = best(seconds)
-    of_ideal = ideal / least[NATIVE]
+    # The ideal knows no slow moments.
+    of_ideal = ideal / best(seconds)[NATIVE]
     return [Target(f"native limiter, {workers} workers, of the ideal", of_ideal, bound, True)]
 
 

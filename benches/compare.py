@@ -57,7 +57,7 @@ def main() -> int:
         parser.error(f"no such row: {', '.join(unknown)}; --list names them")
     print(
         f"{platform.python_implementation()} {platform.python_version()}, "
-        f"{os.cpu_count()} processors, {platform.system()}; best of the rounds"
+        f"{os.cpu_count()} processors, {platform.system()}"
     )
     began = time.monotonic()
     targets: list[Target] = []

@@ -12,7 +12,7 @@ import limits
 import pyrate_limiter
 import ratelimit
 import throttled
-from measuring import Target, best, interleave
+from measuring import Target, best, interleave, ratio
 
 from paceline import BatchExecutor, RateLimiter
 
@@ -77,12 +77,11 @@ def acquire_cost(rounds: int) -> list[Target]:
         {name: partial(take, acquire, PERMITS) for name, acquire in fresh_limiters().items()},
         rounds,
     )
-    microseconds = {name: 1e6 * value / PERMITS for name, value in best(seconds).items()}
-    for name, value in microseconds.items():
-        print(f"  {name:36}{value:10.3f} us a permit")
-    ours = microseconds.pop(OURS)
-    cheapest = min(microseconds, key=lambda name: microseconds[name])
-    return [Target(f"one permit, of {cheapest}'s", ours / microseconds[cheapest], 0.25)]
+    for name, value in best(seconds).items():
+        print(f"  {name:36}{1e6 * value / PERMITS:10.3f} us a permit")
+    cost = {name: ratio(seconds, OURS, name) for name in seconds if name != OURS}
+    cheapest = max(cost, key=lambda name: cost[name])
+    return [Target(f"one permit, of {cheapest}'s", cost[cheapest], 0.25)]
 
 
 def acquire_contended(rounds: int) -> list[Target]:
@@ -98,8 +97,8 @@ def acquire_contended(rounds: int) -> list[Target]:
     )
     for name, value in best(seconds).items():
         print(f"  {name:36}{1e6 * value / permits:10.3f} us a permit")
-    ratio = best(seconds)["8 threads"] / best(seconds)["1 thread"]
-    return [Target("one permit among 8 threads, times alone", ratio, 2)]
+    cost = ratio(seconds, "8 threads", "1 thread")
+    return [Target("one permit among 8 threads, times alone", cost, 2)]
 
 
 def evenness(starts: list[float], rate: int) -> tuple[float, float]:

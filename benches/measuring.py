@@ -1,4 +1,9 @@
-"""Rounds in which every candidate runs, tables of what they took, and targets held against them."""
+"""Rounds in which every candidate runs, tables of what they took, and targets held against them.
+
+A shared machine changes its speed by a factor of two and more from one second to the next. So two
+candidates are compared round by round, where both meet the same moment, and the median over the
+rounds counts: the best of each alone may be those of two different moments.
+"""
 
 from __future__ import annotations
 
@@ -58,20 +63,24 @@ def interleave(candidates: Mapping[str, Candidate], rounds: int) -> dict[str, li
     return seconds
 
 
+def ratio(seconds: Mapping[str, list[float]], candidate: str, baseline: str) -> float:
+    """How many times as long as ``baseline`` the candidate took: the median over the rounds."""
+    pairs = zip(seconds[candidate], seconds[baseline], strict=True)
+    return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
 def best(seconds: Mapping[str, list[float]]) -> dict[str, float]:
     """The least seconds of each candidate: what it takes when nobody disturbs it."""
     return {name: min(values) for name, values in seconds.items()}
 
 
 def print_seconds(seconds: Mapping[str, list[float]], baseline: str, heading: str) -> None:
-    """A table of best and median milliseconds, and of the best as a multiple of the baseline's."""
+    """A table of best and median milliseconds, and of the ratio to the baseline."""
     print(f"  {'':36}{'best ms':>11}{'median ms':>11}{heading:>16}")
-    reference = min(seconds[baseline])
     for name, values in seconds.items():
-        ratio = min(values) / reference
         print(
             f"  {name:36}{min(values) * 1e3:11.2f}{statistics.median(values) * 1e3:11.2f}"
-            f"{ratio:16.2f}"
+            f"{ratio(seconds, name, baseline):16.2f}"
         )
 
 

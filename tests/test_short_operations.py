@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import resource
 import sys
 import threading
 import time
@@ -308,3 +309,14 @@ def test_operations_that_are_not_written_in_python_let_other_threads_run(
         over.set()
         watcher.join()
     assert longest < max(0.1, took / 4)
+
+
+def test_operations_that_let_others_run_are_followed_by_the_next_at_once() -> None:
+    count, slept = 400, []
+    with BatchExecutor(None, max_workers=4) as executor:
+        for _ in range(5):
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+            executor.execute_batch([partial(time.sleep, 0.005)] * count)
+            slept.append(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before)
+    # Once by itself, sometimes for the interpreter, and not once more to let others have that.
+    assert min(slept) < 2 * count

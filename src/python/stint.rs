@@ -178,18 +178,30 @@ impl Stint {
                 let now = Time::now();
                 let ending = Ending::Result(Ok(value), false);
                 let finished = Finished { ended: now, ending };
-                if now < self.until {
-                    let scheduler = &self.runtime.scheduler;
-                    let (leftover, claim) = scheduler.claim(&mut self.seat, Some(finished), now);
-                    let next = self.begin(claim);
-                    drop(leftover);
-                    next
-                } else {
-                    self.claim_after_others(py, finished)
+                if now >= self.until && self.is_to_step_aside(now) {
+                    return self.claim_after_others(py, finished);
                 }
+                let scheduler = &self.runtime.scheduler;
+                let (leftover, claim) = scheduler.claim(&mut self.seat, Some(finished), now);
+                let next = self.begin(claim);
+                drop(leftover);
+                next
             }
             result => self.claim_after(py, job, result),
         }
+    }
+
+    /// Whether other threads are to be let at the interpreter, for the operation has not let them: no
+    /// other worker has started anything since it started.
+    #[inline(never)]
+    fn is_to_step_aside(&mut self, now: Time) -> bool {
+        let scheduler = &self.runtime.scheduler;
+        let ongoing = self.seat.ongoing();
+        let alone = ongoing.is_none_or(|it| !scheduler.started_since(it.running.started));
+        if !alone {
+            self.until = now + SWITCH_INTERVAL;
+        }
+        alone
     }
 
     /// Lets other threads at the interpreter first. Operations that are not written in Python never

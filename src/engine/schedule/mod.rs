@@ -171,6 +171,11 @@ impl<W: Work> Scheduler<W> {
         claim
     }
 
+    /// Whether any operation has started after that time.
+    pub fn started_since(&self, time: Time) -> bool {
+        self.state().watch.last_start > time
+    }
+
     /// Books an operation without claiming another.
     pub fn book(&self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
         self.state().book(ongoing, finished, now)
