@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import itertools
 import json
 import threading
@@ -71,14 +72,23 @@ def test_the_default_reads_no_more_than_three_times_the_workers_ahead() -> None:
     assert source.read == 150
 
 
-def test_the_default_reads_far_ahead_only_of_quick_operations() -> None:
+@pytest.mark.parametrize(
+    ("threshold", "most"),
+    [(700, 315), (2000, 900), (50_000, 1024), (0, 1024), (1, 2 * 2 + 1)],
+)
+def test_the_default_reads_far_ahead_only_of_quick_operations(threshold: int, most: int) -> None:
     workers = 2
-    source = Source(numbers(60_000), bound=workers + 320)
-    with BatchExecutor(max_workers=workers) as executor:
-        for _ in executor.stream(source):
-            source.handed_over += 1
+    source = Source(numbers(60_000), bound=workers + most)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(threshold, *thresholds[1:])
+    try:
+        with BatchExecutor(max_workers=workers) as executor:
+            for _ in executor.stream(source):
+                source.handed_over += 1
+    finally:
+        gc.set_threshold(*thresholds)
     assert source.read == 60_000
-    assert source.furthest > workers + 2 * workers + 1
+    assert most / 2 < source.furthest
 
 
 def test_the_default_comes_back_when_operations_become_slow() -> None:

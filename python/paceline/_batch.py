@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from itertools import chain, islice
@@ -16,7 +17,7 @@ from paceline._report import BatchReport
 if TYPE_CHECKING:
     from paceline._pool import Pool
 
-__all__ = ["Drive", "Terms"]
+__all__ = ["Drive", "Terms", "default_ahead"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,12 +35,25 @@ class Terms(NamedTuple):
     max_failures: tuple[float, int] | None
 
 
+# How many quick operations are read ahead, in all.
+MOST_AHEAD = 1024
+
+
+def default_ahead(workers: int) -> tuple[int, int]:
+    """How many operations are read ahead, in all: at most, and at most while they are quick.
+
+    CPython's collector runs when so many more objects were made than freed as its first threshold
+    says, and a partial makes two that count. From half of the threshold on it would run all the
+    time, so it stays below.
+    """
+    least = 2 * workers + 1
+    threshold = gc.get_threshold()[0] if gc.isenabled() else 0
+    most = min(MOST_AHEAD, threshold * 9 // 20) if threshold else MOST_AHEAD
+    return least, max(least, most)
+
+
 # While one of these goes on, its exception does not wait for running operations.
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
-
-
-# How many operations are read at once, at most, before they are added.
-MOST_IN_ONE_GO = 1024
 
 
 class Outcomes(chain[_core.Outcome[T]]):
@@ -199,7 +213,7 @@ class Drive(Generic[T]):
         # What was read can start while the next one is long in coming.
         self._doing = "input"
         # Nothing is done here for each operation.
-        if (in_one_go := self._batch.begin_reading(min(count, MOST_IN_ONE_GO))) is not None:
+        if (in_one_go := self._batch.begin_reading(min(count, MOST_AHEAD))) is not None:
             inbox, turns = in_one_go
             count = len(turns)
             try:

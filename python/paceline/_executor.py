@@ -9,7 +9,7 @@ from concurrent.futures import Executor, Future
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
 
 from paceline import _core
-from paceline._batch import Drive, Terms
+from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import failure_limit, is_async, positive_int, seconds
 from paceline._futures import submit
 from paceline._pool import Pool
@@ -35,9 +35,6 @@ KEEP_ALL, KEEP_ORDERED, KEEP_COMPLETED = range(3)
 GATE_WORKER, GATE_OWNER, GATE_DISPATCHER = range(3)
 
 MOST_WORKERS = 2**15
-# How many quick operations are read ahead, in all. CPython's collector runs when 700 more objects
-# were made than freed, and a partial makes two that count: from 350 on it would run all the time.
-MOST_AHEAD = 320
 UNBOUNDED = 2**64 - 1
 
 
@@ -257,8 +254,9 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             ordered: hand outcomes over in the order of the input, not of completion.
             buffersize: how many operations are read ahead of the workers, at most: what was read
                 and not handed over never exceeds ``max_workers + buffersize``. By default
-                ``max_workers + 1``, growing up to 320 in all while operations take less than
-                100 microseconds.
+                ``max_workers + 1``, growing up to 1024 in all while operations take less than
+                100 microseconds, and not beyond what would keep CPython's collector at work: nine
+                twentieths of the first of ``gc.get_threshold()``.
             timeout: as of :meth:`execute_batch`.
             max_failures: as of :meth:`execute_batch`.
 
@@ -271,8 +269,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """
         workers = self._max_workers
         if buffersize is None:
-            least = 2 * workers + 1
-            ahead = (least, max(least, MOST_AHEAD))
+            ahead = default_ahead(workers)
         else:
             most = workers + positive_int("buffersize", buffersize, 2**31)
             ahead = (most, most)
@@ -393,13 +390,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                     f"operations must be an iterable of callables, not {operations!r}"
                 ) from error
         foreign = GATE_OWNER if attended else GATE_DISPATCHER
-        least = 2 * self._max_workers + 1
         limit = seconds("timeout", timeout)
         terms = Terms(
             keep=keep,
             gate=GATE_WORKER if self._acquire is None else foreign,
             attended=attended,
-            ahead=ahead or (least, max(least, MOST_AHEAD)),
+            ahead=ahead or default_ahead(self._max_workers),
             timeout=limit,
             stop_on_failure=stop_on_failure,
             max_failures=failure_limit(max_failures),

@@ -7,17 +7,19 @@
 //! back to the caller.
 
 mod claim;
+mod locked;
 mod owners;
 mod spares;
 mod state;
 mod wakeups;
 mod watch;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 pub use self::claim::{
     Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
 };
+use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
 use self::state::State;
 use self::watch::Watch;
@@ -70,6 +72,7 @@ impl<W: Work> Scheduler<W> {
                 latest: Time::default(),
                 gated: terms.gate != Gate::Worker,
                 watch: Watch::default(),
+                notices: Notices::default(),
             }),
             seats: std::sync::atomic::AtomicU64::new(0),
         }
@@ -83,8 +86,9 @@ impl<W: Work> Scheduler<W> {
         self
     }
 
-    fn state(&self) -> MutexGuard<'_, State<W>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline(always)]
+    fn state(&self) -> Locked<'_, W> {
+        Locked::new(&self.state)
     }
 
     /// A seat for a worker of the pool.
@@ -252,11 +256,11 @@ impl<W: Work> Scheduler<W> {
 
     /// Ends every source that `which` picks.
     pub fn end_where(&self, end: End, which: impl Fn(&Terms) -> bool) {
-        let mut state = self.state();
+        let state = &mut *self.state();
         for (_, source) in state.sources.iter_mut().flatten() {
             if which(&source.terms) {
                 source.end(end);
-                source.tell_owner();
+                state.notices.extend([source.tell_owner()]);
             }
         }
         state.tell_joiners();

@@ -246,10 +246,12 @@ impl<W: Work> Scheduler<W> {
     pub fn grant(&self, id: SourceId, waited: u64, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
+            let mut told = source.asked();
             source.grant(waited, now);
             if source.owner_works && source.owner_waits {
-                source.tell_owner();
+                told.push(source.tell_owner());
             }
+            state.notices.extend(told);
         }
         state.stir(now);
     }
@@ -258,7 +260,8 @@ impl<W: Work> Scheduler<W> {
     pub fn give_up(&self, id: SourceId, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
-            source.asked();
+            let told = source.asked();
+            state.notices.extend(told);
         }
         state.stir(now);
     }
@@ -294,12 +297,14 @@ impl<W: Work> Scheduler<W> {
     pub fn refuse(&self, id: SourceId, now: Time) -> Option<(Ongoing, Start<W>)> {
         let mut state = self.state();
         let source = state.source(id)?;
-        source.asked();
-        let Some((running, job)) = source.refuse(now) else {
+        let told = source.asked();
+        let refused = source.refuse(now);
+        let context = Some(Arc::clone(&source.context));
+        state.notices.extend(told);
+        let Some((running, job)) = refused else {
             state.stir(now);
             return None;
         };
-        let context = Some(Arc::clone(&source.context));
         Some((
             Ongoing {
                 source: id,
@@ -324,7 +329,8 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             source.end(end);
-            source.tell_owner();
+            let told = source.tell_owner();
+            state.notices.extend([told]);
             state.stir(now);
         }
     }

@@ -52,9 +52,9 @@ impl<W: Work> State<W> {
         }
         if let Some(parked) = self.parked.iter_mut().find(|parked| parked.spare) {
             parked.spare = false;
-            parked.signal.notify();
+            self.notices.add(&parked.signal);
         } else if let Some(front) = self.front.as_ref().filter(|it| it.duty == Duty::Retry) {
-            front.signal.notify();
+            self.notices.add(&front.signal);
         }
     }
 

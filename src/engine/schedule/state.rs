@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
+use super::locked::Notices;
 use super::watch::Watch;
 use crate::engine::ledger::{Attempt, Record};
 use crate::engine::limiter::{Limiter, Turn};
@@ -63,6 +64,8 @@ pub(super) struct State<W: Work> {
     /// Some permits come from an owner or the dispatcher.
     pub(super) gated: bool,
     pub(super) watch: Watch,
+    /// Given when the lock is released.
+    pub(super) notices: Notices,
 }
 
 impl<W: Work> State<W> {
@@ -155,12 +158,12 @@ impl<W: Work> State<W> {
                     .ledger
                     .remember(running.index, Attempt::of(error, running, ended));
                 source.retry(running, due, job);
-                if source.owner_waits && (source.owner_works || source.terms.gate == Gate::Owner) {
-                    source.tell_owner();
-                }
-                if source.terms.gate == Gate::Dispatcher && self.dispatcher_waits {
-                    self.dispatcher_waits = false;
-                    self.dispatcher.notify();
+                let gate = source.terms.gate;
+                let wanted = source.owner_works || gate == Gate::Owner;
+                let told = (source.owner_waits && wanted).then(|| source.tell_owner());
+                self.notices.extend(told);
+                if gate == Gate::Dispatcher {
+                    self.tell_dispatcher();
                 }
                 self.stir(now);
                 return leftover;
@@ -188,16 +191,17 @@ impl<W: Work> State<W> {
                 leftover = (!earlier.is_empty()).then(|| Box::new(Remains::Attempts(earlier)));
             }
         }
-        if source.owner_waits && !(watched && source.is_short()) && source.owner_has_something(now)
-        {
-            source.tell_owner();
-        }
+        let tell = source.owner_waits
+            && !(watched && source.is_short())
+            && source.owner_has_something(now);
+        let told = tell.then(|| source.tell_owner());
         if source.orphaned
             && source.settled()
             && let Some((_, source)) = self.sources[id.slot].take()
         {
             leftover = both(leftover, Some(Box::new(Remains::Source(Box::new(source)))));
         }
+        self.notices.extend(told);
         leftover
     }
 
@@ -289,7 +293,7 @@ impl<W: Work> State<W> {
             _ => source.start(now, permit_wait)?,
         };
         if source.owner_waits && !(watched && source.is_short()) && source.room() > 0 {
-            source.tell_owner();
+            self.notices.extend([source.tell_owner()]);
         }
         let id = SourceId {
             slot,

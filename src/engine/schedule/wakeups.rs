@@ -66,11 +66,11 @@ impl<W: Work> State<W> {
         }
         if let Some(parked) = self.parked.pop() {
             self.waking = Some(parked.seat);
-            parked.signal.notify();
+            self.notices.add(&parked.signal);
         } else if self.watched() {
             self.end_watch();
         } else if let Some(front) = &self.front {
-            front.signal.notify();
+            self.notices.add(&front.signal);
         }
     }
 
@@ -89,7 +89,7 @@ impl<W: Work> State<W> {
                 Duty::Watch => false,
             };
             if look_again {
-                front.signal.notify();
+                self.notices.add(&front.signal);
             }
         } else {
             self.see_to_retries(now);
@@ -101,7 +101,7 @@ impl<W: Work> State<W> {
     }
 
     /// Somebody is to wait for the next retry.
-    pub(super) fn see_to_retries(&self, now: Time) {
+    pub(super) fn see_to_retries(&mut self, now: Time) {
         if let Some(parked) = self.parked.last()
             && self.waking.is_none()
             && self
@@ -110,7 +110,13 @@ impl<W: Work> State<W> {
                 .flatten()
                 .any(|(_, source)| source.next_due_for_workers(now).is_some())
         {
-            parked.signal.notify();
+            self.notices.add(&parked.signal);
+        }
+    }
+
+    pub(super) fn tell_dispatcher(&mut self) {
+        if std::mem::take(&mut self.dispatcher_waits) {
+            self.notices.add(&self.dispatcher);
         }
     }
 
@@ -133,12 +139,11 @@ impl<W: Work> State<W> {
             }
             match source.terms.gate {
                 Gate::Owner if source.owner_waits => {
-                    source.tell_owner();
+                    self.notices.extend([source.tell_owner()]);
                     free -= 1;
                 }
                 Gate::Dispatcher if self.dispatcher_waits => {
-                    self.dispatcher_waits = false;
-                    self.dispatcher.notify();
+                    self.tell_dispatcher();
                     free -= 1;
                 }
                 _ => {}
@@ -147,20 +152,17 @@ impl<W: Work> State<W> {
     }
 
     pub(super) fn wake_all(&mut self) {
-        for parked in self.parked.drain(..) {
-            parked.signal.notify();
-        }
+        let parked = self.parked.drain(..).map(|parked| parked.signal);
+        self.notices.extend(parked);
         if let Some(front) = &self.front {
-            front.signal.notify();
+            self.notices.add(&front.signal);
         }
-        self.dispatcher.notify();
+        self.notices.add(&self.dispatcher);
     }
 
     pub(super) fn tell_joiners(&mut self) {
         if self.drained() {
-            for joiner in self.joiners.drain(..) {
-                joiner.notify();
-            }
+            self.notices.extend(self.joiners.drain(..));
             if self.over() {
                 self.wake_all();
             }

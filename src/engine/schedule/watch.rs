@@ -100,7 +100,7 @@ impl<W: Work> State<W> {
         if self.watched()
             && let Some(front) = self.front.take()
         {
-            front.signal.notify();
+            self.notices.extend([front.signal]);
         }
     }
 
@@ -108,7 +108,7 @@ impl<W: Work> State<W> {
     pub(super) fn tell_owners(&mut self, now: Time) {
         for (_, source) in self.sources.iter_mut().flatten() {
             if source.owner_waits && source.owner_has_something(now) {
-                source.tell_owner();
+                self.notices.extend([source.tell_owner()]);
             }
         }
     }

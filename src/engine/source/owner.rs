@@ -1,7 +1,10 @@
 //! What the owner of a source reads and is handed.
 
+use std::sync::Arc;
+
 use super::{QUICK, Source};
 use crate::engine::ledger::{Attempt, Keep, Record};
+use crate::engine::signal::Signal;
 use crate::engine::terms::{End, Gate, Work};
 use crate::engine::time::Time;
 
@@ -80,8 +83,10 @@ impl<W: Work> Source<W> {
             || self.room() > 0
     }
 
-    pub(in crate::engine) fn tell_owner(&mut self) {
+    /// Has its owner told that there is something for it to do: gives its signal.
+    #[must_use]
+    pub(in crate::engine) fn tell_owner(&mut self) -> Arc<Signal> {
         self.owner_waits = false;
-        self.owner.notify();
+        Arc::clone(&self.owner)
     }
 }

@@ -105,19 +105,17 @@ impl<W: Work> Source<W> {
 
     /// A permit was granted: it is for the next operation, whichever worker will start it.
     pub(in crate::engine) fn grant(&mut self, waited: u64, now: Time) {
-        self.asked();
         match self.next(now, waited) {
             Some(granted) => self.granted.push_back(granted),
             None => self.spare_permits += 1,
         }
     }
 
-    /// The dispatcher, or the owner, has its answer.
-    pub(in crate::engine) fn asked(&mut self) {
+    /// The dispatcher, or the owner, has its answer; gives those who are to be told of it.
+    #[must_use]
+    pub(in crate::engine) fn asked(&mut self) -> Vec<Arc<Signal>> {
         self.asking = self.asking.saturating_sub(1);
-        for waiting in self.awaiting.drain(..) {
-            waiting.notify();
-        }
+        std::mem::take(&mut self.awaiting)
     }
 
     /// Takes the operation at `index` out of the queue for somebody who waits for it, and asks for
