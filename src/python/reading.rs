@@ -92,10 +92,10 @@ impl Reading {
                 self.added.fetch_add(known.len(), Ordering::Relaxed);
                 scheduler.feed_some(id, known.into_iter());
             }
-            let Ok(unknown) = inbox.get_item(0) else {
+            if inbox.is_empty() {
                 return Ok(());
-            };
-            self.examine(&unknown, scheduler, id)?;
+            }
+            self.examine(&inbox.get_item(0)?, scheduler, id)?;
         }
     }
 
