@@ -28,6 +28,17 @@ fn a_worker_can_tell_whether_another_has_started_something_since() {
 }
 
 #[test]
+fn what_a_worker_starts_inside_its_operation_is_no_sign_of_another() {
+    let scheduler = unlimited(1);
+    scheduler.add_complete(batch(), 1, at(1));
+    let mut worker = scheduler.seat();
+    let outer = scheduler.start(&mut worker, at(2));
+    let (inner, owner) = scheduler.add_complete(batch(), 1, at(3));
+    scheduler.start(&mut scheduler.nested_seat(owner, inner, None), at(3));
+    assert!(!scheduler.started_since(outer.running.started));
+}
+
+#[test]
 fn operations_start_in_the_order_of_the_input() {
     let scheduler = unlimited(3);
     let (source, _) = scheduler.add_complete(batch(), 7, at(1));

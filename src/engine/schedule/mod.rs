@@ -66,6 +66,7 @@ impl<W: Work> Scheduler<W> {
                 capacity: workers,
                 threads: 0,
                 busy: 0,
+                worker_started: Time::default(),
                 paused_until: Time::default(),
                 pause_known: Time::default(),
                 closed: false,
@@ -175,9 +176,10 @@ impl<W: Work> Scheduler<W> {
         claim
     }
 
-    /// Whether any operation has started after that time.
+    /// Whether a worker has started something after that time. What is started inside an operation,
+    /// by the worker that waits there, does not count.
     pub fn started_since(&self, time: Time) -> bool {
-        self.state().watch.last_start > time
+        self.state().worker_started > time
     }
 
     /// Books an operation without claiming another.
