@@ -5,7 +5,7 @@
 //! parked for ever instead; only the main thread and our own workers, which are joined before, go
 //! on.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ static RETURNING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The executors whose operations run on this thread, innermost last.
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// How much processor time this thread had used when it was last asked, in nanoseconds.
+    static COMPUTED: Cell<u64> = const { Cell::new(0) };
 }
 
 /// Who waits.
@@ -159,8 +161,25 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let main = py.import("threading")?.call_method0("main_thread")?;
     MAIN_THREAD.store(main.getattr("ident")?.extract()?, Ordering::Relaxed);
     thread_ident(py)?;
+    has_computed(py, Duration::ZERO);
     monotonic(py, Time::now())?;
     Ok(())
+}
+
+/// Whether this thread has used so much processor time since it was last asked; yes where that cannot
+/// be told.
+pub(crate) fn has_computed(py: Python<'_>, at_least: Duration) -> bool {
+    thread_time(py).map_or(true, |now| {
+        u128::from(now.saturating_sub(COMPUTED.replace(now))) >= at_least.as_nanos()
+    })
+}
+
+fn thread_time(py: Python<'_>) -> PyResult<u64> {
+    static THREAD_TIME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    THREAD_TIME
+        .import(py, "time", "thread_time_ns")?
+        .call0()?
+        .extract()
 }
 
 /// Whether one thread at a time runs Python, as in all but free-threaded builds.

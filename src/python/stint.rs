@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::calls::{call_submitted, conclude_call, stay_in_process};
 use super::contexts::{Caller, Untouched};
-use super::interpreter::detach;
+use super::interpreter::{self, detach};
 use super::runtime::Runtime;
 use super::worker::{Context, Operations};
 use crate::engine::schedule::{Claim, Ending, Finished, Seat};
@@ -178,7 +178,7 @@ impl Stint {
                 let now = Time::now();
                 let ending = Ending::Result(Ok(value), false);
                 let finished = Finished { ended: now, ending };
-                if now >= self.until && self.is_to_step_aside(now) {
+                if now >= self.until && self.is_to_step_aside(py, now) {
                     return self.claim_after_others(py, finished);
                 }
                 let scheduler = &self.runtime.scheduler;
@@ -191,17 +191,12 @@ impl Stint {
         }
     }
 
-    /// Whether other threads are to be let at the interpreter, for the operation has not let them: no
-    /// other worker has started anything since it started.
+    /// Whether other threads are to be let at the interpreter: not where the operations have let them,
+    /// since they mostly waited for something.
     #[inline(never)]
-    fn is_to_step_aside(&mut self, now: Time) -> bool {
-        let scheduler = &self.runtime.scheduler;
-        let ongoing = self.seat.ongoing();
-        let alone = ongoing.is_none_or(|it| !scheduler.started_since(it.running.started));
-        if !alone {
-            self.until = now + SWITCH_INTERVAL;
-        }
-        alone
+    fn is_to_step_aside(&mut self, py: Python<'_>, now: Time) -> bool {
+        self.until = now + SWITCH_INTERVAL;
+        interpreter::has_computed(py, SWITCH_INTERVAL / 2)
     }
 
     /// Lets other threads at the interpreter first. Operations that are not written in Python never

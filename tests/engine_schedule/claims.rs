@@ -13,32 +13,6 @@ use crate::fixture::{
 };
 
 #[test]
-fn a_worker_can_tell_whether_another_has_started_something_since() {
-    let scheduler = unlimited(2);
-    scheduler.add_complete(batch(), 5, at(1));
-    let (mut one, mut other) = (scheduler.seat(), scheduler.seat());
-    assert!(!scheduler.started_since(at(1)));
-    let first = scheduler.start(&mut one, at(2));
-    assert!(!scheduler.started_since(first.running.started));
-    let second = scheduler.start(&mut other, at(3));
-    assert!(scheduler.started_since(first.running.started));
-    assert!(!scheduler.started_since(second.running.started));
-    drop(scheduler.finish(&mut other, done(&second, at(4)), at(4)));
-    assert!(!scheduler.started_since(second.running.started));
-}
-
-#[test]
-fn what_a_worker_starts_inside_its_operation_is_no_sign_of_another() {
-    let scheduler = unlimited(1);
-    scheduler.add_complete(batch(), 1, at(1));
-    let mut worker = scheduler.seat();
-    let outer = scheduler.start(&mut worker, at(2));
-    let (inner, owner) = scheduler.add_complete(batch(), 1, at(3));
-    scheduler.start(&mut scheduler.nested_seat(owner, inner, None), at(3));
-    assert!(!scheduler.started_since(outer.running.started));
-}
-
-#[test]
 fn operations_start_in_the_order_of_the_input() {
     let scheduler = unlimited(3);
     let (source, _) = scheduler.add_complete(batch(), 7, at(1));

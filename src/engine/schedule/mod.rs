@@ -66,7 +66,6 @@ impl<W: Work> Scheduler<W> {
                 capacity: workers,
                 threads: 0,
                 busy: 0,
-                worker_started: Time::default(),
                 paused_until: Time::default(),
                 pause_known: Time::default(),
                 closed: false,
@@ -174,12 +173,6 @@ impl<W: Work> Scheduler<W> {
             state.threads = state.threads.saturating_sub(1);
         }
         claim
-    }
-
-    /// Whether a worker has started something after that time. What is started inside an operation,
-    /// by the worker that waits there, does not count.
-    pub fn started_since(&self, time: Time) -> bool {
-        self.state().worker_started > time
     }
 
     /// Books an operation without claiming another.

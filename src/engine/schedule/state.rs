@@ -54,8 +54,6 @@ pub(super) struct State<W: Work> {
     pub(super) capacity: usize,
     pub(super) threads: usize,
     pub(super) busy: usize,
-    /// When a worker last started something, other than inside an operation.
-    pub(super) worker_started: Time,
     /// Nothing starts before.
     pub(super) paused_until: Time,
     /// When the last pause that a server asked for ends, whoever keeps it.
@@ -265,7 +263,6 @@ impl<W: Work> State<W> {
         };
         if seat.only.is_none() {
             self.busy += 1;
-            self.worker_started = now;
         } else {
             // A worker was kept for it, if it had its permit before.
             self.offer_slot(now);
