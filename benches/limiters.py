@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import threading
 import time
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import limits
 import pyrate_limiter
 import ratelimit
 import throttled
-from measuring import Target, best, interleave, ratio
+from measuring import Target, interleave, ratio
 
 from paceline import BatchExecutor, RateLimiter
 
@@ -77,7 +78,8 @@ def acquire_cost(rounds: int) -> list[Target]:
         {name: partial(take, acquire, PERMITS) for name, acquire in fresh_limiters().items()},
         rounds,
     )
-    for name, value in best(seconds).items():
+    for name, values in seconds.items():
+        value = statistics.median(values)
         print(f"  {name:36}{1e6 * value / PERMITS:10.3f} us a permit")
     cost = {name: ratio(seconds, OURS, name) for name in seconds if name != OURS}
     cheapest = max(cost, key=lambda name: cost[name])
@@ -95,7 +97,8 @@ def acquire_contended(rounds: int) -> list[Target]:
         },
         rounds,
     )
-    for name, value in best(seconds).items():
+    for name, values in seconds.items():
+        value = statistics.median(values)
         print(f"  {name:36}{1e6 * value / permits:10.3f} us a permit")
     cost = ratio(seconds, "8 threads", "1 thread")
     return [Target("one permit among 8 threads, times alone", cost, 2)]
