@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from childprocess import Child, run_script
+from childprocess import Child, Ended, run_script
 from interrupting import VERBS
 
 LONG = """
@@ -24,6 +24,11 @@ executor = BatchExecutor(max_workers=2)
 """
 
 
+def assert_ended_by_ctrl_c(ended: Ended) -> None:
+    ended.assert_not_crashed()
+    assert ended.returncode in (130, 1, -signal.SIGINT), ended.describe()
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_second_ctrl_c_while_we_wait_at_exit_ends_the_process(verb: str) -> None:
     single = verb in ("execute", "result")
@@ -39,8 +44,7 @@ def test_a_second_ctrl_c_while_we_wait_at_exit_ends_the_process(verb: str) -> No
         time.sleep(0.5)
         child.send(signal.SIGINT)
         ended = child.finish(10)
-    ended.assert_not_crashed()
-    assert ended.returncode in (130, 1, -signal.SIGINT), ended.describe()
+    assert_ended_by_ctrl_c(ended)
     assert ended.stderr == "", ended.describe()
 
 
@@ -53,8 +57,7 @@ def test_uncaught_ctrl_c_then_a_second_one_at_exit() -> None:
         time.sleep(1)
         child.send(signal.SIGINT)
         ended = child.finish(10)
-    ended.assert_not_crashed()
-    assert ended.returncode in (130, 1, -signal.SIGINT), ended.describe()
+    assert_ended_by_ctrl_c(ended)
     assert "KeyboardInterrupt" in ended.stderr
     assert "paceline: " in ended.stderr, "the note with the counts is in the traceback"
     assert ended.stderr.count("Traceback") == 1, ended.describe()
@@ -112,8 +115,7 @@ except KeyboardInterrupt:
         time.sleep(0.5)
         child.send(signal.SIGINT)
         ended = child.finish(10)
-    ended.assert_not_crashed()
-    assert ended.returncode in (130, 1, -signal.SIGINT), ended.describe()
+    assert_ended_by_ctrl_c(ended)
     assert ended.stderr == "", ended.describe()
 
 
