@@ -2,6 +2,7 @@
 
 pub mod ledger;
 pub mod limiter;
+pub(crate) mod lock;
 pub mod process;
 pub mod retry;
 pub mod schedule;

@@ -2,6 +2,7 @@
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
+use super::lock::lock;
 use super::time::Time;
 
 /// Wakes the one thread that waits on it. Wait only while detached from Python.
@@ -14,7 +15,7 @@ pub struct Signal {
 impl Signal {
     /// Ends the wait under way, or the next one.
     pub fn notify(&self) {
-        *self.given.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        *lock(&self.given) = true;
         self.changed.notify_one();
     }
 
@@ -22,7 +23,7 @@ impl Signal {
     ///
     /// Returns whether it was given.
     pub fn wait_until(&self, deadline: Time) -> bool {
-        let mut given = self.given.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut given = lock(&self.given);
         while !*given {
             given = if deadline == Time::NEVER {
                 self.changed

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -20,6 +20,7 @@ use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
 use super::worker::Context;
+use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
 use crate::engine::source::{HandedOver, Source};
@@ -121,10 +122,6 @@ impl Batch {
                 step => return Ok(step),
             }
         }
-    }
-
-    fn closed(&self) -> MutexGuard<'_, Option<Py<Records>>> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends it, and adds what was read and not checked, so that it is in the report.
@@ -240,7 +237,7 @@ impl Batch {
         Ok(match step? {
             EngineStep::Feed(count) => (Step::Feed, count),
             EngineStep::Acquire => {
-                *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Time::now();
+                *lock(&self.asked) = Time::now();
                 (Step::Acquire, 1)
             }
             EngineStep::HandOver => (Step::HandOver, 0),
@@ -267,7 +264,7 @@ impl Batch {
     /// The permit asked for was granted.
     fn grant(&self) {
         let now = Time::now();
-        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let asked = *lock(&self.asked);
         self.runtime
             .scheduler
             .grant(self.id, now.nanos_since(asked), now);
@@ -336,7 +333,7 @@ impl Batch {
             );
         };
         self.runtime.scheduler.with(self.id, show);
-        see(visit.call(&*self.closed()));
+        see(visit.call(&*lock(&self.closed)));
         seen.into_inner()
     }
 
@@ -348,7 +345,7 @@ impl Batch {
     fn discard(&self) {
         if self.runtime.is_of_this_process() {
             let source = self.runtime.scheduler.remove(self.id, Time::now());
-            let closed = self.closed().take();
+            let closed = lock(&self.closed).take();
             drop((source, closed));
         }
     }
@@ -356,14 +353,14 @@ impl Batch {
     /// Takes it out of the executor: its records. What still runs is lost to it.
     fn close(&self, py: Python<'_>) -> PyResult<Py<Records>> {
         self.check_process()?;
-        if let Some(records) = &*self.closed() {
+        if let Some(records) = &*lock(&self.closed) {
             return Ok(records.clone_ref(py));
         }
         let at = Time::now();
         let source = self.runtime.scheduler.remove(self.id, at);
         let source = source.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
         let records = Py::new(py, Records::of(source, at))?;
-        *self.closed() = Some(records.clone_ref(py));
+        *lock(&self.closed) = Some(records.clone_ref(py));
         Ok(records)
     }
 

@@ -1,7 +1,7 @@
 //! The dispatcher's side: it asks a limiter that is not ours, for owners that must not block.
 
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -12,6 +12,7 @@ use super::interpreter;
 use super::logging;
 use super::runtime::Runtime;
 use super::worker::{Context, Operations};
+use crate::engine::lock::lock;
 use crate::engine::schedule::{Finished, Scheduler, SourceId};
 use crate::engine::terms::End;
 use crate::engine::time::Time;
@@ -46,13 +47,9 @@ impl Dispatcher {
         })
     }
 
-    fn thread(&self) -> MutexGuard<'_, Thread> {
-        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Whether its thread may go on: nobody has given it up.
     fn begins(&self) -> bool {
-        let mut thread = self.thread();
+        let mut thread = lock(&self.thread);
         if *thread == Thread::ToStart {
             *thread = Thread::Begun;
         }
@@ -60,10 +57,7 @@ impl Dispatcher {
     }
 
     fn asked(&self) -> Option<(SourceId, Time)> {
-        self.asking
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
+        lock(&self.asking).take()
     }
 
     /// Lets the next operation of a source fail without having run.
@@ -95,7 +89,7 @@ impl Dispatcher {
 impl Dispatcher {
     /// The thread was not started, unless it has begun. Returns whether it never will.
     fn abandon(&self) -> bool {
-        let mut thread = self.thread();
+        let mut thread = lock(&self.thread);
         let never_begins = *thread == Thread::ToStart;
         if never_begins {
             *thread = Thread::Abandoned;
@@ -115,8 +109,7 @@ impl Dispatcher {
             match scheduler.dispatch(Time::now()) {
                 None => return Ok(false),
                 Some(Ok(source)) => {
-                    *self.asking.lock().unwrap_or_else(PoisonError::into_inner) =
-                        Some((source, Time::now()));
+                    *lock(&self.asking) = Some((source, Time::now()));
                     return Ok(true);
                 }
                 Some(Err(until)) => interpreter::work_for(self.runtime.id, || {
@@ -169,7 +162,7 @@ impl Dispatcher {
 
 impl Drop for Dispatcher {
     fn drop(&mut self) {
-        if *self.thread() != Thread::Abandoned {
+        if *lock(&self.thread) != Thread::Abandoned {
             self.runtime.has_dispatcher.store(false, Ordering::SeqCst);
         }
     }

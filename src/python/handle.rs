@@ -1,6 +1,6 @@
 //! What one process has of an executor, as the Python side drives it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -18,6 +18,7 @@ use super::runtime::{Runtime, Worker};
 use super::terms;
 use super::worker::{Context, Operations};
 use crate::engine::ledger::Keep;
+use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Scheduler, SourceId};
 use crate::engine::signal::Signal;
 use crate::engine::terms::{End, Terms as EngineTerms};
@@ -142,11 +143,7 @@ impl Handle {
         if !runtime.scheduler.take_on(Time::now()) {
             return Ok(None);
         }
-        let entry = runtime
-            .pool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take_entry(runtime);
+        let entry = lock(&runtime.pool).take_entry(runtime);
         match entry {
             Ok(entry) => Ok(Some(Worker::new(Arc::clone(runtime), entry))),
             Err(error) => {

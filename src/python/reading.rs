@@ -1,7 +1,7 @@
 //! Reading a batch's input: what was read is checked, and added for the workers.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -9,6 +9,7 @@ use pyo3::types::{PyList, PyTuple};
 
 use super::operations::{Seen, check_one};
 use super::worker::Operations;
+use crate::engine::lock::lock;
 use crate::engine::schedule::{Scheduler, SourceId};
 
 /// What the input of one batch is read by.
@@ -48,7 +49,7 @@ impl Reading {
         scheduler: &Scheduler<Operations>,
         id: SourceId,
     ) -> PyResult<bool> {
-        if !self.seen().knows(operation) {
+        if !lock(&self.seen).knows(operation) {
             self.examine(operation, scheduler, id)?;
         }
         self.added.fetch_add(1, Ordering::Relaxed);
@@ -109,7 +110,7 @@ impl Reading {
 
     /// The operations at the head of the inbox that need no examination.
     fn known(&self, inbox: &Bound<'_, PyList>) -> Vec<Py<PyAny>> {
-        let seen = self.seen();
+        let seen = lock(&self.seen);
         let mut known = Vec::with_capacity(inbox.len());
         let at_head = inbox.iter().take_while(|operation| seen.knows(operation));
         known.extend(at_head.map(Bound::unbind));
@@ -123,19 +124,15 @@ impl Reading {
         id: SourceId,
     ) -> PyResult<()> {
         // Not under the lock: what examines it may run code of anybody's.
-        let mut found = std::mem::take(&mut *self.seen());
+        let mut found = std::mem::take(&mut *lock(&self.seen));
         let index = || scheduler.with(id, |source| source.read()).unwrap_or(0);
         check_one(operation, &mut found, index)?;
-        *self.seen() = found;
+        *lock(&self.seen) = found;
         Ok(())
-    }
-
-    fn seen(&self) -> MutexGuard<'_, Seen> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.inbox)?;
-        self.seen().traverse(visit)
+        lock(&self.seen).traverse(visit)
     }
 }

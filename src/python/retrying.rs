@@ -1,6 +1,6 @@
 //! What an executor does about an operation that failed: call it again, and when.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::logging;
 use super::runtime::Runtime;
+use crate::engine::lock::lock;
 use crate::engine::retry::{Budget, Episodes, Policy};
 use crate::engine::schedule::Ongoing;
 use crate::engine::time::Time;
@@ -134,11 +135,7 @@ impl Retrying {
         now: Time,
         wish: Option<Duration>,
     ) -> Time {
-        let pause = runtime
-            .episodes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .refused(&self.policy, started, now, wish);
+        let pause = lock(&runtime.episodes).refused(&self.policy, started, now, wish);
         runtime.pause(now, pause.until, pause.new_episode);
         if pause.new_episode {
             logging::rate_limited(py, pause.until.since(now).as_secs_f64());

@@ -1,7 +1,7 @@
 //! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 
@@ -10,6 +10,7 @@ use super::retrying::{Met, Retrying};
 use super::worker::{Context, Operations, Pool};
 use crate::engine::ledger::Keep;
 use crate::engine::limiter::Limiter;
+use crate::engine::lock::lock;
 use crate::engine::process;
 use crate::engine::schedule::Scheduler;
 use crate::engine::terms::{Gate, Terms};
@@ -116,7 +117,7 @@ impl Runtime {
         if self.scheduler.threads() > 0 || !self.scheduler.closed() {
             return;
         }
-        let pool = std::mem::take(&mut *self.pool.lock().unwrap_or_else(PoisonError::into_inner));
+        let pool = std::mem::take(&mut *lock(&self.pool));
         drop(pool);
     }
 }
@@ -141,11 +142,7 @@ impl Worker {
 impl Worker {
     /// Works until there is nothing more to do. Called once, on the worker's own thread.
     fn __call__(&self, py: Python<'_>) {
-        let entry = self
-            .entry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let entry = lock(&self.entry).take();
         if let Some(entry) = entry {
             detach_worker(py, || entry.run(&self.runtime));
         }
@@ -153,20 +150,11 @@ impl Worker {
 
     /// The thread was not started, unless it has begun. Returns whether it never will.
     fn abandon(&self) -> bool {
-        let entry = self
-            .entry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
+        let entry = lock(&self.entry).take();
         let Some(entry) = entry else {
             return false;
         };
-        let undone = self
-            .runtime
-            .pool
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .put_back(entry);
+        let undone = lock(&self.runtime.pool).put_back(entry);
         if undone {
             self.runtime.scheduler.let_go();
             // Those that went before may have left it to this one.

@@ -1,6 +1,6 @@
 //! One stint of a worker: from one operation to the next without letting go of Python.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
 use super::runtime::Runtime;
 use super::worker::{Context, Operations};
+use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Ending, Finished, Seat};
 use crate::engine::time::Time;
 
@@ -115,9 +116,9 @@ impl Stint {
             Err(error) => return self.go_on_after(py, job, Err(error)),
         };
         let runtime = Arc::clone(&self.runtime);
-        *within.get().state() = Some((self, Within::Begun(job)));
+        *lock(&within.get().0) = Some((self, Within::Begun(job)));
         let returned = caller.call_with_copy(within.as_any());
-        let state = within.get().state().take();
+        let state = lock(&within.get().0).take();
         let Some((stint, within)) = state else {
             // The call always leaves it there. Were it lost, the worker would go on in a new place.
             let seat = runtime.scheduler.seat();
@@ -244,19 +245,13 @@ pub(super) fn prepare(py: Python<'_>) {
 #[derive(Default)]
 struct InOneContext(Mutex<Option<(Box<Stint>, Within)>>);
 
-impl InOneContext {
-    fn state(&self) -> MutexGuard<'_, Option<(Box<Stint>, Within)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[pymethods]
 impl InOneContext {
     fn __call__(&self, copy: Bound<'_, PyAny>) {
-        let state = self.state().take();
+        let state = lock(&self.0).take();
         if let Some((mut stint, Within::Begun(job))) = state {
             let within = stint.call_while_untouched(copy.py(), &Untouched::new(copy.clone()), job);
-            *self.state() = Some((stint, within));
+            *lock(&self.0) = Some((stint, within));
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -13,6 +13,7 @@ use super::interpreter::{attach_worker, work_for};
 use super::reading::Reading;
 use super::runtime::Runtime;
 use super::stint::run_ready;
+use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Seat};
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
@@ -80,15 +81,12 @@ impl Pool {
                 .num_threads(runtime.max_workers)
                 .panic_handler(|_| {})
                 .spawn_handler(move |builder| {
-                    collect
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .push(builder);
+                    lock(&collect).push(builder);
                     Ok(())
                 })
                 .build()
                 .map_err(io::Error::other)?;
-            let mut builders = builders.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut builders = lock(&builders);
             self.waiting = builders.drain(..).rev().collect();
             self.rayon = Some(pool);
         }

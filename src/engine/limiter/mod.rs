@@ -16,13 +16,14 @@ mod rate;
 mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use self::gate::Gate;
 use self::pacing::Arrival;
 use self::queue::Queue;
 pub use self::rate::{Rate, RateError};
+use super::lock::lock;
 use super::process::{self, PerProcess};
 use super::signal::Signal;
 use super::time::{Clock, Time};
@@ -224,10 +225,6 @@ impl Limiter {
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
     }
-}
-
-fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
-    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// When every part may give `weight` permits; `None` is now.

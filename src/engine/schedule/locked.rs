@@ -2,9 +2,10 @@
 
 use std::mem;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::state::State;
+use crate::engine::lock::lock;
 use crate::engine::signal::Signal;
 use crate::engine::terms::Work;
 
@@ -42,15 +43,15 @@ impl Drop for Notices {
 pub(super) struct Locked<'a, W: Work> {
     // Fields are dropped in this order.
     state: MutexGuard<'a, State<W>>,
-    notices: Notices,
+    notices: Option<Notices>,
 }
 
 impl<'a, W: Work> Locked<'a, W> {
     #[inline(always)]
     pub(super) fn new(state: &'a Mutex<State<W>>) -> Self {
         Self {
-            state: state.lock().unwrap_or_else(PoisonError::into_inner),
-            notices: Notices::default(),
+            state: lock(state),
+            notices: None,
         }
     }
 }
@@ -73,7 +74,7 @@ impl<W: Work> Drop for Locked<'_, W> {
     #[inline(always)]
     fn drop(&mut self) {
         if !self.state.notices.is_empty() {
-            self.notices = mem::take(&mut self.state.notices);
+            self.notices = Some(mem::take(&mut self.state.notices));
         }
     }
 }
