@@ -17,10 +17,8 @@ import pyrate_limiter
 import pytest
 from helpers import (
     Metronome,
-    RaisingLimiter,
     RecordingLimiter,
     in_thread,
-    paceline_notes,
     statuses,
     wait_until,
     worst_window,
@@ -307,85 +305,7 @@ def test_an_async_limiter_is_a_type_error_and_nothing_runs(
     assert [str(warning.message) for warning in caught] == []
 
 
-# Limiters that raise.
-
-
-def test_a_raising_limiter_ends_the_batch_with_its_own_exception() -> None:
-    error = ConnectionError("the limiter's store is away")
-    limiter = RaisingLimiter(error, permits=3)
-    with BatchExecutor(limiter, 1) as executor, pytest.raises(ConnectionError) as caught:
-        executor.execute_batch([int] * 10)
-    assert caught.value is error
-    report = error.batch_report  # type: ignore[attr-defined]
-    assert statuses(report) == ["done"] * 3 + ["not_started"] * 7
-    assert report.ended_by == "limiter"
-    assert limiter.calls == 4
-    assert len(paceline_notes(error)) == 1
-    frames = [entry.name for entry in caught.traceback]
-    assert frames[-1] == "acquire"
-
-
-def test_a_raising_limiter_waits_for_operations_that_run() -> None:
-    finished = threading.Event()
-
-    def slow() -> str:
-        time.sleep(0.3)
-        finished.set()
-        return "slow"
-
-    error = OSError("away")
-    with BatchExecutor(RaisingLimiter(error, permits=1), 2) as executor:
-        with pytest.raises(OSError, match="away"):
-            executor.run([slow, int, int])
-        assert finished.is_set()
-    report = error.batch_report  # type: ignore[attr-defined]
-    assert statuses(report) == ["done", "not_started", "not_started"]
-    assert report[0].value == "slow"
-
-
-def test_the_executor_outlives_a_limiter_that_raised() -> None:
-    limiter = RaisingLimiter(OSError("away"), permits=2)
-    with BatchExecutor(limiter, 2) as executor:
-        with pytest.raises(OSError, match="away"):
-            executor.run([int] * 5)
-        limiter.permits = 10_000
-        assert executor.execute_batch([int] * 5) == [0] * 5
-        limiter.permits = 0
-        with pytest.raises(OSError, match="away") as caught:
-            executor.run([int] * 2)
-    assert statuses(caught.value.batch_report) == ["not_started"] * 2  # type: ignore[attr-defined]
-
-
-def test_execute_raises_what_its_limiter_raised() -> None:
-    error = OSError("away")
-    with BatchExecutor(RaisingLimiter(error)) as executor, pytest.raises(OSError) as caught:
-        executor.execute(int)
-    assert caught.value is error
-
-
-def test_a_limiter_whose_answer_has_no_truth_ends_the_batch() -> None:
-    class Ambiguous:
-        def __bool__(self) -> bool:
-            message = "no truth in here"
-            raise ValueError(message)
-
-    ran: list[int] = []
-    with (
-        BatchExecutor(RecordingLimiter(Ambiguous())) as executor,
-        pytest.raises(ValueError, match="no truth in here") as caught,
-    ):
-        executor.run([partial(ran.append, 1)] * 3)
-    assert ran == []
-    assert statuses(caught.value.batch_report) == ["not_started"] * 3  # type: ignore[attr-defined]
-
-
-def test_submitted_futures_receive_what_the_limiter_raised() -> None:
-    error = OSError("away")
-    with BatchExecutor(RaisingLimiter(error, permits=1), 1) as executor:
-        futures = [executor.submit(int) for _ in range(3)]
-        assert futures[0].result(10) == 0
-        assert futures[1].exception(10) is error
-        assert futures[2].exception(10) is error
+# Operations that wait for calls of their own.
 
 
 class Slow(RecordingLimiter):
@@ -445,55 +365,6 @@ def test_a_call_that_is_cancelled_while_an_operation_asks_for_it() -> None:
         after.result(20)
     assert ran == [2]
     assert limiter.calls == 2, "the next call uses the permit"
-
-
-@pytest.mark.parametrize("error", [OSError("away"), SystemExit(3)])
-def test_what_the_limiter_raises_for_an_operation_that_waits_is_in_the_future(
-    error: BaseException,
-) -> None:
-    ran: list[int] = []
-    limiter = RaisingLimiter(error, permits=1)
-    with BatchExecutor(limiter, 1) as executor:
-
-        def outer() -> tuple[Future[None], BaseException | None]:
-            future = executor.submit(ran.append, 1)
-            try:
-                future.result()
-            except BaseException as raised:
-                return future, raised
-            return future, None
-
-        future, raised = executor.submit(outer).result(20)
-        assert raised is error
-        assert future.exception(20) is error
-    assert ran == []
-    assert limiter.calls == 2
-
-
-def test_a_stream_raises_what_the_limiter_raised() -> None:
-    error = OSError("away")
-    with BatchExecutor(RaisingLimiter(error, permits=2), 1) as executor:
-        outcomes = []
-        with pytest.raises(OSError) as caught:
-            for outcome in executor.stream([int] * 5):
-                outcomes.append(outcome)
-    assert caught.value is error
-    handed_over = [outcome.index for outcome in outcomes]
-    reported = [outcome.index for outcome in error.batch_report]  # type: ignore[attr-defined]
-    assert sorted(handed_over + reported) == list(range(5))
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt("away"), SystemExit(3), GeneratorExit()])
-def test_exceptions_outside_exception_propagate_from_a_limiter(error: BaseException) -> None:
-    with (
-        BatchExecutor(RaisingLimiter(error, permits=1), 1) as executor,
-        pytest.raises(type(error)) as caught,
-    ):
-        executor.execute_batch([int] * 3)
-    assert caught.value is error
-    report = error.batch_report  # type: ignore[union-attr]
-    assert len(report) == 3
-    assert report[2].status == "not_started"
 
 
 def test_a_metronome_sets_the_pace() -> None:

@@ -6,19 +6,16 @@ import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, as_completed, wait
-from contextlib import contextmanager
+from collections.abc import Callable
+from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
 from childprocess import interpreters, run_script
-from helpers import Gauge, RecordingLimiter, in_thread, wait_until
-from observing import worker_threads
+from helpers import RecordingLimiter, in_thread, wait_until
+from nesting import PATIENCE, WAYS, by_ordered_stream, by_result, by_stream, executor_of, nested
 
 from paceline import BatchExecutor, RateLimiter
-
-PATIENCE = 10.0
 
 LIMITERS = pytest.mark.parametrize(
     "limiter",
@@ -26,103 +23,6 @@ LIMITERS = pytest.mark.parametrize(
     ids=["no limiter", "ours", "foreign"],
 )
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
-
-
-@contextmanager
-def executor_of(limiter: Any, workers: int) -> Iterator[BatchExecutor]:
-    """An executor that is waited for only if the test went well: a deadlock is not waited for."""
-    executor = BatchExecutor(limiter, max_workers=workers)
-    try:
-        yield executor
-    except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
-        raise
-    executor.shutdown()
-
-
-def by_result(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return executor.submit(call).result()
-
-
-def by_result_with_timeout(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return executor.submit(call).result(timeout=PATIENCE)
-
-
-def by_exception(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    future = executor.submit(call)
-    assert future.exception() is None
-    return future.result()
-
-
-def by_wait(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    futures = [executor.submit(call), executor.submit(int), executor.submit(int)]
-    _done, pending = wait(futures)
-    assert not pending
-    return futures[0].result()
-
-
-def by_wait_for_the_first(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    future = executor.submit(call)
-    done, _ = wait([future], return_when=FIRST_COMPLETED)
-    return done.pop().result()
-
-
-def by_as_completed(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    futures = [executor.submit(call), executor.submit(int)]
-    return max(future.result() for future in as_completed(futures))
-
-
-def by_execute(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return executor.execute(call)
-
-
-def by_execute_batch(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return max(executor.execute_batch([call, int, int], on_error="raise"))
-
-
-def by_run(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return max(executor.run([call, int, int]).values())
-
-
-def by_map(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return max(executor.map(lambda operation: operation(), [call, int, int]))
-
-
-def by_map_ahead(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return max(executor.map(lambda operation: operation(), [call, int, int], buffersize=1))
-
-
-def by_stream(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    return max(outcome.value for outcome in executor.stream([call, int, int]))
-
-
-def by_ordered_stream(executor: BatchExecutor, call: Callable[[], int]) -> int:
-    outcomes = executor.stream([call, int, int], ordered=True, buffersize=1)
-    return max(outcome.value for outcome in outcomes)
-
-
-WAYS = [
-    by_result,
-    by_result_with_timeout,
-    by_exception,
-    by_wait,
-    by_wait_for_the_first,
-    by_as_completed,
-    by_execute,
-    by_execute_batch,
-    by_run,
-    by_map,
-    by_map_ahead,
-    by_stream,
-    by_ordered_stream,
-]
-
-
-def nested(way: Callable[..., int], executor: BatchExecutor, depth: int) -> int:
-    """`depth`, counted by going down through as many operations that wait for each other."""
-    if depth == 0:
-        return 0
-    return 1 + way(executor, functools.partial(nested, way, executor, depth - 1))
 
 
 @LIMITERS
@@ -232,85 +132,6 @@ def test_the_limit_holds_for_nested_operations() -> None:
         assert sixth - first > 0.35
 
 
-def test_spare_threads_go_when_they_are_no_longer_needed() -> None:
-    with BatchExecutor(max_workers=1, thread_name_prefix="spare") as executor:
-        assert executor.submit(nested, by_wait, executor, 8).result(PATIENCE) == 8
-        assert executor.submit(nested, by_as_completed, executor, 8).result(PATIENCE) == 8
-        running = 0
-        most = 0
-        lock = threading.Lock()
-
-        def work() -> None:
-            nonlocal running, most
-            with lock:
-                running += 1
-                most = max(most, running)
-            time.sleep(0.01)
-            with lock:
-                running -= 1
-
-        executor.execute_batch([work] * 20, on_error="raise")
-        assert most == 1, "one worker again"
-    assert worker_threads("spare") == []
-
-
-def all_at_once(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
-    for future in [executor.submit(call) for _ in range(count)]:
-        future.result()
-
-
-def wait_for_all(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
-    wait([executor.submit(call) for _ in range(count)])
-
-
-def wait_for_a_moment(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
-    futures = [executor.submit(call) for _ in range(count)]
-    while wait(futures, timeout=0.01).not_done:
-        pass
-
-
-def each_as_completed(executor: BatchExecutor, call: Callable[[], None], count: int) -> None:
-    for future in as_completed([executor.submit(call) for _ in range(count)]):
-        future.result()
-
-
-@pytest.mark.parametrize("way", [all_at_once, wait_for_all, wait_for_a_moment, each_as_completed])
-def test_one_spare_for_one_worker_that_waits_for_many(way: Callable[..., None]) -> None:
-    gauge = Gauge()
-
-    def work() -> None:
-        with gauge.running():
-            time.sleep(0.005)
-
-    with BatchExecutor(max_workers=2, thread_name_prefix="one_spare") as executor:
-        executor.submit(way, executor, work, 30).result(PATIENCE)
-        assert gauge.entered == 30
-        assert gauge.most <= 2
-        assert len(worker_threads("one_spare")) <= 3
-
-
-def test_no_room_is_left_by_an_iterator_that_another_thread_closes() -> None:
-    gauge = Gauge()
-
-    def work() -> None:
-        with gauge.running():
-            time.sleep(0.005)
-
-    with BatchExecutor(max_workers=1) as executor:
-
-        def outer() -> Iterator[Future[None]]:
-            completed = as_completed([executor.submit(work) for _ in range(9)])
-            next(completed)
-            return completed
-
-        executor.submit(outer).result(PATIENCE).close()  # type: ignore[attr-defined]
-        executor.execute_batch([work] * 20, on_error="raise")
-        assert gauge.most <= 2, "the spare ends what it has begun"
-        gauge.most = 0
-        executor.execute_batch([work] * 20, on_error="raise")
-        assert gauge.most == 1, "one worker again"
-
-
 def test_waiting_for_two_executors_at_once() -> None:
     with executor_of(None, 1) as one, executor_of(None, 1) as other:
 
@@ -321,27 +142,6 @@ def test_waiting_for_two_executors_at_once() -> None:
 
         assert one.submit(outer).result(PATIENCE) == 6
         assert other.submit(outer).result(PATIENCE) == 6
-
-
-@pytest.mark.parametrize("limiter", [lambda: None, RecordingLimiter], ids=["none", "foreign"])
-def test_spare_threads_do_not_pile_up(limiter: Callable[[], Any]) -> None:
-    with executor_of(limiter(), 1) as executor:
-        most = 0
-
-        def outer() -> None:
-            nonlocal most
-            wait([executor.submit(int)])
-            executor.submit(int).result(PATIENCE)
-            most = max(most, len(worker_threads("paceline")))
-
-        before = len(worker_threads("paceline"))
-        for _ in range(100):
-            executor.submit(outer).result(PATIENCE)
-        assert most - before <= 3, "one worker, one spare, one dispatcher"
-        # Deep down many wait at once; afterwards nobody does.
-        assert executor.submit(nested, by_wait, executor, 30).result(PATIENCE) == 30
-        wait_until(lambda: len(worker_threads("paceline")) - before <= 2)
-        assert executor.submit(nested, by_wait, executor, 30).result(PATIENCE) == 30
 
 
 def test_result_from_a_done_callback() -> None:

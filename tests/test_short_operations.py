@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import resource
 import sys
 import threading
 import time
@@ -313,6 +312,7 @@ def test_operations_that_are_not_written_in_python_let_other_threads_run(
 
 
 def test_operations_that_let_others_run_are_followed_by_the_next_at_once() -> None:
+    resource = pytest.importorskip("resource", reason="needs what POSIX tells of a process")
     count, slept = 400, []
     with BatchExecutor(None, max_workers=4) as executor:
         for _ in range(5):

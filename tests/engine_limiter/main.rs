@@ -1,0 +1,145 @@
+//! Random histories of a limiter against a model that keeps a plain list of times.
+
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+mod model;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline::engine::limiter::{Limiter, Rate, Ticket, Turn};
+use paceline::engine::signal::Signal;
+use paceline::engine::time::Time;
+use proptest::prelude::*;
+
+use self::model::{Model, at};
+use self::world::{World, length, setting, signalled, step};
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_decision_is_the_models(
+        settings in [setting(), setting(), setting()],
+        steps in prop::collection::vec(step(), 1..80),
+    ) {
+        let mut world = World::new(settings);
+        for step in &steps {
+            world.step(step)?;
+        }
+        world.drain()?;
+        for model in &world.models {
+            model.check_history()?;
+        }
+    }
+
+    /// Whatever the server refuses, an adaptive limiter keeps its limit and nobody waits for ever.
+    #[test]
+    fn an_adaptive_limit_is_never_exceeded(
+        setting in setting(),
+        steps in prop::collection::vec((length(), 0..8_u64, 0..6_u32), 1..80),
+    ) {
+        let limiter = Limiter::new(setting.rate().adaptive().unwrap());
+        let mut model = Model::new(setting);
+        let mut now = 1_000_000_000;
+        for (idle, weight, refused) in steps {
+            now += idle;
+            if refused == 0 {
+                limiter.slow_down(at(now));
+            }
+            let weight = 1 + weight % setting.largest_weight();
+            let mut ticket = limiter.enqueue(weight, Arc::default());
+            let foreseen = foreseen(&ticket, now);
+            let mut turns = 0;
+            loop {
+                match ticket.try_start(at(now)) {
+                    Turn::Ready => break,
+                    Turn::At(due) => {
+                        prop_assert!(due > at(now), "told to wait for the past");
+                        now = due.as_nanos();
+                    }
+                    Turn::Behind => prop_assert!(false, "nobody is ahead"),
+                }
+                turns += 1;
+                prop_assert!(turns < 50, "waits for ever");
+            }
+            prop_assert!(at(now) == foreseen, "foreseen {foreseen:?}, granted at {now}");
+            model.permits.push((now, weight));
+            let effective = limiter.effective_limit(at(now));
+            prop_assert!((1..=setting.limit).contains(&effective));
+        }
+        // The pace is kept too, and at the full limit it is no faster than without cuts.
+        model.check_history()?;
+    }
+}
+
+fn foreseen(ticket: &Ticket, now: u64) -> Time {
+    match ticket.turn(at(now)) {
+        Turn::Ready => at(now),
+        Turn::At(due) => due,
+        Turn::Behind => Time::NEVER,
+    }
+}
+
+#[test]
+fn a_huge_limit_costs_nothing_until_it_is_used() {
+    let rate = Rate::new(Rate::LARGEST_LIMIT, Duration::from_secs(1), None, None).unwrap();
+    let limiter = Limiter::new(rate);
+    assert!(limiter.try_acquire(Rate::LARGEST_LIMIT, at(5)));
+    assert!(!limiter.try_acquire(1, at(5)));
+    assert!(!limiter.try_acquire(Rate::LARGEST_LIMIT, at(5)));
+    assert_eq!(limiter.wait_time(1, at(5)), Duration::from_millis(1010));
+}
+
+#[test]
+fn more_than_the_rate_ever_allows_is_never_granted() {
+    let second = Duration::from_secs(1);
+    let whole = Limiter::new(Rate::new(5, second, None, None).unwrap());
+    let paced = Limiter::new(Rate::new(5, second, Some(2), None).unwrap());
+    for (limiter, weight) in [
+        (&whole, 6),
+        (&whole, u64::MAX),
+        (&paced, 3),
+        (&Limiter::all_of([&whole, &paced]), 3),
+    ] {
+        assert!(weight > limiter.largest_weight());
+        assert!(!limiter.try_acquire(weight, at(1)));
+        assert_eq!(limiter.wait_time(weight, at(1)), Time::NEVER.since(at(1)));
+        let mut ticket = limiter.enqueue(weight, Arc::default());
+        assert_eq!(ticket.try_start(at(1)), Turn::At(Time::NEVER));
+        assert_eq!(limiter.wait_time(1, at(1)), Time::NEVER.since(at(1)));
+    }
+    assert!(whole.try_acquire(5, at(1)) && paced.try_acquire(2, at(1)));
+}
+
+#[test]
+fn a_full_window_frees_itself_permit_by_permit() {
+    let second = Duration::from_secs(1);
+    let limiter = Limiter::new(Rate::new(3, second, None, Some(Duration::ZERO)).unwrap());
+    for start in [0, 10, 20] {
+        assert!(limiter.try_acquire(1, at(start)));
+    }
+    assert!(!limiter.try_acquire(1, at(999_999_999)));
+    assert!(limiter.try_acquire(1, at(1_000_000_000)));
+    assert!(!limiter.try_acquire(1, at(1_000_000_009)));
+    assert!(limiter.try_acquire(1, at(1_000_000_010)));
+    assert_eq!(limiter.wait_time(3, at(1_000_000_010)), second);
+}
+
+#[test]
+fn a_ticket_that_is_dropped_takes_nothing_and_wakes_the_next() {
+    let limiter = Limiter::new(Rate::new(2, Duration::from_secs(1), None, None).unwrap());
+    let (first, second) = (Arc::new(Signal::default()), Arc::new(Signal::default()));
+    let heavy = limiter.enqueue(2, Arc::clone(&first));
+    let mut light = limiter.enqueue(1, Arc::clone(&second));
+    assert_eq!(light.try_start(at(1)), Turn::Behind);
+    assert!(!limiter.try_acquire(1, at(1)), "overtook the queue");
+    assert!(!signalled(&second));
+    drop(heavy);
+    assert!(signalled(&second) && !signalled(&first));
+    assert_eq!(light.try_start(at(1)), Turn::Ready);
+    drop(light);
+    assert!(limiter.try_acquire(1, at(1)));
+    assert!(!limiter.try_acquire(1, at(1)));
+}

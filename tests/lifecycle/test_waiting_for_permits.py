@@ -1,0 +1,168 @@
+"""A limiter's wait, and what may happen to the process meanwhile: signals, forks, its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from childprocess import run_script
+
+unix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and fork")
+
+
+@unix_only
+def test_ctrl_c_ends_the_wait_of_the_main_thread() -> None:
+    done = run_script(
+        """
+        import os, signal, threading, time
+        from paceline import RateLimiter
+
+        for limiter in (RateLimiter(1, per=60), RateLimiter(1, per=60) & RateLimiter(5)):
+            limiter.acquire()
+            before = limiter.wait_time()
+            sent = []
+            def interrupt():
+                time.sleep(0.3)
+                sent.append(time.monotonic())
+                os.kill(os.getpid(), signal.SIGINT)
+            threading.Thread(target=interrupt).start()
+            try:
+                limiter.acquire()
+            except KeyboardInterrupt:
+                late = time.monotonic() - sent[0]
+                assert late < 1, late
+            else:
+                raise SystemExit("not interrupted")
+            # It left the queue and took nothing.
+            assert limiter.wait_time() < before
+        """
+    )
+    done.assert_silent()
+
+
+@unix_only
+def test_a_signal_handler_runs_while_the_main_thread_waits() -> None:
+    done = run_script(
+        """
+        import signal, time
+        from paceline import RateLimiter
+
+        ran = []
+        signal.signal(signal.SIGALRM, lambda *_: ran.append(time.monotonic()))
+        limiter = RateLimiter(1, per=1)
+        limiter.acquire()
+        began = time.monotonic()
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        assert limiter.acquire() is True
+        assert 0.15 < ran[0] - began < 0.9, ran[0] - began
+        assert time.monotonic() - began >= 0.9
+        """
+    )
+    done.assert_silent()
+
+
+@unix_only
+def test_a_forked_child_begins_afresh() -> None:
+    done = run_script(
+        """
+        import os, threading, time
+        from paceline import RateLimiter
+
+        single = RateLimiter(2, per=60)
+        both = single & RateLimiter(3, per=60)
+        single.acquire(2)
+        threading.Thread(target=both.acquire, daemon=True).start()
+        single.pause(1000)
+        pid = os.fork()
+        if pid == 0:
+            assert single.wait_time() == 0.0
+            assert both.acquire(2, timeout=1) is True
+            assert both.acquire(timeout=1) is False
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert single.wait_time() > 900
+        """
+    )
+    done.assert_silent()
+
+
+@unix_only
+def test_a_child_forked_while_threads_use_the_limiter_is_not_locked() -> None:
+    done = run_script(
+        """
+        import os, sys, threading, time
+        from paceline import RateLimiter
+
+        busy = RateLimiter(10**6, per=0.01)
+        waited = RateLimiter(5, per=0.005)
+        both = busy & waited
+        end = time.monotonic() + 5
+        def hammer(limiter):
+            while time.monotonic() < end:
+                limiter.acquire()
+        for limiter in (busy, busy, waited, waited, both, both):
+            threading.Thread(target=hammer, args=(limiter,), daemon=True).start()
+        for _ in range(40):
+            pid = os.fork()
+            if pid == 0:
+                for limiter in (busy, waited, both):
+                    for _ in range(7):
+                        assert limiter.acquire(timeout=20) is True
+                os._exit(0)
+            deadline = time.monotonic() + 20
+            while True:
+                ended, status = os.waitpid(pid, os.WNOHANG)
+                if ended:
+                    break
+                if time.monotonic() > deadline:
+                    os.kill(pid, 9)
+                    sys.exit("the child is locked")
+                time.sleep(0.002)
+            assert status == 0, status
+        os._exit(0)
+        """,
+        timeout=55,
+    )
+    done.assert_silent()
+
+
+@unix_only
+def test_a_signal_handler_that_forks_leaves_the_child_its_own_turn() -> None:
+    done = run_script(
+        """
+        import os, signal, time
+        from paceline import RateLimiter
+
+        limiter = RateLimiter(1, per=2)
+        limiter.acquire()
+        children = []
+        signal.signal(signal.SIGALRM, lambda *_: children.append(os.fork()))
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        began = time.monotonic()
+        assert limiter.acquire() is True
+        waited = time.monotonic() - began
+        if children == [0]:
+            os._exit(0 if waited < 1.5 else 1)
+        assert waited >= 1.9, waited
+        assert os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]) == 0
+        """
+    )
+    done.assert_silent()
+
+
+@unix_only
+def test_a_daemon_thread_may_wait_while_the_interpreter_ends() -> None:
+    done = run_script(
+        """
+        import threading, time
+        from paceline import RateLimiter
+
+        limiter = RateLimiter(1, per=60)
+        limiter.acquire()
+        threading.Thread(target=limiter.acquire, daemon=True).start()
+        time.sleep(0.1)
+        """
+    )
+    assert done.returncode in (0, -signal.SIGINT), done.stderr
+    assert done.stderr == ""
