@@ -14,7 +14,7 @@ LOOP = "plain loop"
 NATIVE = "paceline, native limiter"
 UNLIMITED = "paceline, no limiter"
 COLD = "paceline, made and shut down each time"
-SEED = "ThreadPoolExecutor, submit"
+SUBMIT = "ThreadPoolExecutor, submit"
 MAP = "ThreadPoolExecutor, map"
 SHARED = "threads around one iterator"
 
@@ -82,7 +82,7 @@ def no_operations_cost_nothing(workers: int, rounds: int) -> list[Target]:
                 UNLIMITED: partial(unlimited.execute_batch, operations),
                 COLD: partial(_cold, operations, workers),
                 SHARED: partial(shared_iterator, operations, workers),
-                SEED: partial(submit_then_collect, operations, workers),
+                SUBMIT: partial(submit_then_collect, operations, workers),
                 MAP: partial(pool_map, operations, workers),
             },
             # A fraction of a millisecond is soon disturbed.
@@ -92,7 +92,9 @@ def no_operations_cost_nothing(workers: int, rounds: int) -> list[Target]:
     return [
         Target(f"{NATIVE}, {workers} workers, times the loop", ratio(seconds, NATIVE, LOOP), 6),
         Target(
-            f"native limiter, {workers} workers, of {SEED}", ratio(seconds, NATIVE, SEED), 1 / 80
+            f"native limiter, {workers} workers, of {SUBMIT}",
+            ratio(seconds, NATIVE, SUBMIT),
+            1 / 80,
         ),
     ]
 
@@ -123,7 +125,7 @@ def python_work(rounds: int) -> list[Target]:
                 NATIVE: partial(native.execute_batch, operations),
                 UNLIMITED: partial(unlimited.execute_batch, operations),
                 SHARED: partial(shared_iterator, operations, workers),
-                SEED: partial(submit_then_collect, operations, workers),
+                SUBMIT: partial(submit_then_collect, operations, workers),
                 MAP: partial(pool_map, operations, workers),
             },
             3 * rounds,
@@ -147,7 +149,7 @@ def sleeps(count: int, duration: float, workers: int, bound: float, rounds: int)
                 NATIVE: partial(native.execute_batch, operations),
                 UNLIMITED: partial(unlimited.execute_batch, operations),
                 SHARED: partial(shared_iterator, operations, workers),
-                SEED: partial(submit_then_collect, operations, workers),
+                SUBMIT: partial(submit_then_collect, operations, workers),
                 MAP: partial(pool_map, operations, workers),
             },
             rounds,

@@ -19,19 +19,22 @@ mod _core {
     #[pymodule_export]
     use crate::python::limiter::RateLimiter;
     #[pymodule_export]
-    use crate::python::operations::check_operations;
+    use crate::python::operations::{check_operation, check_operations};
     #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
     use crate::python::records::Records;
     #[pymodule_export]
-    use crate::python::runtime::Worker;
+    use crate::python::terms::{Acquirer, Keep};
+    #[pymodule_export]
+    use crate::python::worker::Worker;
 
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        module.add("UNBOUNDED", crate::engine::terms::Terms::UNBOUNDED)?;
         crate::python::prepare(module.py())
     }
 }

@@ -149,10 +149,16 @@ def test_a_list_that_changes_while_it_runs_is_the_batch_it_was() -> None:
 
 
 @pytest.mark.parametrize(
-    "max_workers", [0, -1, True, False, "5", 1.5, None, 10**9, 10**30, -(2**63)]
+    ("max_workers", "error"),
+    [
+        *((number, ValueError) for number in (0, -1, 10**9, 10**30, -(2**63))),
+        *((other, TypeError) for other in (True, False, "5", 1.5, None)),
+    ],
 )
-def test_a_bad_max_workers_is_refused_with_its_value(max_workers: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match="max_workers") as caught:
+def test_a_bad_max_workers_is_refused_with_its_value(
+    max_workers: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match="max_workers") as caught:
         BatchExecutor(None, max_workers)
     assert str(max_workers) in str(caught.value)
 
@@ -167,13 +173,13 @@ def test_max_workers_may_be_anything_that_is_an_index() -> None:
 
 @pytest.mark.parametrize("on_error", ["rais", "RECORD", "", None, 3, ["raise"]])
 def test_a_bad_on_error_is_refused_with_its_value(on_error: Any) -> None:
-    with pytest.raises((ValueError, TypeError), match="on_error") as caught:
+    with pytest.raises(ValueError, match="on_error") as caught:
         BatchExecutor(on_error=on_error)
     assert repr(on_error) in str(caught.value)
     if on_error is None:
         return
     ran: list[int] = []
-    with BatchExecutor() as executor, pytest.raises((ValueError, TypeError), match="on_error"):
+    with BatchExecutor() as executor, pytest.raises(ValueError, match="on_error"):
         executor.execute_batch([partial(ran.append, 1)], on_error=on_error)
     assert ran == []
 
@@ -202,12 +208,6 @@ def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> No
 def test_an_unknown_setting_is_refused() -> None:
     with pytest.raises(TypeError):
         BatchExecutor(max_worker=3)  # type: ignore[call-arg]
-
-
-def test_a_timeout_beyond_any_number_is_none() -> None:
-    with BatchExecutor() as executor:
-        assert executor.execute_batch([int], timeout=10**400) == [0]
-        assert list(executor.map(int, ["1"], timeout=10**400)) == [1]
 
 
 def test_every_verb_refuses_after_shutdown() -> None:

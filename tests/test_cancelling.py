@@ -13,7 +13,7 @@ from observing import PATIENCE, Blocker, GatedLimiter
 from paceline import BatchExecutor, RateLimiter
 
 
-def test_cancel_before_the_start(executor: BatchExecutor, blocker: Blocker) -> None:
+def test_cancel_before_the_start(blocker: Blocker) -> None:
     ran: list[int] = []
     with BatchExecutor(max_workers=1) as narrow:
         first = narrow.submit(blocker)

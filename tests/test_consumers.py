@@ -13,13 +13,10 @@ import dask
 import dask.bag
 import pytest
 from helpers import RecordingLimiter, worst_window
-from observing import worker_threads
+from observing import PATIENCE, worker_threads
 from tqdm import tqdm
 
 from paceline import BatchExecutor, RateLimiter
-
-PATIENCE = 20.0
-
 
 # asyncio
 

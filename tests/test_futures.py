@@ -305,17 +305,6 @@ def test_a_foreign_limiter_is_asked_only_when_a_worker_is_free(blocker: Blocker)
     assert limiter.calls == 2
 
 
-def test_submitted_operations_keep_to_the_limit() -> None:
-    per, limit = 0.5, 10
-    limiter = RateLimiter(limit, per=per)
-    with BatchExecutor(limiter, max_workers=4) as executor:
-        # A function written in C is called without a chance to switch threads in between.
-        futures = [executor.submit(time.monotonic) for _ in range(35)]
-        starts = sorted(future.result(PATIENCE) for future in futures)
-    for first, after in zip(starts, starts[limit:], strict=False):
-        assert after - first > per - 0.02
-
-
 def test_a_limiter_that_refuses_fails_the_future() -> None:
     with BatchExecutor(RecordingLimiter(answer=False)) as executor:
         future = executor.submit(fail, "never run")

@@ -16,10 +16,9 @@ from typing import Any
 import pytest
 from childprocess import run_script
 from helpers import RecordingLimiter, wait_until
+from observing import PATIENCE
 
 from paceline import BatchExecutor, BatchTimeoutError, RateLimiter
-
-PATIENCE = 20.0
 
 WATCH = """
 import contextlib, gc, itertools, json, resource

@@ -24,41 +24,7 @@ from helpers import (
     worst_window,
 )
 
-from paceline import BatchExecutor, ErrorRecord, PermitRefusedError, RateLimiter
-
-
-def test_a_native_limiter_holds_its_window() -> None:
-    starts: list[float] = []
-    limiter = RateLimiter(5, per=0.5)
-    began = time.monotonic()
-    with BatchExecutor(limiter, max_workers=4) as executor:
-        executor.execute_batch([lambda: starts.append(time.monotonic())] * 16)
-    assert worst_window(starts, 0.5) <= 5
-    assert time.monotonic() - began >= 1.5
-
-
-def test_a_native_limiter_is_shared_by_executors_and_direct_callers() -> None:
-    starts: list[float] = []
-    limiter = RateLimiter(6, per=0.5)
-
-    def start() -> None:
-        starts.append(time.monotonic())
-
-    def take_directly() -> None:
-        for _ in range(4):
-            limiter.acquire()
-            start()
-
-    with BatchExecutor(limiter, 3) as one, BatchExecutor(limiter, 3) as other:
-        threads = [
-            in_thread(partial(one.execute_batch, [start] * 8)),
-            in_thread(partial(other.execute_batch, [start] * 8)),
-            in_thread(take_directly),
-        ]
-        for thread, _ in threads:
-            thread.join(30)
-    assert len(starts) == 20
-    assert worst_window(starts, 0.5) <= 6
+from paceline import BatchExecutor, ErrorRecord, PermitRefusedError
 
 
 @pytest.mark.parametrize("limiter", [Mock(), MagicMock(), Mock(**{"acquire.return_value": None})])

@@ -174,13 +174,22 @@ def test_map_with_a_buffersize_runs_an_endless_input() -> None:
 
 
 @pytest.mark.parametrize(
-    ("buffersize", "error"), [(0, ValueError), (-1, ValueError), ("3", TypeError), (1.5, TypeError)]
+    ("buffersize", "error"),
+    [(0, ValueError), (-1, ValueError), (2**70, ValueError), ("3", TypeError), (1.5, TypeError)],
 )
 def test_map_refuses_a_bad_buffersize(
     executor: BatchExecutor, buffersize: Any, error: type[Exception]
 ) -> None:
-    with pytest.raises(error, match="buffersize"):
+    with pytest.raises(error, match=f"buffersize must be .*, not {buffersize!r}"):
         executor.map(abs, range(3), buffersize=buffersize)
+
+
+@pytest.mark.parametrize(("chunksize", "error"), [(0, ValueError), ("3", TypeError)])
+def test_map_refuses_a_bad_chunksize(
+    executor: BatchExecutor, chunksize: Any, error: type[Exception]
+) -> None:
+    with pytest.raises(error, match=f"chunksize must be .*, not {chunksize!r}"):
+        executor.map(abs, range(3), chunksize=chunksize)
 
 
 def test_map_releases_what_it_has_handed_over(executor: BatchExecutor) -> None:

@@ -7,6 +7,7 @@ import math
 import pickle
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import httpx
@@ -172,15 +173,22 @@ def test_values_of_the_wrong_kind_are_named(arguments: dict[str, Any], message: 
         Retry(**arguments)
 
 
-def test_coroutine_functions_are_refused() -> None:
-    async def later(_: Exception) -> bool:
+async def later(_: Exception) -> bool:
+    return True
+
+
+class Later:
+    async def __call__(self, _: Exception) -> bool:
         return True
 
+
+@pytest.mark.parametrize("function", [later, partial(later), Later()])
+def test_coroutine_functions_are_refused(function: Any) -> None:
     # What it returns would always be true.
     with pytest.raises(TypeError, match="on must not be a coroutine function"):
-        Retry(on=later)
+        Retry(on=function)
     with pytest.raises(TypeError, match="retry_after must not be a coroutine function"):
-        Retry(retry_after=later)  # type: ignore[arg-type]
+        Retry(retry_after=function)
 
 
 def test_only_attempts_may_go_by_position() -> None:

@@ -9,6 +9,7 @@ import time
 from concurrent.futures.thread import BrokenThreadPool
 
 import pytest
+from helpers import statuses
 from observing import PATIENCE, worker_threads
 
 from paceline import BatchExecutor, RateLimiter
@@ -74,8 +75,11 @@ def test_a_failing_initializer_breaks_a_batch_under_way() -> None:
         raise ValueError("cannot prepare")
 
     with BatchExecutor(max_workers=2, initializer=prepare) as executor:
-        with pytest.raises(BrokenThreadPool):
+        with pytest.raises(BrokenThreadPool) as caught:
             executor.execute_batch([int] * 100)
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert report.ended_by == "broken"
+    assert statuses(report) == ["not_started"] * 100
 
 
 def test_an_initializer_must_be_callable() -> None:

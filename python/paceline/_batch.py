@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from itertools import chain, islice
@@ -24,10 +25,10 @@ R = TypeVar("R")
 
 
 class Terms(NamedTuple):
-    """How a batch is to be treated; the numbers are read in ``src/python/terms.rs``."""
+    """How a batch is to be treated, as ``src/python/terms.rs`` reads it."""
 
-    keep: int
-    gate: int
+    keep: _core.Keep
+    acquirer: _core.Acquirer
     attended: bool
     ahead: tuple[int, int]
     timeout: float | None
@@ -40,7 +41,7 @@ MOST_AHEAD = 1024
 
 
 def default_ahead(workers: int) -> tuple[int, int]:
-    """How many operations are read ahead, in all: at most, and at most while they are quick.
+    """Bounds on the operations that are read and not handed over: for any, and for quick ones.
 
     CPython's collector runs when so many more objects were made than freed as its first threshold
     says, and a partial makes two that count. From half of the threshold on it would run all the
@@ -56,6 +57,25 @@ def default_ahead(workers: int) -> tuple[int, int]:
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
 
+class _InTurn(Generic[T]):
+    """A generator that threads take turns at, where they would be told that it is running.
+
+    What a signal handler raises here, before the generator goes on, is raised in the consumer's
+    loop: as if it had come there.
+    """
+
+    def __init__(self, generator: Generator[T]) -> None:
+        self._generator = generator
+        self._turn = threading.RLock()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        with self._turn:
+            return next(self._generator)
+
+
 class Outcomes(chain[_core.Outcome[T]]):
     """An iterator over outcomes that can be closed, as a generator can.
 
@@ -67,7 +87,7 @@ class Outcomes(chain[_core.Outcome[T]]):
     @classmethod
     def of(cls, runs: Generator[Iterator[_core.Outcome[T]]]) -> Self:
         """Iterate over the outcomes of all ``runs``, one run after the other."""
-        self = cast("Self", cls.from_iterable(runs))
+        self = cast("Self", cls.from_iterable(_InTurn(runs)))
         self._runs = runs
         return self
 
@@ -104,7 +124,8 @@ class Drive(Generic[T]):
         # A single operation's exception carries no report.
         self.is_batch = True
         self._is_open = False
-        self._doing = "interrupt"
+        # What an exception that is raised now is put down to.
+        self._cause = "interrupt"
         self._logged = False
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read.
@@ -167,7 +188,7 @@ class Drive(Generic[T]):
         try:
             self._start()
             while self._advance():
-                self._doing = "consumer"
+                self._cause = "consumer"
                 yield self._batch
                 if room := self._batch.room():
                     self._feed(room)
@@ -201,7 +222,7 @@ class Drive(Generic[T]):
             yield _value_of(taken)
 
     def _advance(self) -> bool:
-        self._doing = "interrupt"
+        self._cause = "interrupt"
         step, count = self._batch.step()
         if step == Step.FEED:
             self._feed(count)
@@ -211,14 +232,15 @@ class Drive(Generic[T]):
 
     def _feed(self, count: int) -> None:
         # What was read can start while the next one is long in coming.
-        self._doing = "input"
+        self._cause = "input"
         # Nothing is done here for each operation.
         if (in_one_go := self._batch.begin_reading(min(count, MOST_AHEAD))) is not None:
             inbox, turns = in_one_go
             count = len(turns)
             try:
-                # The turns are taken away when the next is long in coming. Each is an exhausted
-                # iterator, so what follows it is the operation, without a frame of Python.
+                # Each turn is an exhausted iterator, so next(turn, operation) is the operation: one
+                # is read for each turn, without a frame of Python. A worker that finds the input
+                # slow takes the turns away, which ends this.
                 inbox.extend(map(next, turns, self._input))
             finally:
                 self._batch.end_reading()
@@ -229,29 +251,29 @@ class Drive(Generic[T]):
             interrupted = any(map(self._batch.feed_one, islice(self._input, count)))
         if self._batch.fed() < count and not interrupted:
             self._batch.finish_input()
-        self._doing = "interrupt"
+        self._cause = "interrupt"
         self._pool.grow()
         self._pool.dispatch()
 
     def _ask(self) -> None:
-        self._doing = "limiter"
+        self._cause = "limiter"
         refusal = self._pool.ask()
         if refusal is None:
             self._batch.grant()
             self._pool.grow()
         else:
             self._batch.refuse(refusal)
-        self._doing = "interrupt"
+        self._cause = "interrupt"
 
     def _settle(self) -> None:
         """Raise what ended the batch early, if something did."""
         ended_by = self._batch.ended_by()
         if ended_by == "completed":
             return
-        self._doing = "interrupt"
+        self._cause = "interrupt"
         if ended_by not in _IMPATIENT:
             self._batch.join()
-        self._doing = ended_by
+        self._cause = ended_by
         raise self._error(ended_by)
 
     def _error(self, ended_by: str) -> BaseException:
@@ -267,6 +289,8 @@ class Drive(Generic[T]):
                 return failures
         if ended_by == "broken":
             self._pool.check()
+        if ended_by == "exit":
+            return CancelledError("the program ends, so nothing more of the batch was started")
         return CancelledError("the executor was shut down, and what had not started cancelled")
 
     def _end_early(self, error: BaseException) -> None:
@@ -274,21 +298,21 @@ class Drive(Generic[T]):
         if not self._is_open:
             return
         self._is_open = False
-        batch, doing = self._batch, self._doing
-        if doing == "consumer" and isinstance(error, GeneratorExit):
+        batch, cause = self._batch, self._cause
+        if cause == "consumer" and isinstance(error, GeneratorExit):
             batch.discard()
             return
-        if doing == "consumer" or (isinstance(error, KeyboardInterrupt) and doing != "operation"):
-            doing = "interrupt"
+        if cause == "consumer" or (isinstance(error, KeyboardInterrupt) and cause != "operation"):
+            cause = "interrupt"
         try:
-            patient = doing not in _IMPATIENT
+            patient = cause not in _IMPATIENT
             batch.end(patient)
             batch.feed_unread(list(self._unread))
             if patient:
                 batch.join()
-            if self.is_batch or doing != "operation":
-                attach_report(error, self.report(batch.close(), doing))
-                self._log_end(doing)
+            if self.is_batch or cause != "operation":
+                attach_report(error, self.report(batch.close(), cause))
+                self._log_end(cause)
         except BaseException as interruption:
             attach_report(interruption, self.report(batch.close(), "interrupt"))
             raise

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 from datetime import timedelta
-from typing import Any
+from typing import Any, SupportsFloat
 
-__all__ = ["failure_limit", "is_async", "positive_int", "seconds"]
+__all__ = ["as_seconds", "duration", "failure_limit", "is_async", "positive_int"]
+
+# Some 31 years: longer waits are mistakes, and platforms differ in the longest they can do.
+_LONGEST = 1e9
 
 
 def is_async(operation: object) -> bool:
@@ -28,17 +32,26 @@ def positive_int(name: str, value: Any, most: int) -> int:
     return int(number)
 
 
-def seconds(name: str, value: Any) -> float | None:
-    """Return a duration in seconds; None stays None."""
-    if value is None:
-        return None
+def as_seconds(value: object) -> float | None:
+    """Return a number or a ``timedelta`` as seconds, of any size; None if it is neither."""
     if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return value.total_seconds()
+    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+
+
+def duration(name: str, value: object) -> float:
+    """Return a duration in seconds, from 0 to 10**9."""
+    number = as_seconds(value)
+    if number is None:
         raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
-    if not value >= 0:  # NaN is not either
-        raise ValueError(f"{name} must be 0 seconds or more, not {value!r}")
-    return float(min(value, 1e9))
+    if not 0 <= number <= _LONGEST:
+        raise ValueError(f"{name} must be from 0 to {_LONGEST:.0f} seconds, not {number!r}")
+    return number
 
 
 def failure_limit(value: Any) -> tuple[float, int] | None:

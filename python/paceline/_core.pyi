@@ -24,16 +24,20 @@ from paceline._futures import CallFuture
 from paceline._retry import Retry
 
 __all__ = [
+    "UNBOUNDED",
+    "Acquirer",
     "Batch",
     "BatchExecutor",
     "Dispatcher",
+    "Handle",
+    "Keep",
     "Outcome",
     "RateLimiter",
     "Records",
-    "Runtime",
     "Step",
     "Worker",
     "__version__",
+    "check_operation",
     "check_operations",
     "exiting",
     "forked",
@@ -41,6 +45,7 @@ __all__ = [
 ]
 
 __version__: str
+UNBOUNDED: int
 
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
@@ -297,23 +302,15 @@ class BatchExecutor:
             RuntimeError: If it was set up before.
         """
 
-    def _runtime(self) -> Runtime:
+    def _runtime(self) -> Handle:
         """The state that the calling process has of it.
 
         Raises:
             RuntimeError: If it was not set up.
         """
 
-    @staticmethod
-    def _check(operation: object) -> None:
-        """Refuses what no worker could call.
-
-        Raises:
-            TypeError: If it is not callable, or is a coroutine function.
-        """
-
 @final
-class Runtime:
+class Handle:
     """What one process has of an executor. Any thread may call it, except where it says so."""
 
     def number(self) -> int:
@@ -372,7 +369,7 @@ class Runtime:
     def unblock(self) -> None:
         """That worker has waited."""
 
-    def take_on(self) -> Worker | None:
+    def reserve_thread(self) -> Worker | None:
         """A worker thread to start, if there is work for a further one."""
 
     def is_stranded(self) -> bool:
@@ -515,7 +512,7 @@ class Records(Generic[_T_co]):
         """The places of the operations that failed, in input order."""
 
     @overload
-    def values(self, failed: None) -> list[_T_co]: ...
+    def values(self, failed: None) -> list[_T_co | BaseException]: ...
     @overload
     def values(self, failed: Callable[[str, BaseException, int], object] | None) -> list[Any]:
         """The values of the operations that have finished, in input order.
@@ -534,6 +531,30 @@ class Records(Generic[_T_co]):
 
     def totals(self) -> Totals:
         """The sums over the batch."""
+
+@final
+class Keep:
+    """How the outcomes of a batch are kept until its owner takes them.
+
+    ``ALL``: until the batch has ended. ``ORDERED`` and ``COMPLETED``: handed over in the order of
+    the input, or of completion.
+    """
+
+    ALL: ClassVar[Keep]
+    ORDERED: ClassVar[Keep]
+    COMPLETED: ClassVar[Keep]
+
+@final
+class Acquirer:
+    """Who takes the permits of a batch.
+
+    ``WORKER``: the workers, from a limiter of ours, if there is one. ``OWNER``: the thread that
+    owns the batch. ``DISPATCHER``: the dispatcher thread, for owners that must not block.
+    """
+
+    WORKER: ClassVar[Acquirer]
+    OWNER: ClassVar[Acquirer]
+    DISPATCHER: ClassVar[Acquirer]
 
 @final
 class Step:
@@ -598,6 +619,13 @@ class Totals(TypedDict):
     permit_wait: float
     working: float
     elapsed: float
+
+def check_operation(operation: object) -> None:
+    """Refuses what no worker could call.
+
+    Raises:
+        TypeError: If it is not callable, or is a coroutine function.
+    """
 
 def check_operations(operations: list[Callable[[], Any]]) -> None:
     """Checks a batch before anything of it is read.

@@ -6,11 +6,12 @@ import contextvars
 import functools
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
 
 from paceline import _core
-from paceline._batch import Drive, Terms, default_ahead
-from paceline._checks import failure_limit, is_async, positive_int, seconds
+from paceline._batch import Drive, Outcomes, Terms, default_ahead
+from paceline._checks import duration, failure_limit, is_async, positive_int
+from paceline._core import Acquirer, Keep
 from paceline._futures import submit
 from paceline._pool import Pool
 from paceline._report import BatchReport, ErrorRecord
@@ -18,8 +19,6 @@ from paceline._retry import Retry
 
 if TYPE_CHECKING:
     from datetime import timedelta
-
-    from paceline._core import Outcome
 
     _OnError: TypeAlias = Literal["record", "return", "raise"]
 
@@ -30,12 +29,8 @@ P = ParamSpec("P")
 
 ON_ERROR = ("record", "return", "raise")
 
-# The engine's words, as src/python/terms.rs reads them.
-KEEP_ALL, KEEP_ORDERED, KEEP_COMPLETED = range(3)
-GATE_WORKER, GATE_OWNER, GATE_DISPATCHER = range(3)
-
 MOST_WORKERS = 2**15
-UNBOUNDED = 2**64 - 1
+MOST_BUFFERED = 2**31
 
 
 class BatchExecutor(_core.BatchExecutor, Executor):
@@ -44,7 +39,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     Args:
         rate_limiter: a :class:`RateLimiter`, or any object with a blocking ``acquire()``, which
             is then called once before each call of an operation. None means no limit.
-        max_workers: how many operations run at once, at most.
+        max_workers: how many operations run at once, at most; from 1 to 32768.
         on_error: what ``execute_batch`` puts in the place of a failed operation's value:
             ``"record"`` an :class:`ErrorRecord`, ``"return"`` the exception itself; ``"raise"``
             ends the batch with the first failure.
@@ -55,7 +50,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
     Raises:
         TypeError: if an argument is of the wrong type, or ``rate_limiter`` has no ``acquire()``.
-        ValueError: if an argument has a value that is not allowed.
+        ValueError: if ``max_workers`` is out of its range, or ``on_error`` is none of those words.
     """
 
     def __init__(
@@ -89,7 +84,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         self._on_error = _check_on_error(on_error)
         self._acquire = None if native or rate_limiter is None else acquire
         self._thread_setup: dict[str, Any] = {
-            "name": thread_name_prefix,
+            "prefix": thread_name_prefix,
             "initializer": initializer,
             "initargs": tuple(initargs),
             "acquire": self._acquire,
@@ -132,10 +127,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             BaseException: whatever the operation, or the limiter, raises.
             RuntimeError: after :meth:`shutdown`.
         """
-        self._check(operation)
-        drive = self._drive([operation], KEEP_ALL, stop_on_failure=True, logged=False)
+        _core.check_operation(operation)
+        drive = self._drive([operation], Keep.ALL, stop_on_failure=True, logged=False)
         drive.is_batch = False
-        return drive.to_end(lambda records: records.values(None)[0])
+        # A failure would have ended it.
+        return drive.to_end(lambda records: cast("T", records.values(None)[0]))
 
     @overload
     def execute_batch(
@@ -188,10 +184,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         Args:
             operations: callables without arguments. A list is checked as a whole before anything
                 runs; any other iterable is read as the workers need it, on the calling thread.
-            timeout: seconds for the whole batch, waiting for permits and retries included.
+            timeout: seconds, or a ``timedelta``, for the whole batch, waiting for permits and
+                retries included; from 0 to 10**9. None means no limit.
             max_failures: the batch ends when so many operations have failed, or, as a pair
-                ``(share, of)``, when that share of the last ``of`` operations failed.
-            on_error: as of the executor, for this batch.
+                ``(share, of)``, when that share, above 0 and up to 1, of the last ``of`` operations
+                failed. None means never.
+            on_error: for this batch, instead of the executor's ``on_error``; None uses that.
 
         Returns:
             As many entries as there are operations.
@@ -199,7 +197,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         Raises:
             TypeError: if an operation is not callable or is a coroutine function, or an argument
                 is of the wrong type.
-            ValueError: if an argument has a value that is not allowed.
+            ValueError: if ``timeout``, ``max_failures`` or ``on_error`` is out of its range.
             BatchTimeoutError: if ``timeout`` has passed.
             ExceptionGroup: of the failures, if there were ``max_failures``.
             BaseException: with ``on_error="raise"`` the first failure; always what the limiter or
@@ -211,7 +209,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         mode = self._on_error if on_error is None else _check_on_error(on_error)
         drive = self._drive(
             operations,
-            KEEP_ALL,
+            Keep.ALL,
             timeout=timeout,
             max_failures=max_failures,
             stop_on_failure=mode == "raise",
@@ -232,7 +230,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         Arguments and exceptions are those of :meth:`execute_batch`; an operation's failure is
         recorded.
         """
-        drive = self._drive(operations, KEEP_ALL, timeout=timeout, max_failures=max_failures)
+        drive = self._drive(operations, Keep.ALL, timeout=timeout, max_failures=max_failures)
         return drive.to_end(drive.report)
 
     def stream(
@@ -243,7 +241,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         buffersize: int | None = None,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
-    ) -> Iterator[Outcome[T]]:
+    ) -> Outcomes[T]:
         """Run the operations, and iterate over what becomes of each, as it is known.
 
         The input is read inside ``next()``, on the thread that calls it. Leaving the loop, closing
@@ -257,11 +255,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 ``max_workers + 1``, growing up to 1024 in all while operations take less than
                 100 microseconds, and not beyond what would keep CPython's collector at work: nine
                 twentieths of the first of ``gc.get_threshold()``.
-            timeout: as of :meth:`execute_batch`.
-            max_failures: as of :meth:`execute_batch`.
+            timeout: as for :meth:`execute_batch`.
+            max_failures: as for :meth:`execute_batch`.
 
         Returns:
-            An iterator that belongs to one thread at a time.
+            An iterator that has ``close()``. It belongs to one thread at a time; others that take
+            from it wait for their turn.
 
         Raises:
             BaseException: what :meth:`execute_batch` raises, from ``next()``; for bad arguments,
@@ -271,11 +270,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         if buffersize is None:
             ahead = default_ahead(workers)
         else:
-            most = workers + positive_int("buffersize", buffersize, 2**31)
+            most = workers + positive_int("buffersize", buffersize, MOST_BUFFERED)
             ahead = (most, most)
         return self._drive(
             operations,
-            KEEP_ORDERED if ordered else KEEP_COMPLETED,
+            Keep.ORDERED if ordered else Keep.COMPLETED,
             timeout=timeout,
             max_failures=max_failures,
             attended=False,
@@ -299,14 +298,14 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             RuntimeError: after :meth:`shutdown`.
             TypeError: if ``fn`` is not callable, or is a coroutine function.
         """
-        self._check(fn)
+        _core.check_operation(fn)
         return submit(self._pool, fn, args, kwargs)
 
     def map(
         self,
         fn: Callable[..., T],
         *iterables: Iterable[Any],
-        timeout: float | None = None,
+        timeout: float | timedelta | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
     ) -> Iterator[T]:
@@ -318,35 +317,41 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         Args:
             fn: called with one item of each iterable.
             iterables: the input; the shortest ends it.
-            timeout: seconds from this call after which a value that is not there raises.
+            timeout: seconds, or a ``timedelta``, from this call after which a value that is not
+                there raises; from 0 to 10**9. None means never.
             chunksize: accepted, and without effect, as with all threads.
-            buffersize: how many calls may be under way whose values were not yet taken.
+            buffersize: how many calls may be under way whose values were not yet taken, from 1 on.
 
         Returns:
             An iterator over the values, in the order of the input.
 
         Raises:
-            ValueError: if ``chunksize`` or ``buffersize`` is less than 1.
-            TypeError: if ``fn`` is not callable, or is a coroutine function.
+            ValueError: if ``timeout``, ``chunksize`` or ``buffersize`` is out of its range.
+            TypeError: if ``fn`` is not callable, or is a coroutine function, or another argument
+                is of the wrong type.
             RuntimeError: after :meth:`shutdown`.
             TimeoutError: from ``next()``, when ``timeout`` has passed.
             BaseException: from ``next()``, whatever that call raised; it ends the iterator.
         """
+        if not isinstance(chunksize, int):
+            raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
         if chunksize < 1:
-            raise ValueError("chunksize must be >= 1")
+            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
         if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError("buffersize must be an integer or None")
-        if buffersize is not None and buffersize < 1:
-            raise ValueError("buffersize must be None or > 0")
-        self._check(fn)
+            raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
+        if buffersize is not None and not 1 <= buffersize <= MOST_BUFFERED:
+            raise ValueError(
+                f"buffersize must be None or > 0 and at most {MOST_BUFFERED}, not {buffersize!r}"
+            )
+        _core.check_operation(fn)
         calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))
         drive = self._drive(
             list(calls) if buffersize is None else calls,
-            KEEP_ORDERED,
+            Keep.ORDERED,
             timeout=timeout,
             attended=False,
             logged=False,
-            ahead=(buffersize or UNBOUNDED,) * 2,
+            ahead=(buffersize or _core.UNBOUNDED,) * 2,
         )
         return drive.begin_values()
 
@@ -373,7 +378,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def _drive(
         self,
         operations: Iterable[Callable[[], T]],
-        keep: int,
+        keep: Keep,
         *,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
@@ -389,11 +394,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 raise TypeError(
                     f"operations must be an iterable of callables, not {operations!r}"
                 ) from error
-        foreign = GATE_OWNER if attended else GATE_DISPATCHER
-        limit = seconds("timeout", timeout)
+        foreign = Acquirer.OWNER if attended else Acquirer.DISPATCHER
+        limit = None if timeout is None else duration("timeout", timeout)
         terms = Terms(
             keep=keep,
-            gate=GATE_WORKER if self._acquire is None else foreign,
+            acquirer=Acquirer.WORKER if self._acquire is None else foreign,
             attended=attended,
             ahead=ahead or default_ahead(self._max_workers),
             timeout=limit,
@@ -408,7 +413,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             begin,
             pool,
             operations,
-            lazily=not attended and terms.ahead[1] < UNBOUNDED,
+            lazily=not attended and terms.ahead[1] < _core.UNBOUNDED,
             timeout=limit,
             max_workers=self._max_workers,
         )

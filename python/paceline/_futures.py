@@ -92,7 +92,18 @@ class CallFuture(Future[T]):
             self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> T:
-        """As of every future; a worker of the same executor may run the call itself."""
+        """Return the call's value, as every future does.
+
+        A worker of the same executor that waits here may run the call itself.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: if the call has not ended within ``timeout``.
+            CancelledError: if it was cancelled.
+            BaseException: whatever the call raised.
+        """
         helping = self._help(timeout)
         try:
             return super().result(timeout)
@@ -101,7 +112,17 @@ class CallFuture(Future[T]):
                 self._pool.runtime.unblock()
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
-        """As of every future; a worker of the same executor may run the call itself."""
+        """Return what the call raised, or None, as every future does.
+
+        A worker of the same executor that waits here may run the call itself.
+
+        Args:
+            timeout: seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: if the call has not ended within ``timeout``.
+            CancelledError: if it was cancelled.
+        """
         helping = self._help(timeout)
         try:
             return super().exception(timeout)

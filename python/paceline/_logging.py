@@ -7,9 +7,18 @@ import logging
 __all__ = ["writes_batches"]
 
 
+_COUNTS = ("done", "failed", "running", "not_started", "cancelled")
+_NUMBERS: dict[str, type[int | float]] = {
+    "index": int,
+    "seconds": float,
+    "elapsed": float,
+    **dict.fromkeys(_COUNTS, int),
+}
+
+
 def _restore_numbers(record: logging.LogRecord) -> bool:
     """Give the fields of a record that crossed from Rust as text their types back."""
-    for name, kind in (("index", int), ("seconds", float), ("elapsed", float)):
+    for name, kind in _NUMBERS.items():
         text = getattr(record, name, None)
         if isinstance(text, str):
             setattr(record, name, kind(text))

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
-_runtimes: weakref.WeakSet[_core.Runtime] = weakref.WeakSet()
-_threads: dict[threading.Thread, _core.Runtime] = {}
+_runtimes: weakref.WeakSet[_core.Handle] = weakref.WeakSet()
+_threads: dict[threading.Thread, _core.Handle] = {}
 _dispatchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
 
@@ -40,16 +40,16 @@ class Pool:
 
     def __init__(
         self,
-        runtime: _core.Runtime,
+        runtime: _core.Handle,
         *,
-        name: str,
+        prefix: str,
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
         acquire: Callable[[], object] | None,
     ) -> None:
         self.runtime = runtime
         self.broken: str | None = None
-        self._name = name
+        self._prefix = prefix
         self._initializer = initializer
         self._initargs = tuple(initargs)
         self._acquire = acquire
@@ -60,7 +60,7 @@ class Pool:
     def grow(self) -> None:
         """Start as many worker threads as there is work for, up to the executor's workers."""
         try:
-            while self._start(self.runtime.take_on):
+            while self._start(self.runtime.reserve_thread):
                 pass
         except RuntimeError:
             # No more threads are to be had; those that run will do the work.
@@ -122,7 +122,7 @@ class Pool:
             if thread.ident is not None and not (thread in _dispatchers and self._asking):
                 thread.join()
 
-    def _start(self, take_on: Callable[[], _core.Worker | _core.Dispatcher | None]) -> bool:
+    def _start(self, reserve: Callable[[], _core.Worker | _core.Dispatcher | None]) -> bool:
         """Start the thread that is wanted, if one is; whether it was.
 
         Whatever interrupts it, such as Ctrl-C, may come before the thread begins or after: one that
@@ -131,7 +131,7 @@ class Pool:
         Raises:
             RuntimeError: if no thread is to be had.
         """
-        role = take_on()
+        role = reserve()
         if role is None:
             return False
         thread = None
@@ -156,9 +156,9 @@ class Pool:
     def _make_thread(self, role: _core.Worker | _core.Dispatcher) -> threading.Thread:
         initialize = None
         if isinstance(role, _core.Dispatcher):
-            name = f"{self._name}_dispatcher"
+            name = f"{self._prefix}_dispatcher"
         else:
-            name = f"{self._name}_{next(self._numbers)}"
+            name = f"{self._prefix}_{next(self._numbers)}"
             if self._initializer is not None:
                 initialize = partial(self._initializer, *self._initargs)
         args = (role, initialize, weakref.ref(self))

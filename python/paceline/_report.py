@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from paceline._core import Outcome, Records
 
+    _Bound: TypeAlias = Literal["limit", "workers", "server pauses", "idle workers"]
+
 __all__ = ["BatchReport", "ErrorRecord"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_MEANS: dict[_Bound, str] = {
+    "limit": "waiting for the limit, so more workers would not make it faster",
+    "workers": "running operations on all workers, so more workers would make it faster",
+    "server pauses": "paused because the server asked for it, so a lower limit may be faster",
+    "idle workers": "with workers idle, so more of them would not make it faster: there were few "
+    "operations at a time, their input or their consumer was slow, retries were not due, or "
+    "Python computed, which it does on one thread at a time",
+}
 
 
 class ErrorRecord(dict[str, str]):
@@ -53,9 +64,11 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         attempts: calls made.
         retries: calls that repeated a failed one.
         pauses: pauses that the server asked for.
-        ended_by: why the batch ended: ``"completed"``, ``"timeout"``, ``"max_failures"``,
-            ``"interrupt"``, ``"limiter"``, ``"input"``, ``"operation"``, ``"shutdown"`` or
-            ``"consumer"``.
+        ended_by: why the batch ended: ``"completed"``; ``"timeout"``; ``"max_failures"``;
+            ``"interrupt"``, what a signal handler raised; ``"limiter"`` or ``"input"``, what that
+            raised; ``"operation"``, a failure that ends the batch; ``"consumer"``, who left the
+            loop; ``"shutdown"`` with ``cancel_futures``; ``"broken"``, an ``initializer`` that
+            raised; ``"exit"``, the end of the program.
     """
 
     __slots__ = (
@@ -127,7 +140,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
             RuntimeError: if any operation has no value for another reason.
         """
         self.raise_for_failures()
-        values = self._records.values(None)
+        # None of them failed.
+        values = cast("list[T_co]", self._records.values(None))
         if missing := len(self) - len(values):
             message = f"{missing} operations have no value: {self.describe_counts()}"
             raise RuntimeError(message)
@@ -166,34 +180,35 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         ]
         return f"{', '.join(words) or 'nothing done'} of {self._total()} operations"
 
-    @property
-    def bounded_by(self) -> str:
-        """What bounded the speed of the run: ``"limit"``, ``"workers"`` or ``"server pauses"``.
+    def _spent(self) -> dict[_Bound, float]:
+        """Return the seconds that each of what may bound a run took of those that elapsed."""
+        spent: dict[_Bound, float] = {
+            "workers": self.working / self._max_workers,
+            "limit": max(self.permit_wait - self.paused, 0.0),
+            "server pauses": self.paused,
+        }
+        spent["idle workers"] = max(self.elapsed - sum(spent.values()), 0.0)
+        return spent
 
-        Whichever took the largest part of the elapsed time: waiting for permits with a worker
-        free, pauses that the server asked for, or the time left, in which the workers were busy.
+    @property
+    def bounded_by(self) -> _Bound:
+        """What bounded the speed of the run, by the largest part of the elapsed time.
+
+        ``"limit"``: waiting for permits with a worker free. ``"server pauses"``: pauses that the
+        server asked for. ``"workers"``: operations that ran, as if all workers had shared them.
+        ``"idle workers"``: what is left, in which workers had nothing to do, or waited for the
+        interpreter.
         """
-        waiting = max(self.permit_wait - self.paused, 0.0)
-        waited = max(self.permit_wait, self.paused)
-        working = max(self.elapsed - waited, self.working / self._max_workers)
-        parts = {"workers": working, "limit": waiting, "server pauses": self.paused}
-        return max(parts, key=lambda name: parts[name])
+        spent = self._spent()
+        return max(spent, key=lambda bound: spent[bound])
 
     def explain(self) -> str:
         """Return one sentence that says what bounded the run, and what to change."""
-        share = {
-            "limit": self.permit_wait - self.paused,
-            "workers": self.working / self._max_workers,
-            "server pauses": self.paused,
-        }[self.bounded_by]
-        percent = round(100 * min(max(share, 0.0) / self.elapsed, 1.0)) if self.elapsed else 0
-        means = {
-            "limit": "waiting for the limit, so more workers would not make it faster",
-            "workers": "running operations on all workers, so more workers would make it faster",
-            "server pauses": "paused because the server asked for it, so a lower limit may be "
-            "faster",
-        }[self.bounded_by]
-        return f"{percent} % of {self.elapsed:.3f} s was spent {means}."
+        if not self.attempts:
+            return "No operation was called."
+        bound = self.bounded_by
+        percent = round(100 * min(self._spent()[bound] / self.elapsed, 1.0)) if self.elapsed else 0
+        return f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
 
 
 for _public in (BatchReport, ErrorRecord):

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from inspect import iscoroutinefunction
-from operator import index
-from typing import SupportsFloat, SupportsIndex, TypeAlias, TypeVar
+from typing import SupportsFloat, TypeAlias, TypeVar
 
+from paceline._checks import as_seconds, duration, is_async, positive_int
 from paceline._throttling import throttling
 from paceline._unsent import never_sent
 
@@ -17,9 +16,6 @@ RetryOn: TypeAlias = (
     type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object] | None
 )
 RetryAfter: TypeAlias = Callable[[Exception], SupportsFloat | timedelta | None] | None
-
-# Some 31 years: longer waits are mistakes, and platforms differ in the longest they can do.
-_LONGEST = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,16 +112,16 @@ class Retry:
         """See the class."""
         if not isinstance(jitter, bool):
             raise TypeError(f"jitter must be True or False, not {jitter!r}")
-        pause = None if default_pause is None else _duration("default_pause", default_pause)
+        pause = None if default_pause is None else duration("default_pause", default_pause)
         values = {
-            "attempts": _attempts(attempts),
+            "attempts": positive_int("attempts", attempts, 2**32 - 1),
             "on": _on(on),
-            "backoff": _duration("backoff", backoff),
-            "max_backoff": _duration("max_backoff", max_backoff),
+            "backoff": duration("backoff", backoff),
+            "max_backoff": duration("max_backoff", max_backoff),
             "jitter": jitter,
             "retry_after": _function("retry_after", retry_after),
             "default_pause": pause,
-            "max_pause": _duration("max_pause", max_pause),
+            "max_pause": duration("max_pause", max_pause),
             "budget": _budget(budget),
         }
         for name, value in values.items():
@@ -184,29 +180,6 @@ _DEFAULTS = Retry.__init__.__kwdefaults__ or {}
 _F = TypeVar("_F", bound=Callable[..., object] | None)
 
 
-def _attempts(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
-        raise TypeError(f"attempts must be a whole number, not {value!r}")
-    number = index(value)
-    if not 1 <= number < 2**32:
-        raise ValueError(f"attempts must be at least 1 and below 2**32, not {number}")
-    return number
-
-
-def _duration(name: str, value: object) -> float:
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
-        raise TypeError(f"{name} must be seconds or a timedelta, not {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    if not 0 <= number <= _LONGEST:
-        raise ValueError(f"{name} must be from 0 to {_LONGEST:.0f} seconds, not {number!r}")
-    return number
-
-
 def _budget(value: object) -> float | None:
     if value is None:
         return None
@@ -233,7 +206,7 @@ def _on(value: RetryOn) -> RetryOn:
 def _function(name: str, value: _F) -> _F:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be callable, not {value!r}")
-    if iscoroutinefunction(value):
+    if value is not None and is_async(value):
         raise TypeError(f"{name} must not be a coroutine function: {value!r}")
     return value
 
@@ -242,14 +215,9 @@ def _asked(value: object) -> float | None:
     """Return what `retry_after` returned as seconds, at least 0, or None."""
     if value is None:
         return None
-    if isinstance(value, timedelta):
-        value = value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat):
+    number = as_seconds(value)
+    if number is None:
         raise TypeError(f"retry_after must return seconds, a timedelta or None, not {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf if value > 0 else 0.0  # type: ignore[operator]
     return None if math.isnan(number) else max(0.0, number)
 
 

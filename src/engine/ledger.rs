@@ -18,7 +18,7 @@ pub enum Keep {
     Nothing,
 }
 
-/// One finished attempt that was followed by another.
+/// A failed attempt after which another was to follow.
 #[derive(Debug)]
 pub struct Attempt<E> {
     /// What it failed with.

@@ -39,7 +39,7 @@ pub struct Policy {
     pub jitter: bool,
     /// How long everybody pauses when the server did not say; by default as the backoff.
     pub default_pause: Option<Duration>,
-    /// What a server's wish is cut to.
+    /// What the server asks for is cut to this.
     pub max_pause: Duration,
     /// How many calls may be repetitions.
     pub budget: Option<Budget>,
@@ -84,18 +84,18 @@ pub struct Episodes {
 }
 
 impl Episodes {
-    /// A call that started at `started` was refused, and the server asks to wait `wish`.
+    /// A call that started at `started` was refused, and the server asks to wait `retry_after`.
     pub fn refused(
         &mut self,
         policy: &Policy,
         started: Time,
         now: Time,
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
     ) -> Pause {
         let same = self.count > 0 && started <= self.decided;
         if same {
-            if let Some(wish) = wish {
-                self.until = self.until.max(now + wish.min(policy.max_pause));
+            if let Some(retry_after) = retry_after {
+                self.until = self.until.max(now + retry_after.min(policy.max_pause));
             }
             return Pause {
                 until: self.until,
@@ -111,7 +111,7 @@ impl Episodes {
                 .default_pause
                 .unwrap_or_else(|| doubled(policy.backoff, self.count).min(policy.max_backoff))
         };
-        self.length = wish.unwrap_or_else(unknown).min(policy.max_pause);
+        self.length = retry_after.unwrap_or_else(unknown).min(policy.max_pause);
         self.count = self.count.saturating_add(1);
         self.decided = now;
         self.until = self.until.max(now + self.length);
@@ -161,10 +161,10 @@ mod tests {
             let policy = policy();
             let mut episodes = Episodes::default();
             let (mut now, mut until) = (Time::default(), Time::default());
-            for (step, ran, wish) in refusals {
+            for (step, ran, retry_after) in refusals {
                 now = now + Duration::from_secs_f64(step);
                 let started = now - Duration::from_secs_f64(ran);
-                let pause = episodes.refused(&policy, started, now, wish.map(Duration::from_secs_f64));
+                let pause = episodes.refused(&policy, started, now, retry_after.map(Duration::from_secs_f64));
                 prop_assert!(pause.until >= until);
                 prop_assert!(pause.until <= until.max(now + policy.max_pause));
                 until = pause.until;
@@ -187,8 +187,8 @@ mod tests {
     #[test]
     fn refusals_of_calls_under_way_are_one_episode() {
         let mut episodes = Episodes::default();
-        let wish = Some(Duration::from_secs(2));
-        let first = episodes.refused(&policy(), at(0.0), at(1.0), wish);
+        let retry_after = Some(Duration::from_secs(2));
+        let first = episodes.refused(&policy(), at(0.0), at(1.0), retry_after);
         assert_eq!(
             first,
             Pause {
@@ -196,7 +196,7 @@ mod tests {
                 new_episode: true
             }
         );
-        let second = episodes.refused(&policy(), at(0.9), at(1.5), wish);
+        let second = episodes.refused(&policy(), at(0.9), at(1.5), retry_after);
         assert_eq!(
             second,
             Pause {
@@ -212,7 +212,7 @@ mod tests {
                 new_episode: false
             }
         );
-        let later = episodes.refused(&policy(), at(3.6), at(3.7), wish);
+        let later = episodes.refused(&policy(), at(3.6), at(3.7), retry_after);
         assert_eq!(
             later,
             Pause {

@@ -19,7 +19,7 @@ pub trait Work: Debug {
 
 /// Who takes the permits of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
+pub enum Acquirer {
     /// The worker itself, from the engine's own limiter, or nobody.
     Worker,
     /// The thread that owns the source, from a limiter of its own.
@@ -69,7 +69,7 @@ pub struct Terms {
     /// How its records are kept.
     pub keep: Keep,
     /// Who takes its permits.
-    pub gate: Gate,
+    pub acquirer: Acquirer,
     /// Its owner stays in one call until it has ended.
     pub attended: bool,
     /// How many operations may have been read and not handed over (or, where nothing is handed
@@ -81,4 +81,9 @@ pub struct Terms {
     pub stop_on_failure: bool,
     /// How many failures end it.
     pub failure_limit: Option<FailureLimit>,
+}
+
+impl Terms {
+    /// For `ahead`: all of the input is read at once.
+    pub const UNBOUNDED: usize = usize::MAX;
 }

@@ -367,7 +367,7 @@ impl Batch {
     /// Why it ended: a word.
     fn ended_by(&self, py: Python<'_>) -> &'static str {
         // What the exit of the process has ended does not come back to tell.
-        interpreter::is_exiting(py);
+        interpreter::park_if_exiting(py);
         let ended = self
             .runtime
             .scheduler

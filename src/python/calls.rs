@@ -23,17 +23,17 @@ pub(crate) fn run_submitted(
     job: Py<PyAny>,
 ) -> Finished<Operations> {
     let result = call_submitted(py, job.bind(py), &ongoing.running);
-    stay_in_process(py, runtime);
+    exit_if_forked(py, runtime);
     conclude_call(py, runtime, &Context::Calls, ongoing, job, result)
 }
 
 /// Called when an operation has returned, which may have forked.
 #[inline(always)]
-pub(super) fn stay_in_process(py: Python<'_>, runtime: &Runtime) {
+pub(super) fn exit_if_forked(py: Python<'_>, runtime: &Runtime) {
     if !runtime.is_of_this_process() {
         // This is the child coming back from it: its executor is gone, and nobody waits for what it
         // would do next.
-        leave_process(py);
+        exit_process(py);
     }
 }
 
@@ -140,7 +140,7 @@ fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>
     Ok(())
 }
 
-fn leave_process(py: Python<'_>) -> ! {
+fn exit_process(py: Python<'_>) -> ! {
     let exit = || -> PyResult<()> {
         py.import("sys")?.getattr("stdout")?.call_method0("flush")?;
         py.import("os")?.call_method1("_exit", (0,))?;

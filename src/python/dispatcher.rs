@@ -11,14 +11,11 @@ use super::calls::conclude;
 use super::interpreter;
 use super::logging;
 use super::runtime::Runtime;
-use super::worker::{Context, Operations};
+use super::worker::{CALLS, Context};
 use crate::engine::lock::lock;
-use crate::engine::schedule::{Finished, Scheduler, SourceId};
+use crate::engine::schedule::{Dispatch, Finished, SourceId};
 use crate::engine::terms::End;
 use crate::engine::time::Time;
-
-/// The calls that were submitted one by one.
-const CALLS: SourceId = Scheduler::<Operations>::CALLS;
 
 /// What the dispatcher thread of an executor drives. It belongs to that thread.
 #[pyclass(frozen, module = "paceline._core")]
@@ -38,7 +35,7 @@ enum Thread {
 
 impl Dispatcher {
     /// None while there is another one.
-    pub(crate) fn take_on(runtime: &Arc<Runtime>) -> Option<Self> {
+    pub(crate) fn reserve(runtime: &Arc<Runtime>) -> Option<Self> {
         let another = runtime.has_dispatcher.swap(true, Ordering::SeqCst);
         (!another).then(|| Self {
             runtime: Arc::clone(runtime),
@@ -107,12 +104,12 @@ impl Dispatcher {
         let signal = scheduler.dispatcher_signal();
         loop {
             match scheduler.dispatch(Time::now()) {
-                None => return Ok(false),
-                Some(Ok(source)) => {
+                Dispatch::Exit => return Ok(false),
+                Dispatch::Acquire(source) => {
                     *lock(&self.asking) = Some((source, Time::now()));
                     return Ok(true);
                 }
-                Some(Err(until)) => interpreter::work_for(self.runtime.id, || {
+                Dispatch::Rest(until) => interpreter::work_for(self.runtime.id, || {
                     interpreter::wait(py, &signal, until)
                 })?,
             }

@@ -11,7 +11,6 @@ use pyo3::types::{PyDict, PyTuple};
 use super::handle::Handle;
 use super::interpreter;
 use super::limiter::RateLimiter;
-use super::operations::check;
 use super::retrying::Retrying;
 use super::runtime::{Config, Runtime};
 use crate::engine::process::PerProcess;
@@ -68,7 +67,7 @@ impl BatchExecutor {
             limiter,
             foreign,
             retrying,
-            one_at_a_time: interpreter::has_lock(py)?,
+            one_at_a_time: interpreter::gil_enabled(py)?,
             shut: Arc::default(),
         };
         let state = PerProcess::new(Runtime::new(&config));
@@ -80,11 +79,5 @@ impl BatchExecutor {
     /// The state that this process has of the executor.
     fn _runtime(&self) -> PyResult<Handle> {
         Ok(Handle::new(self.runtime()?))
-    }
-
-    /// Refuses what cannot be called.
-    #[staticmethod]
-    fn _check(operation: &Bound<'_, PyAny>) -> PyResult<()> {
-        check(operation)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::PyTuple;
 
 use super::batch::Batch;
 use super::calls::run_submitted;
@@ -13,30 +13,35 @@ use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
 use super::logging;
+use super::outcome::PySource;
 use super::reading::Reading;
-use super::runtime::{Runtime, Worker};
+use super::runtime::Runtime;
 use super::terms;
-use super::worker::{Context, Operations};
+use super::worker::{CALLS, Context, Worker};
 use crate::engine::ledger::Keep;
 use crate::engine::lock::lock;
-use crate::engine::schedule::{Claim, Scheduler, SourceId};
+use crate::engine::schedule::Claim;
 use crate::engine::signal::Signal;
-use crate::engine::terms::{End, Terms as EngineTerms};
+use crate::engine::terms::{End, Terms};
 use crate::engine::time::Time;
 
-/// The calls that were submitted one by one.
-const CALLS: SourceId = Scheduler::<Operations>::CALLS;
-
 /// A call that was taken back, and what its last attempt failed with if there was one.
-type Withdrawn = (Py<PyAny>, Option<Py<PyAny>>);
+type Withdrawn = (Py<PyAny>, Option<Py<PyBaseException>>);
 
 /// What one process has of an executor, as Python sees it.
-#[pyclass(frozen, weakref, name = "Runtime", module = "paceline._core")]
+#[pyclass(frozen, weakref, module = "paceline._core")]
 pub(crate) struct Handle(Arc<Runtime>);
 
 impl Handle {
     pub(crate) const fn new(runtime: Arc<Runtime>) -> Self {
         Self(runtime)
+    }
+
+    /// What a submitted call failed with the last time, if it was called.
+    fn last_error(&self, number: usize) -> Option<Py<PyBaseException>> {
+        let last = |source: &mut PySource| source.ledger().history_of(number).pop();
+        let attempt = self.0.scheduler.with(CALLS, last).flatten();
+        attempt.map(|attempt| attempt.error)
     }
 }
 
@@ -55,8 +60,7 @@ impl Handle {
     /// The workers cannot be set up: everything that has not started ends.
     fn break_down(&self) {
         self.0.scheduler.close();
-        let batches = |terms: &EngineTerms| terms.keep != Keep::Nothing;
-        self.0.scheduler.end_where(End::Broken, batches);
+        self.0.scheduler.end_where(End::Broken, is_batch);
     }
 
     /// Opens a batch; refused after shutdown.
@@ -105,31 +109,19 @@ impl Handle {
         future.setattr("number", number)
     }
 
-    /// Takes a call back that has not started, or waits to be tried again: None if it runs or has
-    /// ended, else what it failed with before, or the call's tuple.
+    /// Takes a call back that has not started, or waits to be tried again; None if it runs or has
+    /// ended.
     fn withdraw(&self, number: usize) -> Option<Withdrawn> {
-        let runtime = &self.0;
-        let job = runtime.scheduler.withdraw(CALLS, number)?;
-        let error = runtime
-            .scheduler
-            .with(CALLS, |source| source.ledger().history_of(number).pop())
-            .flatten()
-            .map(|attempt| attempt.error.into_any());
-        Some((job, error))
+        let job = self.0.scheduler.withdraw(CALLS, number)?;
+        Some((job, self.last_error(number)))
     }
 
-    /// Takes every call back that has not started or waits to be tried again, each with what it
-    /// failed with before.
-    fn withdraw_all(&self, py: Python<'_>) -> PyResult<Py<PyList>> {
-        let scheduler = &self.0.scheduler;
-        let calls = scheduler
-            .withdraw_all(CALLS)
-            .into_iter()
-            .map(|(number, job)| {
-                let last = scheduler.with(CALLS, |source| source.ledger().history_of(number).pop());
-                (job, last.flatten().map(|attempt| attempt.error))
-            });
-        Ok(PyList::new(py, calls.collect::<Vec<_>>())?.unbind())
+    /// Takes all such calls back.
+    fn withdraw_all(&self) -> Vec<Withdrawn> {
+        let calls = self.0.scheduler.withdraw_all(CALLS).into_iter();
+        calls
+            .map(|(number, job)| (job, self.last_error(number)))
+            .collect()
     }
 
     /// Whether there will never be anything to do any more.
@@ -138,16 +130,16 @@ impl Handle {
     }
 
     /// A worker thread to start, if there is work for a further one.
-    fn take_on(&self) -> PyResult<Option<Worker>> {
+    fn reserve_thread(&self) -> PyResult<Option<Worker>> {
         let runtime = &self.0;
-        if !runtime.scheduler.take_on(Time::now()) {
+        if !runtime.scheduler.reserve_thread(Time::now()) {
             return Ok(None);
         }
         let entry = lock(&runtime.pool).take_entry(runtime);
         match entry {
             Ok(entry) => Ok(Some(Worker::new(Arc::clone(runtime), entry))),
             Err(error) => {
-                runtime.scheduler.let_go();
+                runtime.scheduler.release_thread();
                 Err(PyRuntimeError::new_err(format!(
                     "the worker threads cannot be made: {error}"
                 )))
@@ -219,7 +211,7 @@ impl Handle {
 
     /// What its dispatcher thread is to drive; None while there is one.
     fn dispatcher(&self) -> Option<Dispatcher> {
-        Dispatcher::take_on(&self.0)
+        Dispatcher::reserve(&self.0)
     }
 
     /// Takes no more work. With `cancel`, nothing that has not started will start.
@@ -227,8 +219,7 @@ impl Handle {
         let runtime = &self.0;
         runtime.close();
         if cancel {
-            let keep = |terms: &EngineTerms| terms.keep != Keep::Nothing;
-            runtime.scheduler.end_where(End::Cancelled, keep);
+            runtime.scheduler.end_where(End::Cancelled, is_batch);
         }
     }
 
@@ -236,11 +227,10 @@ impl Handle {
     fn close_at_exit(&self) {
         let runtime = &self.0;
         runtime.scheduler.close();
-        let owned = |terms: &EngineTerms| terms.attended || terms.ahead.1 != usize::MAX;
-        let calls = |terms: &EngineTerms| terms.keep == Keep::Nothing;
+        let is_read_on = |terms: &Terms| terms.attended || terms.ahead.1 != Terms::UNBOUNDED;
         runtime
             .scheduler
-            .end_where(End::Owner, |terms| owned(terms) && !calls(terms));
+            .end_where(End::Owner, |terms| is_batch(terms) && is_read_on(terms));
         runtime.scheduler.detach_owners();
     }
 
@@ -253,6 +243,11 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+/// Whether these are the terms of a batch, not of the calls that are submitted one by one.
+fn is_batch(terms: &Terms) -> bool {
+    terms.keep != Keep::Nothing
 }
 
 fn closed() -> PyErr {

@@ -183,7 +183,7 @@ fn thread_time(py: Python<'_>) -> PyResult<u64> {
 }
 
 /// Whether one thread at a time runs Python, as in all but free-threaded builds.
-pub(crate) fn has_lock(py: Python<'_>) -> PyResult<bool> {
+pub(crate) fn gil_enabled(py: Python<'_>) -> PyResult<bool> {
     py.import("sys")?
         .getattr_opt("_is_gil_enabled")?
         .map_or(Ok(true), |enabled| enabled.call0()?.extract())
@@ -245,11 +245,16 @@ fn wait_for_returning(py: Python<'_>) {
     });
 }
 
-/// Whether the process exits. A thread that it will not wait for does not come back from asking.
-pub(crate) fn is_exiting(py: Python<'_>) -> bool {
-    let exiting = EXITING.load(Ordering::SeqCst);
-    if exiting && Waiter::here(py) == Waiter::Other {
+/// A thread that the process does not wait for when it exits does not come back from this then.
+pub(crate) fn park_if_exiting(py: Python<'_>) {
+    if EXITING.load(Ordering::SeqCst) && Waiter::here(py) == Waiter::Other {
         py.detach(|| park_for_ever());
     }
-    exiting
+}
+
+/// Whether the process exits, for a thread that it waits for: see [`park_if_exiting`].
+#[must_use]
+pub(crate) fn is_exiting(py: Python<'_>) -> bool {
+    park_if_exiting(py);
+    EXITING.load(Ordering::SeqCst)
 }

@@ -10,13 +10,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDelta, PyInt, PyTuple};
 
 use super::interpreter;
+use super::showing::show;
 use crate::engine::limiter::{Limiter, Rate, Turn};
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Monotonic, Time};
 
-/// How long the main thread waits before it looks for signals.
-const SIGNAL_INTERVAL: Duration = Duration::from_millis(50);
 /// The longest wait or pause: 292 years, and a little more than `threading.TIMEOUT_MAX`.
 const LONGEST_WAIT: Duration = Duration::from_nanos(1 << 63);
 
@@ -62,8 +61,10 @@ impl RateLimiter {
         }
     }
 
-    fn checked(&self, weight: Given<Weight>) -> PyResult<u64> {
-        let weight = weight.0?;
+    fn checked(&self, weight: Given<'_>) -> PyResult<u64> {
+        let weight = weight
+            .0
+            .map_or(Ok(1), |weight| whole("weight", &weight, u64::MAX))?;
         let largest = self.limiter.largest_weight();
         if weight > largest {
             return Err(PyValueError::new_err(format!(
@@ -75,7 +76,6 @@ impl RateLimiter {
 
     /// Waits in the queue until `deadline`.
     fn wait_in_line(&self, py: Python<'_>, weight: u64, deadline: Time) -> PyResult<bool> {
-        let handles_signals = interpreter::is_main_thread(py);
         loop {
             let generation = process::generation();
             let signal = Arc::new(Signal::default());
@@ -91,13 +91,7 @@ impl RateLimiter {
                     Turn::Behind if now >= deadline => return Ok(false),
                     Turn::Behind => deadline,
                 };
-                if handles_signals {
-                    let until = until.min(now + SIGNAL_INTERVAL);
-                    interpreter::detach(py, || signal.wait_until(until));
-                    py.check_signals()?;
-                } else {
-                    interpreter::detach(py, || signal.wait_until(until));
-                }
+                interpreter::wait(py, &signal, until)?;
             }
         }
     }
@@ -107,20 +101,21 @@ impl RateLimiter {
 impl RateLimiter {
     #[new]
     #[pyo3(
-        signature = (limit, per=Given(Ok(Seconds::ONE)), *, burst=None, margin=None,
-            adaptive=Given(Ok(false))),
+        signature = (limit, per=Given(None), *, burst=None, margin=None, adaptive=Given(None)),
         text_signature = "(limit, per=1.0, *, burst=None, margin=None, adaptive=False)"
     )]
     fn new(
         limit: &Bound<'_, PyAny>,
-        per: Given<Per>,
+        per: Given<'_>,
         burst: Option<&Bound<'_, PyAny>>,
         margin: Option<&Bound<'_, PyAny>>,
-        adaptive: Given<Adaptive>,
+        adaptive: Given<'_>,
     ) -> PyResult<Self> {
         let limit = whole("limit", limit, Rate::LARGEST_LIMIT)?;
-        let per = per.0?;
-        let adaptive = adaptive.0?;
+        let per = per.0.map_or(Ok(Seconds::ONE), |per| period(&per))?;
+        let adaptive = adaptive
+            .0
+            .map_or(Ok(false), |adaptive| flag("adaptive", &adaptive))?;
         let burst = burst
             .map(|burst| whole("burst", burst, u64::MAX))
             .transpose()?;
@@ -147,13 +142,13 @@ impl RateLimiter {
 
     /// Waits for a permit and takes it. False if it was not to be had within ``timeout`` seconds.
     #[pyo3(
-        signature = (weight=Given(Ok(1)), *, timeout=None),
+        signature = (weight=Given(None), *, timeout=None),
         text_signature = "($self, weight=1, *, timeout=None)"
     )]
     fn acquire(
         &self,
         py: Python<'_>,
-        weight: Given<Weight>,
+        weight: Given<'_>,
         timeout: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
         let weight = self.checked(weight)?;
@@ -173,14 +168,14 @@ impl RateLimiter {
     }
 
     /// Takes a permit if there is one now, without waiting. False while anyone waits.
-    #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
-    fn try_acquire(&self, weight: Given<Weight>) -> PyResult<bool> {
+    #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
+    fn try_acquire(&self, weight: Given<'_>) -> PyResult<bool> {
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
     /// The least seconds until a permit would be granted, without taking it.
-    #[pyo3(signature = (weight=Given(Ok(1))), text_signature = "($self, weight=1)")]
-    fn wait_time(&self, weight: Given<Weight>) -> PyResult<f64> {
+    #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
+    fn wait_time(&self, weight: Given<'_>) -> PyResult<f64> {
         Ok(self
             .limiter
             .wait_time(self.checked(weight)?, Monotonic)
@@ -290,64 +285,14 @@ impl std::fmt::Display for Spec {
     }
 }
 
-/// An argument with a default that is not None, checked: or what is wrong with it, because an
-/// error here would get words of pyo3's in front.
-struct Given<A: Argument>(PyResult<A::Value>);
+/// An argument whose default is not None: it takes None as given, and refuses it.
+struct Given<'py>(Option<Bound<'py, PyAny>>);
 
-trait Argument {
-    type Value;
-
-    fn check(given: &Bound<'_, PyAny>) -> PyResult<Self::Value>;
-}
-
-impl<A: Argument> FromPyObject<'_, '_> for Given<A> {
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
     type Error = Infallible;
 
-    fn extract(given: Borrowed<'_, '_, PyAny>) -> Result<Self, Infallible> {
-        Ok(Self(A::check(&given)))
-    }
-}
-
-struct Weight;
-
-impl Argument for Weight {
-    type Value = u64;
-
-    fn check(given: &Bound<'_, PyAny>) -> PyResult<u64> {
-        whole("weight", given, u64::MAX)
-    }
-}
-
-struct Per;
-
-impl Argument for Per {
-    type Value = Seconds;
-
-    fn check(given: &Bound<'_, PyAny>) -> PyResult<Seconds> {
-        let per = seconds("per", given, Rate::LONGEST)?;
-        if per.duration.is_zero() {
-            return Err(PyValueError::new_err(format!(
-                "per must be at least a nanosecond, not {}",
-                shown(given)
-            )));
-        }
-        Ok(per)
-    }
-}
-
-struct Adaptive;
-
-impl Argument for Adaptive {
-    type Value = bool;
-
-    fn check(given: &Bound<'_, PyAny>) -> PyResult<bool> {
-        match given.cast::<PyBool>() {
-            Ok(flag) => Ok(flag.is_true()),
-            Err(_) => Err(PyTypeError::new_err(format!(
-                "adaptive must be a bool, not {}",
-                shown(given)
-            ))),
-        }
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(Some(given.to_owned())))
     }
 }
 
@@ -365,6 +310,28 @@ impl Seconds {
     };
 }
 
+/// The `per` of a rate.
+fn period(value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+    let per = seconds("per", value, Rate::LONGEST)?;
+    if per.duration.is_zero() {
+        return Err(PyValueError::new_err(format!(
+            "per must be at least a nanosecond, not {}",
+            show(value)?
+        )));
+    }
+    Ok(per)
+}
+
+fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match value.cast::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "{name} must be a bool, not {}",
+            show(value)?
+        ))),
+    }
+}
+
 /// A whole number from 1 to `largest`.
 fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
     let index = if value.is_instance_of::<PyBool>() {
@@ -377,18 +344,18 @@ fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
     let Some(index) = index else {
         return Err(PyTypeError::new_err(format!(
             "{name} must be an int, not {}",
-            shown(value)
+            show(value)?
         )));
     };
     match index.extract::<u64>() {
         Ok(number) if (1..=largest).contains(&number) => Ok(number),
         _ if index.lt(1)? => Err(PyValueError::new_err(format!(
             "{name} must be at least 1, not {}",
-            shown(value)
+            show(value)?
         ))),
         _ => Err(PyValueError::new_err(format!(
             "{name} must be at most {largest}, not {}",
-            shown(value)
+            show(value)?
         ))),
     }
 }
@@ -396,60 +363,41 @@ fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
 /// A time from 0 to `longest`, as a number of seconds or a `timedelta`.
 fn seconds(name: &str, value: &Bound<'_, PyAny>, longest: Duration) -> PyResult<Seconds> {
     let wrong_type = || {
-        PyTypeError::new_err(format!(
+        Err(PyTypeError::new_err(format!(
             "{name} must be a number of seconds or a timedelta, not {}",
-            shown(value)
-        ))
+            show(value)?
+        )))
     };
-    let wrong_value =
-        |rule: &str| PyValueError::new_err(format!("{name} must be {rule}, not {}", shown(value)));
+    let wrong_value = |rule: &str| {
+        let message = format!("{name} must be {rule}, not {}", show(value)?);
+        Err(PyValueError::new_err(message))
+    };
     let number = if value.is_instance_of::<PyDelta>() {
         value.call_method0("total_seconds")?.extract::<f64>()?
     } else if value.is_instance_of::<PyBool>() {
-        return Err(wrong_type());
+        return wrong_type();
     } else {
         match value.extract::<f64>() {
             Ok(number) => number,
             // An int that no float can hold.
             Err(_) if value.is_instance_of::<PyInt>() && value.gt(0)? => f64::MAX,
             Err(_) if value.is_instance_of::<PyInt>() => f64::MIN,
-            Err(_) => return Err(wrong_type()),
+            Err(_) => return wrong_type(),
         }
     };
     if !number.is_finite() {
-        return Err(wrong_value("a finite number of seconds"));
+        return wrong_value("a finite number of seconds");
     }
     if number < 0.0 {
-        return Err(wrong_value("0 seconds or more"));
+        return wrong_value("0 seconds or more");
     }
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if duration <= longest => Ok(Seconds { number, duration }),
-        _ => Err(wrong_value(&format!(
-            "at most {} seconds",
-            longest.as_secs()
-        ))),
+        _ => wrong_value(&format!("at most {} seconds", longest.as_secs())),
     }
 }
 
 /// How long to wait, from 0 on.
 fn wait(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     seconds(name, value, LONGEST_WAIT).map(|wait| wait.duration)
-}
-
-/// A value as it appears in messages.
-fn shown(value: &Bound<'_, PyAny>) -> String {
-    const LONGEST: usize = 80;
-    match value.repr() {
-        Ok(repr) => {
-            let repr = repr.to_string_lossy();
-            match repr.char_indices().nth(LONGEST) {
-                Some((end, _)) => format!("{}...", &repr[..end]),
-                None => repr.into_owned(),
-            }
-        }
-        Err(_) => value.get_type().name().map_or_else(
-            |_| "that".to_owned(),
-            |name| format!("this {name}, too long to show"),
-        ),
-    }
 }

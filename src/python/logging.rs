@@ -46,7 +46,8 @@ pub(crate) fn operation_failed(
     }
 }
 
-/// The same on the thread of an owner, for whom is what is not an `Exception`.
+/// The same on the thread of an owner. What is raised meanwhile and is not an `Exception`, such as
+/// Ctrl-C, is returned for the caller.
 pub(crate) fn operation_failed_here(
     py: Python<'_>,
     index: usize,
@@ -84,7 +85,8 @@ pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
     }
 }
 
-/// A batch has ended. For its owner, as is what is raised that is not an `Exception`.
+/// A batch has ended. For its owner; what is raised meanwhile and is not an `Exception` is returned
+/// for the caller.
 pub(crate) fn batch_ended(
     py: Python<'_>,
     counts: &[(&str, usize)],

@@ -15,14 +15,15 @@ pub(crate) mod reading;
 pub(crate) mod records;
 pub(crate) mod retrying;
 pub(crate) mod runtime;
+pub(crate) mod showing;
 pub(crate) mod stint;
 pub(crate) mod terms;
 pub(crate) mod worker;
 
 use pyo3::prelude::*;
 
-/// Makes what is made only once. Called when the package is imported: were another thread about it
-/// when the process forks, the child would wait for that thread for ever.
+/// Makes what is made once in a process. Called when the package is imported: were another thread
+/// about it when the process forks, the child would wait for that thread for ever.
 ///
 /// What pyo3 makes so (a `PyOnceLock`, a name by `intern!`) lets go of the interpreter meanwhile.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {

@@ -7,12 +7,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
 
 use super::interpreter::is_exception;
+use super::showing::show;
 
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
-
-/// How many characters of an object's repr a message shows.
-const LONGEST_SHOWN: usize = 200;
 
 /// Remembers what was found last: a batch is mostly one function, bound many times.
 #[derive(Debug, Default)]
@@ -85,8 +83,9 @@ pub(crate) fn check_one(
     }
 }
 
-/// Refuses an operation that stands alone and is none.
-pub(crate) fn check(operation: &Bound<'_, PyAny>) -> PyResult<()> {
+/// Refuses what is no operation, and stands alone.
+#[pyfunction]
+pub(crate) fn check_operation(operation: &Bound<'_, PyAny>) -> PyResult<()> {
     match problem_with(operation, &mut Seen::default())? {
         None => Ok(()),
         Some(problem) => Err(PyTypeError::new_err(format!("the operation {problem}"))),
@@ -165,19 +164,4 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
 fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static PARTIAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     PARTIAL.import(py, "functools", "partial")
-}
-
-fn show(operation: &Bound<'_, PyAny>) -> PyResult<String> {
-    let text = match operation.repr() {
-        Ok(text) => text,
-        Err(error) if is_exception(operation.py(), &error) => {
-            return Ok(format!("an instance of {}", operation.get_type()));
-        }
-        Err(error) => return Err(error),
-    };
-    let text = text.to_string_lossy();
-    Ok(match text.char_indices().nth(LONGEST_SHOWN) {
-        Some((end, _)) => format!("{}...", &text[..end]),
-        None => text.into_owned(),
-    })
 }

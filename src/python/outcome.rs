@@ -8,9 +8,11 @@ use pyo3::types::PyTuple;
 use super::interpreter::monotonic;
 use super::worker::Operations;
 use crate::engine::ledger::{Attempt, Record};
-use crate::engine::source::Running;
+use crate::engine::source::{Running, Source};
 use crate::engine::time::Time;
 
+/// A source of Python's operations.
+pub(crate) type PySource = Source<Operations>;
 pub(crate) type PyRecord = Record<Py<PyAny>, Py<PyBaseException>>;
 pub(crate) type PyAttempt = Attempt<Py<PyBaseException>>;
 
@@ -45,14 +47,16 @@ impl Status {
     }
 }
 
-/// What became of one operation. Its documentation is in the stub.
+/// What became of one operation of a batch. It never changes. All times are in seconds.
 #[pyclass(frozen, generic, module = "paceline")]
 #[derive(Debug)]
 pub(crate) struct Outcome {
+    /// The operation's place in its batch, from 0.
     #[pyo3(get)]
     index: usize,
     status: Status,
     result: Option<Result<Py<PyAny>, Py<PyBaseException>>>,
+    /// How often it was called.
     #[pyo3(get)]
     attempts: u32,
     started: Time,
@@ -120,21 +124,25 @@ impl Outcome {
 
 #[pymethods]
 impl Outcome {
+    /// What became of it: `"done"`, `"failed"`, `"running"`, `"not_started"` or `"cancelled"`.
     #[getter]
     fn status(&self) -> &'static str {
         self.status.name()
     }
 
+    /// What it returned; None also if it is not done.
     #[getter]
     fn value(&self) -> Option<&Py<PyAny>> {
         self.result.as_ref()?.as_ref().ok()
     }
 
+    /// What its last attempt raised; None if it has not failed.
     #[getter]
     fn exception(&self) -> Option<&Py<PyBaseException>> {
         self.result.as_ref()?.as_ref().err()
     }
 
+    /// When its last attempt started, on the clock of `time.monotonic()`; None if it was never called.
     #[getter]
     fn started_at(&self, py: Python<'_>) -> PyResult<Option<f64>> {
         (self.attempts > 0)
@@ -142,16 +150,19 @@ impl Outcome {
             .transpose()
     }
 
+    /// Seconds that its last attempt took.
     #[getter]
     fn duration(&self) -> f64 {
         seconds(self.duration)
     }
 
+    /// Seconds that it waited for permits with a worker free for it, over all attempts.
     #[getter]
     fn permit_wait(&self) -> f64 {
         seconds(self.permit_wait)
     }
 
+    /// The failed attempts before the last one, as tuples of exception, start, duration and wait.
     #[getter]
     fn earlier_attempts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let rows = self.earlier.iter().map(|each| {
@@ -213,6 +224,3 @@ pub(crate) fn copy_of(py: Python<'_>, record: &PyRecord) -> PyRecord {
 pub(crate) fn seconds(nanos: u64) -> f64 {
     nanos as f64 / 1e9
 }
-
-/// The parts of one batch, as the binding names them.
-pub(crate) type PySource = crate::engine::source::Source<Operations>;

@@ -189,7 +189,7 @@ impl Records {
     }
 
     /// The value of each operation that has finished, in input order; of a failed one what `failed`
-    /// makes of its index and exception, or the exception itself.
+    /// makes of its exception's text, the exception and its index, or the exception itself.
     fn values<'py>(
         &self,
         py: Python<'py>,

@@ -1,6 +1,5 @@
 //! What an executor does about an operation that failed: call it again, and when.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
@@ -9,7 +8,7 @@ use pyo3::prelude::*;
 use super::logging;
 use super::runtime::Runtime;
 use crate::engine::lock::lock;
-use crate::engine::retry::{Budget, Episodes, Policy};
+use crate::engine::retry::{Budget, Policy};
 use crate::engine::schedule::Ongoing;
 use crate::engine::time::Time;
 
@@ -32,7 +31,7 @@ pub(crate) enum Decision {
 struct Verdict {
     again: bool,
     throttled: bool,
-    wait: Option<f64>,
+    wait: Option<Duration>,
 }
 
 impl Verdict {
@@ -40,7 +39,10 @@ impl Verdict {
         Ok(Self {
             again: verdict.getattr("again")?.extract()?,
             throttled: verdict.getattr("throttled")?.extract()?,
-            wait: verdict.getattr("wait")?.extract()?,
+            wait: verdict
+                .getattr("wait")?
+                .extract::<Option<f64>>()?
+                .map(duration),
         })
     }
 }
@@ -89,11 +91,7 @@ impl Retrying {
             .call1(py, (exception,))
             .and_then(|verdict| Verdict::read(verdict.bind(py)))
         {
-            Ok(Verdict {
-                again,
-                throttled,
-                wait,
-            }) => (again, throttled, wait.map(duration)),
+            Ok(verdict) => verdict,
             Err(error) => {
                 let note =
                     format!("paceline: not tried again, because the retry policy raised {error}");
@@ -103,16 +101,15 @@ impl Retrying {
                 return Decision::GiveUp;
             }
         };
-        let (again, throttled, wish) = verdict;
         let running = &ongoing.running;
         let now = Time::now();
         let mut due = now;
-        if throttled {
-            due = self.pause(py, runtime, running.started, now, wish);
+        if verdict.throttled {
+            due = self.pause(py, runtime, running.started, now, verdict.wait);
         } else if running.attempt < self.policy.attempts {
             due = now + self.policy.backoff_after(running.attempt, fastrand::f64());
         }
-        let again = again
+        let again = verdict.again
             && running.attempt < self.policy.attempts
             && runtime
                 .scheduler
@@ -133,9 +130,9 @@ impl Retrying {
         runtime: &Runtime,
         started: Time,
         now: Time,
-        wish: Option<Duration>,
+        retry_after: Option<Duration>,
     ) -> Time {
-        let pause = lock(&runtime.episodes).refused(&self.policy, started, now, wish);
+        let pause = lock(&runtime.episodes).refused(&self.policy, started, now, retry_after);
         runtime.pause(now, pause.until, pause.new_episode);
         if pause.new_episode {
             logging::rate_limited(py, pause.until.since(now).as_secs_f64());
@@ -148,6 +145,3 @@ impl Retrying {
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
 }
-
-/// The refusals that an executor has met, in one process.
-pub(crate) type Met = Mutex<Episodes>;

@@ -3,17 +3,15 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyo3::prelude::*;
-
-use super::interpreter::detach_worker;
-use super::retrying::{Met, Retrying};
+use super::retrying::Retrying;
 use super::worker::{Context, Operations, Pool};
 use crate::engine::ledger::Keep;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::lock;
 use crate::engine::process;
+use crate::engine::retry::Episodes;
 use crate::engine::schedule::Scheduler;
-use crate::engine::terms::{Gate, Terms};
+use crate::engine::terms::{Acquirer, Terms};
 use crate::engine::time::Time;
 
 /// What an executor was made with; it never changes.
@@ -38,7 +36,8 @@ pub(crate) struct Runtime {
     pub(crate) scheduler: Scheduler<Operations>,
     pub(crate) limiter: Option<Limiter>,
     pub(crate) retrying: Option<Arc<Retrying>>,
-    pub(crate) episodes: Met,
+    /// The refusals that it has met.
+    pub(crate) episodes: Mutex<Episodes>,
     pub(crate) max_workers: usize,
     pub(crate) has_dispatcher: AtomicBool,
     shut: Arc<AtomicBool>,
@@ -50,10 +49,10 @@ impl Runtime {
         static IDS: AtomicU64 = AtomicU64::new(0);
         let terms = Terms {
             keep: Keep::Nothing,
-            gate: if config.foreign {
-                Gate::Dispatcher
+            acquirer: if config.foreign {
+                Acquirer::Dispatcher
             } else {
-                Gate::Worker
+                Acquirer::Worker
             },
             attended: false,
             ahead: (0, 0),
@@ -81,7 +80,7 @@ impl Runtime {
             scheduler,
             limiter: config.limiter.clone(),
             retrying: config.retrying.clone(),
-            episodes: Met::default(),
+            episodes: Mutex::default(),
             max_workers: config.max_workers,
             has_dispatcher: AtomicBool::new(false),
             shut: Arc::clone(&config.shut),
@@ -119,57 +118,5 @@ impl Runtime {
         }
         let pool = std::mem::take(&mut *lock(&self.pool));
         drop(pool);
-    }
-}
-
-/// One worker thread that is to be started; its Python thread calls it.
-#[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Worker {
-    runtime: Arc<Runtime>,
-    entry: Mutex<Option<super::worker::Entry>>,
-}
-
-impl Worker {
-    pub(crate) fn new(runtime: Arc<Runtime>, entry: super::worker::Entry) -> Self {
-        Self {
-            runtime,
-            entry: Mutex::new(Some(entry)),
-        }
-    }
-}
-
-#[pymethods]
-impl Worker {
-    /// Works until there is nothing more to do. Called once, on the worker's own thread.
-    fn __call__(&self, py: Python<'_>) {
-        let entry = lock(&self.entry).take();
-        if let Some(entry) = entry {
-            detach_worker(py, || entry.run(&self.runtime));
-        }
-    }
-
-    /// The thread was not started, unless it has begun. Returns whether it never will.
-    fn abandon(&self) -> bool {
-        let entry = lock(&self.entry).take();
-        let Some(entry) = entry else {
-            return false;
-        };
-        let undone = lock(&self.runtime.pool).put_back(entry);
-        if undone {
-            self.runtime.scheduler.let_go();
-            // Those that went before may have left it to this one.
-            self.runtime.release_pool();
-        }
-        true
-    }
-}
-
-impl Drop for Worker {
-    /// A signal's exception may come before its thread is so much as made.
-    fn drop(&mut self) {
-        // In a forked child, the locks may be held by a thread of the parent.
-        if self.runtime.is_of_this_process() {
-            self.abandon();
-        }
     }
 }

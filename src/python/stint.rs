@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use super::calls::{call_submitted, conclude_call, stay_in_process};
+use super::calls::{call_submitted, conclude_call, exit_if_forked};
 use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
 use super::runtime::Runtime;
@@ -15,7 +15,7 @@ use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Ending, Finished, Seat};
 use crate::engine::time::Time;
 
-/// How long a worker goes on without letting other threads at the interpreter.
+/// How long a worker goes on without releasing the interpreter to other threads.
 ///
 /// Less than `sys.getswitchinterval()` is by default: whoever has waited for that long begins to
 /// wait anew, behind all others, and may be held up for many turns.
@@ -53,7 +53,7 @@ struct Stint {
     seat: Seat,
     /// Of the operation that was claimed last.
     context: Arc<Context>,
-    /// When it lets others at the interpreter.
+    /// When it releases the interpreter to others.
     until: Time,
 }
 
@@ -171,7 +171,7 @@ impl Stint {
     /// Books what has become of the operation that was claimed last, and claims the next one.
     #[inline(always)]
     fn go_on(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
-        stay_in_process(py, &self.runtime);
+        exit_if_forked(py, &self.runtime);
         match result {
             // The usual case: when this one ends the next one starts.
             Ok(value) if self.context.is_batch() => {
@@ -192,7 +192,7 @@ impl Stint {
         }
     }
 
-    /// Whether other threads are to be let at the interpreter: not where the operations have let them,
+    /// Whether to release the interpreter to other threads: not where the operations have done so,
     /// since they mostly waited for something.
     #[inline(never)]
     fn is_to_step_aside(&mut self, py: Python<'_>, now: Time) -> bool {
@@ -200,8 +200,8 @@ impl Stint {
         interpreter::has_computed(py, SWITCH_INTERVAL / 2)
     }
 
-    /// Lets other threads at the interpreter first. Operations that are not written in Python never
-    /// do.
+    /// Releases the interpreter to other threads first. Operations that are not written in Python
+    /// never do.
     #[inline(never)]
     fn claim_after_others(&mut self, py: Python<'_>, finished: Finished<Operations>) -> Next {
         let scheduler = &self.runtime.scheduler;

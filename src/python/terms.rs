@@ -4,12 +4,30 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
-use crate::engine::ledger::Keep;
-use crate::engine::terms::{End, FailureLimit, Gate, Terms as EngineTerms};
+use crate::engine;
+use crate::engine::terms::{End, FailureLimit, Terms};
 use crate::engine::time::Time;
 
+/// How the outcomes of a batch are kept until its owner takes them.
+#[pyclass(frozen, module = "paceline._core", rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug)]
+pub(crate) enum Keep {
+    All,
+    Ordered,
+    Completed,
+}
+
+/// Who takes the permits of a batch.
+#[pyclass(frozen, module = "paceline._core", rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug)]
+pub(crate) enum Acquirer {
+    Worker,
+    Owner,
+    Dispatcher,
+}
+
 /// Reads how a batch is to be treated.
-pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<EngineTerms> {
+pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<Terms> {
     let max_failures: Option<(f64, usize)> = terms.getattr("max_failures")?.extract()?;
     let failure_limit = max_failures.map(|(share, of)| {
         if share == 0.0 {
@@ -20,16 +38,16 @@ pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<EngineTerms> {
     });
     let timeout: Option<f64> = terms.getattr("timeout")?.extract()?;
     let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
-    Ok(EngineTerms {
-        keep: match terms.getattr("keep")?.extract()? {
-            0_u8 => Keep::All,
-            1 => Keep::Ordered,
-            _ => Keep::Completed,
+    Ok(Terms {
+        keep: match terms.getattr("keep")?.cast()?.get() {
+            Keep::All => engine::ledger::Keep::All,
+            Keep::Ordered => engine::ledger::Keep::Ordered,
+            Keep::Completed => engine::ledger::Keep::Completed,
         },
-        gate: match terms.getattr("gate")?.extract()? {
-            0_u8 => Gate::Worker,
-            1 => Gate::Owner,
-            _ => Gate::Dispatcher,
+        acquirer: match terms.getattr("acquirer")?.cast()?.get() {
+            Acquirer::Worker => engine::terms::Acquirer::Worker,
+            Acquirer::Owner => engine::terms::Acquirer::Owner,
+            Acquirer::Dispatcher => engine::terms::Acquirer::Dispatcher,
         },
         attended: terms.getattr("attended")?.extract()?,
         ahead: terms.getattr("ahead")?.extract()?,
@@ -46,7 +64,7 @@ pub(crate) const fn name_of(end: Option<End>) -> &'static str {
         Some(End::Timeout) => "timeout",
         Some(End::MaxFailures) => "max_failures",
         Some(End::Operation) => "operation",
-        Some(End::Owner | End::Failed) => "owner",
+        Some(End::Owner | End::Failed) => "exit",
         Some(End::Cancelled) => "shutdown",
         Some(End::Limiter) => "limiter",
         Some(End::Broken) => "broken",

@@ -9,12 +9,12 @@ use pyo3::prelude::*;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use super::contexts::Caller;
-use super::interpreter::{attach_worker, work_for};
+use super::interpreter::{attach_worker, detach_worker, work_for};
 use super::reading::Reading;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use crate::engine::lock::lock;
-use crate::engine::schedule::{Claim, Seat};
+use crate::engine::schedule::{Claim, Scheduler, Seat, SourceId};
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
@@ -28,6 +28,9 @@ impl Work for Operations {
     type Value = Py<PyAny>;
     type Error = Py<PyBaseException>;
 }
+
+/// The source of the calls that are submitted one by one.
+pub(crate) const CALLS: SourceId = Scheduler::<Operations>::CALLS;
 
 /// What the operations of one source share.
 #[derive(Debug)]
@@ -128,6 +131,58 @@ impl Entry {
         match self {
             Self::Rayon(builder, _) => builder.run(),
             Self::Spare => work(runtime, runtime.scheduler.spare_seat()),
+        }
+    }
+}
+
+/// One worker thread that is to be started; its Python thread calls it.
+#[pyclass(frozen, module = "paceline._core")]
+pub(crate) struct Worker {
+    runtime: Arc<Runtime>,
+    entry: Mutex<Option<Entry>>,
+}
+
+impl Worker {
+    pub(crate) fn new(runtime: Arc<Runtime>, entry: Entry) -> Self {
+        Self {
+            runtime,
+            entry: Mutex::new(Some(entry)),
+        }
+    }
+}
+
+#[pymethods]
+impl Worker {
+    /// Works until there is nothing more to do. Called once, on the worker's own thread.
+    fn __call__(&self, py: Python<'_>) {
+        let entry = lock(&self.entry).take();
+        if let Some(entry) = entry {
+            detach_worker(py, || entry.run(&self.runtime));
+        }
+    }
+
+    /// The thread was not started, unless it has begun. Returns whether it never will.
+    fn abandon(&self) -> bool {
+        let entry = lock(&self.entry).take();
+        let Some(entry) = entry else {
+            return false;
+        };
+        let undone = lock(&self.runtime.pool).put_back(entry);
+        if undone {
+            self.runtime.scheduler.release_thread();
+            // Those that went before may have left it to this one.
+            self.runtime.release_pool();
+        }
+        true
+    }
+}
+
+impl Drop for Worker {
+    /// A signal's exception may come before its thread is so much as made.
+    fn drop(&mut self) {
+        // In a forked child, the locks may be held by a thread of the parent.
+        if self.runtime.is_of_this_process() {
+            self.abandon();
         }
     }
 }

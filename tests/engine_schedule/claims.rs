@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::engine::schedule::{Claim, Scheduler};
-use paceline::engine::terms::{Gate, Terms};
+use paceline::engine::terms::{Acquirer, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -122,7 +122,7 @@ fn starts_of_two_executors_share_one_window() {
         1,
         Some(limiter),
         Arc::new("calls".into()),
-        calls(Gate::Worker),
+        calls(Acquirer::Worker),
     );
     let both = [&scheduler, &other];
     let mut seats = both.map(Scheduler::seat);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Ending, Finished, Scheduler, SourceId, Start};
-use paceline::engine::terms::{End, Gate, Terms, Work};
+use paceline::engine::terms::{Acquirer, End, Terms, Work};
 
 use crate::fixture::{at, calls, stream};
 
@@ -52,7 +52,7 @@ struct Setup {
 impl Setup {
     /// One worker, and a stream of two operations.
     fn new() -> Self {
-        let calls = calls(Gate::Worker);
+        let calls = calls(Acquirer::Worker);
         let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(()), calls));
         let terms: Terms = stream(Keep::Ordered, 9);
         let source = scheduler

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Claim, Remains, Step};
+use paceline::engine::schedule::{Claim, Dispatch, Remains, Step};
 use paceline::engine::signal::Signal;
 use paceline::engine::source::Source;
 use paceline::engine::terms::{End, FailureLimit, Terms};
@@ -366,10 +366,10 @@ fn closing_sends_idle_workers_home() {
         scheduler.rest(seat, at(1));
     }
     let dispatcher = scheduler.dispatcher_signal();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
     scheduler.close();
     assert!(given(&dispatcher));
-    assert_eq!(scheduler.dispatch(at(1)), None);
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Exit);
     for seat in &mut seats {
         assert!(woken(seat));
         assert!(matches!(scheduler.look(seat, at(1)), Claim::Exit));

@@ -11,7 +11,7 @@ use paceline::engine::schedule::{
 };
 use paceline::engine::signal::Signal;
 use paceline::engine::source::Running;
-use paceline::engine::terms::{End, Gate, Terms, Work};
+use paceline::engine::terms::{Acquirer, End, Terms, Work};
 use paceline::engine::time::Time;
 
 /// Operations that are their own numbers.
@@ -37,7 +37,7 @@ pub(crate) fn at(seconds: u64) -> Time {
 pub(crate) fn batch() -> Terms {
     Terms {
         keep: Keep::All,
-        gate: Gate::Worker,
+        acquirer: Acquirer::Worker,
         attended: true,
         ahead: (usize::MAX, usize::MAX),
         deadline: Time::NEVER,
@@ -56,10 +56,10 @@ pub(crate) fn stream(keep: Keep, ahead: usize) -> Terms {
     }
 }
 
-pub(crate) fn calls(gate: Gate) -> Terms {
+pub(crate) fn calls(acquirer: Acquirer) -> Terms {
     Terms {
         keep: Keep::Nothing,
-        gate,
+        acquirer,
         attended: false,
         ahead: (0, 0),
         ..batch()
@@ -68,14 +68,19 @@ pub(crate) fn calls(gate: Gate) -> Terms {
 
 /// A scheduler whose workers need no permits.
 pub(crate) fn unlimited(workers: usize) -> Scheduler<Plain> {
-    Scheduler::new(workers, None, Arc::new("calls".into()), calls(Gate::Worker))
+    Scheduler::new(
+        workers,
+        None,
+        Arc::new("calls".into()),
+        calls(Acquirer::Worker),
+    )
 }
 
 /// A scheduler whose workers take their permits from a limiter without a margin.
 pub(crate) fn limited(workers: usize, limit: u64, seconds: u64) -> (Scheduler<Plain>, Limiter) {
     let per = Duration::from_secs(seconds);
     let limiter = Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap());
-    let calls = calls(Gate::Worker);
+    let calls = calls(Acquirer::Worker);
     let scheduler = Scheduler::new(
         workers,
         Some(limiter.clone()),
@@ -91,7 +96,7 @@ pub(crate) fn foreign(workers: usize) -> Scheduler<Plain> {
         workers,
         None,
         Arc::new("calls".into()),
-        calls(Gate::Dispatcher),
+        calls(Acquirer::Dispatcher),
     )
 }
 

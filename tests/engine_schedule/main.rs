@@ -2,11 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod acquirers;
 mod claims;
 mod drops;
 mod endings;
 mod fixture;
-mod gates;
 mod model;
 mod nested;
 mod outcomes;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use paceline::engine::schedule::Step;
+use paceline::engine::schedule::{Dispatch, Step};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{Gate, Terms};
+use paceline::engine::terms::{Acquirer, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -124,7 +124,7 @@ fn blocking_wakes_a_worker_for_what_waits() {
 fn a_nested_owner_asks_for_permits_without_a_free_worker() {
     let scheduler = foreign(1);
     let by_owner = Terms {
-        gate: Gate::Owner,
+        acquirer: Acquirer::Owner,
         ..batch()
     };
     let (outer, _) = scheduler.add_complete(by_owner, 1, at(1));
@@ -150,12 +150,12 @@ fn a_nested_owner_asks_for_permits_without_a_free_worker() {
 fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
     let scheduler = foreign(1);
     let dispatched = Terms {
-        gate: Gate::Dispatcher,
+        acquirer: Acquirer::Dispatcher,
         ..batch()
     };
     let (source, owner) = scheduler.add_complete(dispatched, 1, at(1));
     scheduler.block(at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(source)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
     assert!(matches!(scheduler.step(source, true, at(1)), Step::Rest(_)));
     assert!(!given(&owner));
     scheduler.grant(source, 0, at(2));
@@ -175,9 +175,9 @@ fn a_call_that_a_worker_asks_for_itself_is_asked_for_by_nobody_else() {
     assert!(scheduler.hold(&nested, at(1)));
     assert!(!scheduler.hold(&nested, at(1)), "it is asked for already");
     // The dispatcher asks for the other one, and for nothing more.
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
     scheduler.grant_held(CALLS, 1, at(2));
     let start = scheduler.start(&mut nested, at(2));
     assert_eq!((start.running.index, start.running.attempt), (1, 1));
@@ -187,7 +187,7 @@ fn a_call_that_a_worker_asks_for_itself_is_asked_for_by_nobody_else() {
     let start = scheduler.start(&mut seat, at(3));
     assert_eq!(start.running.index, 0);
     scheduler.rest_after(&mut seat, delivered(&start, at(4)), at(4));
-    assert_eq!(scheduler.dispatch(at(4)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(4)), Dispatch::Rest(Time::NEVER));
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_call_that_was_granted_its_permit_is_not_asked_for_again() {
     scheduler.submit(0, at(1)).unwrap();
     let signal = Arc::new(Signal::default());
     let mut nested = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(0));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.rest(&mut nested, at(1));
     assert!(
         !scheduler.hold(&nested, at(1)),
@@ -215,7 +215,7 @@ fn a_permit_that_was_granted_for_another_call_is_not_used() {
     for job in 0..2 {
         scheduler.submit(job, at(1)).unwrap();
     }
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
     let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(1));
     assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
@@ -238,7 +238,7 @@ fn the_permit_of_a_call_that_was_taken_back_is_used_by_the_next() {
     woken(&seat);
     scheduler.grant_held(CALLS, 0, at(2));
     assert!(woken(&seat), "nobody is told that there is a permit");
-    assert_eq!(scheduler.dispatch(at(2)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(Time::NEVER));
     assert_eq!(scheduler.start(&mut seat, at(2)).running.index, 1);
 }
 
@@ -248,16 +248,16 @@ fn a_worker_that_was_kept_for_a_nested_start_is_offered() {
     for job in 0..3 {
         scheduler.submit(job, at(1)).unwrap();
     }
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
     scheduler.start(&mut scheduler.seat(), at(1));
     let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(2));
     assert!(scheduler.hold(&nested, at(1)));
     scheduler.grant_held(CALLS, 2, at(2));
-    assert_eq!(scheduler.dispatch(at(2)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(Time::NEVER));
     assert_eq!(scheduler.start(&mut nested, at(3)).running.index, 2);
     assert!(given(&scheduler.dispatcher_signal()));
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
@@ -277,11 +277,11 @@ fn a_retry_that_has_its_permit_is_no_first_attempt() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
     let mut seat = scheduler.seat();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(3)), at(2));
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(3));
     assert_eq!(
         scheduler.with(CALLS, |calls| calls.holds(0)),

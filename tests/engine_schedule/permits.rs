@@ -1,9 +1,9 @@
 //! Workers are kept for permits only as long as there is something to start with them.
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Claim, Ending, Finished, Step};
+use paceline::engine::schedule::{Claim, Dispatch, Ending, Finished, Step};
 use paceline::engine::source::Source;
-use paceline::engine::terms::{End, Gate, Terms};
+use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -13,14 +13,14 @@ use crate::fixture::{
 
 fn owned() -> Terms {
     Terms {
-        gate: Gate::Owner,
+        acquirer: Acquirer::Owner,
         ..batch()
     }
 }
 
 fn dispatched() -> Terms {
     Terms {
-        gate: Gate::Dispatcher,
+        acquirer: Acquirer::Dispatcher,
         ..stream(Keep::Completed, 9)
     }
 }
@@ -30,7 +30,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
     for granted_before in [true, false] {
         let scheduler = foreign(1);
         scheduler.submit(0, at(1)).unwrap();
-        assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+        assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
         if granted_before {
             scheduler.grant(CALLS, 0, at(1));
         }
@@ -58,11 +58,11 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
 fn a_source_that_its_limiter_ended_keeps_no_worker() {
     let scheduler = foreign(1);
     let (source, _) = scheduler.add_complete(dispatched(), 3, at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(source)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
     // The limiter raised. The consumer of the stream may stay away for as long as it likes.
     scheduler.end(source, End::Limiter, at(2));
     scheduler.submit(0, at(3)).unwrap();
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
@@ -78,18 +78,18 @@ fn an_owner_that_waits_for_what_runs_keeps_no_other_worker() {
     scheduler.end(source, End::Failed, at(2));
     assert!(scheduler.runs(source));
     scheduler.submit(0, at(3)).unwrap();
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
 fn a_source_that_was_cancelled_keeps_no_worker() {
     let scheduler = foreign(1);
     let (source, _) = scheduler.add_complete(dispatched(), 3, at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(source)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
     scheduler.grant(source, 0, at(1));
     scheduler.end(source, End::Cancelled, at(2));
     scheduler.submit(0, at(3)).unwrap();
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn nothing_is_dispatched_from_the_deadline_on() {
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     // Its consumer stays away, so nobody has noticed yet.
-    assert_eq!(scheduler.dispatch(at(10)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(10)), Dispatch::Rest(Time::NEVER));
     let mut seat = scheduler.seat();
     assert_eq!(
         resting(scheduler.claim(&mut seat, None, at(11)).1),
@@ -118,7 +118,7 @@ fn an_operation_with_its_permit_does_not_start_after_the_deadline() {
         ..dispatched()
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
-    assert_eq!(scheduler.dispatch(at(9)), Some(Ok(source)));
+    assert_eq!(scheduler.dispatch(at(9)), Dispatch::Acquire(source));
     scheduler.grant(source, 0, at(20));
     let mut seat = scheduler.seat();
     let claim = scheduler.claim(&mut seat, None, at(20)).1;
@@ -150,13 +150,13 @@ fn a_worker_tells_that_a_call_was_refused_its_permit() {
     }
     let mut seat = scheduler.seat();
     scheduler.rest(&mut seat, at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     let (ongoing, start) = scheduler.refuse(CALLS, at(1)).unwrap();
     scheduler.leave_refusal(&ongoing, start.job + 100, at(1));
     assert!(woken(&seat), "nobody tells");
     assert_eq!(
         scheduler.dispatch(at(1)),
-        Some(Err(Time::NEVER)),
+        Dispatch::Rest(Time::NEVER),
         "the worker is not kept for it"
     );
     let start = scheduler.start(&mut seat, at(2));
@@ -169,19 +169,19 @@ fn a_worker_tells_that_a_call_was_refused_its_permit() {
     let totals = scheduler.with(CALLS, |calls| calls.ledger().totals);
     let totals = totals.unwrap();
     assert_eq!((totals.permits, totals.attempts), (0, 0));
-    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
 fn a_refused_call_that_is_taken_back_leaves_no_permit() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     let (ongoing, start) = scheduler.refuse(CALLS, at(1)).unwrap();
     scheduler.leave_refusal(&ongoing, start.job, at(1));
     assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
     scheduler.submit(1, at(1)).unwrap();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
 }
 
 /// The one who was just served is the faster of the two, every time.

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::schedule::{Claim, Step};
-use paceline::engine::terms::{End, Gate, Terms};
+use paceline::engine::schedule::{Claim, Dispatch, Step};
+use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -14,49 +14,52 @@ use crate::fixture::{
 #[test]
 fn threads_are_taken_on_as_there_is_work_for_them() {
     let scheduler = unlimited(3);
-    assert!(!scheduler.wants_thread(at(1)) && !scheduler.take_on(at(1)));
+    assert!(!scheduler.wants_thread(at(1)) && !scheduler.reserve_thread(at(1)));
     scheduler.submit(0, at(1)).unwrap();
     assert!(scheduler.wants_thread(at(1)));
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     // It has not come yet, but it will.
-    assert!(!scheduler.wants_thread(at(1)) && !scheduler.take_on(at(1)));
+    assert!(!scheduler.wants_thread(at(1)) && !scheduler.reserve_thread(at(1)));
     scheduler.submit(1, at(1)).unwrap();
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut seats = [scheduler.seat(), scheduler.seat()];
     let first = scheduler.start(&mut seats[0], at(1));
     scheduler.start(&mut seats[1], at(1));
-    assert!(!scheduler.take_on(at(1)));
+    assert!(!scheduler.reserve_thread(at(1)));
     scheduler.rest_after(&mut seats[0], delivered(&first, at(2)), at(2));
     scheduler.submit(2, at(2)).unwrap();
-    assert!(!scheduler.take_on(at(2)), "one rests and can do it");
+    assert!(!scheduler.reserve_thread(at(2)), "one rests and can do it");
     scheduler.start(&mut seats[0], at(2));
     scheduler.submit(3, at(2)).unwrap();
-    assert!(scheduler.take_on(at(2)));
+    assert!(scheduler.reserve_thread(at(2)));
     for job in 4..9 {
         scheduler.submit(job, at(2)).unwrap();
     }
-    assert!(!scheduler.take_on(at(2)), "more threads than workers");
-    scheduler.let_go();
+    assert!(
+        !scheduler.reserve_thread(at(2)),
+        "more threads than workers"
+    );
+    scheduler.release_thread();
     assert!(scheduler.threads() == 2 && !scheduler.is_stranded(at(2)));
-    assert!(scheduler.take_on(at(2)));
+    assert!(scheduler.reserve_thread(at(2)));
 }
 
 #[test]
 fn a_worker_that_waits_inside_its_operation_makes_room_for_another() {
     let scheduler = unlimited(1);
     scheduler.submit(0, at(1)).unwrap();
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let (mut seat, mut spare) = (scheduler.seat(), scheduler.seat());
     let outer = scheduler.start(&mut seat, at(1));
     scheduler.submit(1, at(1)).unwrap();
-    assert!(!scheduler.take_on(at(1)));
+    assert!(!scheduler.reserve_thread(at(1)));
     scheduler.block(at(2));
-    assert!(scheduler.take_on(at(2)));
+    assert!(scheduler.reserve_thread(at(2)));
     let inner = scheduler.start(&mut spare, at(2));
     scheduler.unblock();
     // Two run now where one is allowed: the next start is for when both have ended.
     scheduler.submit(2, at(3)).unwrap();
-    assert!(!scheduler.take_on(at(3)));
+    assert!(!scheduler.reserve_thread(at(3)));
     scheduler.rest_after(&mut seat, delivered(&outer, at(3)), at(3));
     let last = scheduler.start_next(&mut spare, delivered(&inner, at(4)), at(4));
     assert_eq!(last.running.index, 2);
@@ -66,17 +69,17 @@ fn a_worker_that_waits_inside_its_operation_makes_room_for_another() {
 #[test]
 fn one_thread_is_there_from_the_start_and_others_come_with_the_permits() {
     let scheduler = foreign(3);
-    assert!(!scheduler.take_on(at(1)));
+    assert!(!scheduler.reserve_thread(at(1)));
     for job in 0..3 {
         scheduler.submit(job, at(1)).unwrap();
     }
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     for more in [false, true] {
-        assert!(!scheduler.take_on(at(1)));
-        assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
-        assert!(!scheduler.take_on(at(1)));
+        assert!(!scheduler.reserve_thread(at(1)));
+        assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
+        assert!(!scheduler.reserve_thread(at(1)));
         scheduler.grant(CALLS, 0, at(2));
-        assert_eq!(scheduler.take_on(at(2)), more);
+        assert_eq!(scheduler.reserve_thread(at(2)), more);
     }
 }
 
@@ -86,7 +89,7 @@ fn a_thread_is_taken_on_where_nobody_waits_for_a_retry() {
     for job in 0..2 {
         scheduler.submit(job, at(1)).unwrap();
     }
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut seat = scheduler.seat();
     scheduler.start(&mut seat, at(1));
     // A worker runs what it waits for, and that is to be tried again.
@@ -94,11 +97,17 @@ fn a_thread_is_taken_on_where_nobody_waits_for_a_retry() {
     let inner = scheduler.start(&mut nested, at(1));
     scheduler.book(&inner.ongoing(), again(&inner, at(2), at(5)), at(2));
     scheduler.leave(nested);
-    assert!(!scheduler.take_on(at(2)), "more threads than workers");
+    assert!(
+        !scheduler.reserve_thread(at(2)),
+        "more threads than workers"
+    );
     scheduler.block(at(2));
-    assert!(scheduler.take_on(at(2)), "nobody starts it when it is due");
+    assert!(
+        scheduler.reserve_thread(at(2)),
+        "nobody starts it when it is due"
+    );
     let mut spare = scheduler.spare_seat();
-    assert!(!scheduler.take_on(at(2)));
+    assert!(!scheduler.reserve_thread(at(2)));
     assert_eq!(scheduler.rest(&mut spare, at(2)), at(5));
     assert_eq!(scheduler.start(&mut spare, at(5)).running.attempt, 2);
 }
@@ -112,12 +121,12 @@ fn later(time: Time) -> Time {
 fn a_spare_thread_goes_when_nobody_needs_it() {
     let scheduler = unlimited(1);
     scheduler.submit(0, at(1)).unwrap();
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut seat = scheduler.seat();
     let outer = scheduler.start(&mut seat, at(1));
     scheduler.submit(1, at(1)).unwrap();
     scheduler.block(at(1));
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut spare = scheduler.spare_seat();
     let inner = scheduler.start(&mut spare, at(1));
     assert_eq!(
@@ -131,7 +140,7 @@ fn a_spare_thread_goes_when_nobody_needs_it() {
     // Another one that waits uses it again.
     scheduler.block(at(3));
     scheduler.submit(2, at(3)).unwrap();
-    assert!(woken(&spare) && !scheduler.take_on(at(3)));
+    assert!(woken(&spare) && !scheduler.reserve_thread(at(3)));
     assert!(matches!(scheduler.look(&mut spare, at(3)), Claim::Ready));
     let inner = scheduler.start(&mut spare, at(3));
     scheduler.unblock();
@@ -145,7 +154,7 @@ fn a_spare_thread_goes_when_nobody_needs_it() {
     assert!(!woken(&spare));
     scheduler.rest_after(&mut seat, delivered(&outer, at(5)), at(5));
     scheduler.submit(3, at(5)).unwrap();
-    assert!(woken(&seat) && !scheduler.take_on(at(5)));
+    assert!(woken(&seat) && !scheduler.reserve_thread(at(5)));
 }
 
 #[test]
@@ -155,13 +164,13 @@ fn one_spare_thread_goes_for_each_worker_that_goes_on() {
     let mut spares = [(); 3].map(|()| scheduler.spare_seat());
     for job in 0..3 {
         scheduler.submit(job, at(1)).unwrap();
-        assert!(scheduler.take_on(at(1)));
+        assert!(scheduler.reserve_thread(at(1)));
     }
     let outer = seats.each_mut().map(|seat| scheduler.start(seat, at(1)));
     for job in 3..6 {
         scheduler.block(at(1));
         scheduler.submit(job, at(1)).unwrap();
-        assert!(scheduler.take_on(at(1)));
+        assert!(scheduler.reserve_thread(at(1)));
     }
     let inner = spares.each_mut().map(|seat| scheduler.start(seat, at(1)));
     for (spare, start) in spares.iter_mut().zip(&inner) {
@@ -191,12 +200,12 @@ fn one_spare_thread_goes_for_each_worker_that_goes_on() {
 fn a_spare_thread_that_goes_leaves_the_retries_to_another() {
     let scheduler = unlimited(1);
     scheduler.submit(0, at(1)).unwrap();
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut seat = scheduler.seat();
     let outer = scheduler.start(&mut seat, at(1));
     scheduler.block(at(1));
     scheduler.submit(1, at(1)).unwrap();
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut spare = scheduler.spare_seat();
     let inner = scheduler.start(&mut spare, at(1));
     let again = again(&inner, at(2), at(9));
@@ -217,7 +226,7 @@ fn a_spare_thread_that_goes_leaves_the_retries_to_another() {
 fn no_thread_is_taken_on_for_a_permit_that_comes_after_the_end() {
     let scheduler = foreign(2);
     let terms = Terms {
-        gate: Gate::Owner,
+        acquirer: Acquirer::Owner,
         ..batch()
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::Step;
-use paceline::engine::terms::{End, Gate, Terms};
+use paceline::engine::schedule::{Dispatch, Step};
+use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -14,7 +14,7 @@ use crate::fixture::{
 
 fn owned() -> Terms {
     Terms {
-        gate: Gate::Owner,
+        acquirer: Acquirer::Owner,
         ..batch()
     }
 }
@@ -105,13 +105,13 @@ fn a_worker_that_comes_back_from_a_removed_source_is_offered() {
 fn a_worker_that_comes_back_from_the_last_operation_of_an_orphan_is_offered() {
     let scheduler = foreign(1);
     let dispatched = Terms {
-        gate: Gate::Dispatcher,
+        acquirer: Acquirer::Dispatcher,
         ..stream(Keep::Ordered, 5)
     };
     let (orphan, _) = scheduler.add_complete(dispatched, 1, at(1));
     let (other, owner) = scheduler.add_complete(owned(), 2, at(1));
     let mut seat = scheduler.seat();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(orphan)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(orphan));
     scheduler.grant(orphan, 0, at(1));
     let running = scheduler.start(&mut seat, at(1));
     scheduler.orphan(orphan, at(2));
@@ -125,7 +125,7 @@ fn a_worker_that_was_kept_for_a_refused_permit_is_offered() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
     let (source, owner) = scheduler.add_complete(owned(), 2, at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     assert_eq!(
         scheduler.step(source, false, at(1)),
         Step::Rest(Time::NEVER)
@@ -153,7 +153,7 @@ fn an_owner_that_waits_for_a_retry_does_not_keep_a_worker_from_others() {
     let running = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&running, at(2), at(1000)), at(2));
     assert_eq!(step(first, at(2)), Step::Rest(at(1000)));
-    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(2));
     let call = scheduler.start(&mut seat, at(2));
     assert_eq!(step(second, at(2)), Step::Rest(Time::NEVER));
@@ -199,28 +199,28 @@ fn every_worker_that_a_removed_source_kept_is_offered() {
 fn a_permit_that_was_left_over_is_used_for_a_retry() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(9)), at(2));
     scheduler.submit(1, at(3)).unwrap();
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
     assert_eq!(scheduler.withdraw(CALLS, 1), Some(1));
     scheduler.grant(CALLS, 0, at(4));
     woken(&seat);
     let until = scheduler.rest(&mut seat, at(4));
     let dispatched = scheduler.dispatch(at(4));
     if until > at(9) {
-        assert_eq!(dispatched, Some(Err(at(9))));
+        assert_eq!(dispatched, Dispatch::Rest(at(9)));
         // Then whoever was to wait for it sees to it, and does not merely look again and again.
         let dispatched = scheduler.dispatch(at(9));
         assert_ne!(
             dispatched,
-            Some(Err(at(9))),
+            Dispatch::Rest(at(9)),
             "the dispatcher runs in circles"
         );
-        if dispatched == Some(Ok(CALLS)) {
+        if dispatched == Dispatch::Acquire(CALLS) {
             scheduler.grant(CALLS, 0, at(9));
         }
         assert!(
@@ -236,16 +236,16 @@ fn a_permit_that_was_left_over_is_used_for_a_retry() {
 fn a_call_that_may_be_tried_again_has_a_thread_to_itself() {
     let scheduler = unlimited(2);
     scheduler.submit(0, at(1)).unwrap();
-    assert!(scheduler.take_on(at(1)));
+    assert!(scheduler.reserve_thread(at(1)));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(9)), at(2));
     scheduler.submit(1, at(3)).unwrap();
-    let before = scheduler.take_on(at(3));
+    let before = scheduler.reserve_thread(at(3));
     scheduler.start(&mut seat, at(3));
     // Nobody asks whether threads are wanted at the instant that the retry is due.
     assert!(
-        before || scheduler.take_on(at(3)),
+        before || scheduler.reserve_thread(at(3)),
         "the retry waits for a call that may wait for it"
     );
 }

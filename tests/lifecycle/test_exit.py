@@ -192,6 +192,26 @@ def test_futures_of_an_executor_that_was_let_go_finish(forget: str, dev: bool) -
 
 
 @MODES
+def test_a_batch_inside_an_operation_ends_with_the_program(dev: bool) -> None:
+    ended = run_script(
+        """
+        from functools import partial
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        def outer():
+            try:
+                executor.run([partial(time.sleep, 0.01)] * 1000)
+            except BaseException as error:
+                print(type(error).__name__, error.batch_report.ended_by, error, flush=True)
+        executor.submit(outer)
+        time.sleep(0.2)
+        """,
+        dev=dev,
+    ).assert_silent()
+    assert ended.stdout.startswith("CancelledError exit the program ends"), ended.describe()
+
+
+@MODES
 def test_an_operation_that_runs_at_exit_may_not_submit_and_is_told_so(dev: bool) -> None:
     ended = run_script(
         """

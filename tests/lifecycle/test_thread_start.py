@@ -217,8 +217,8 @@ def test_threads_that_were_never_made_are_made_the_next_time() -> None:
         pool = executor._pool
         pool.grow = lambda: None
         future = executor.submit(int)
-        worker = pool.runtime.take_on()
-        assert worker is not None and pool.runtime.take_on() is None
+        worker = pool.runtime.reserve_thread()
+        assert worker is not None and pool.runtime.reserve_thread() is None
         del worker
         del pool.grow
         pool.grow()
@@ -258,7 +258,7 @@ pool = first._pool
 pool.grow = lambda: None
 pool.runtime.block()
 second = executor.submit(int)
-further = pool.runtime.take_on()
+further = pool.runtime.reserve_thread()
 pool.runtime.unblock()
 executor.shutdown(wait=False)
 go_on.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, Future
+from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from typing import Literal, assert_type
@@ -82,6 +83,8 @@ for failure in report.failures:
     assert_type(failure, Outcome[int])
 assert_type(report.raise_for_failures(), None)
 
+with closing(executor.stream(lengths(["one"]))) as outcomes:
+    assert_type(next(outcomes), Outcome[int])
 for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
     assert_type(outcome, Outcome[int])
     assert_type(outcome.index, int)
@@ -96,7 +99,9 @@ for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
 
 assert_type(executor.submit(length, "one"), Future[int])
 executor.submit(length, 5)  # type: ignore[arg-type]
-assert_type(list(executor.map(length, ["one"], timeout=5, buffersize=2)), list[int])
+assert_type(
+    list(executor.map(length, ["one"], timeout=timedelta(seconds=5), buffersize=2)), list[int]
+)
 with executor as entered:
     assert_type(entered, BatchExecutor)
 assert_type(executor.shutdown(wait=True, cancel_futures=True), None)

@@ -121,6 +121,17 @@ pub enum Remains<W: Work> {
     Both(Leftover<W>, Leftover<W>),
 }
 
+/// What the dispatcher is to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dispatch {
+    /// Ask for a permit for this source; a worker is kept free meanwhile.
+    Acquire(SourceId),
+    /// Nothing to do before this time, unless signalled.
+    Rest(Time),
+    /// There will never be anything more.
+    Exit,
+}
+
 /// What the owner of a source is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

@@ -19,8 +19,8 @@ impl Notices {
         self.0.is_empty()
     }
 
-    pub(super) fn add(&mut self, signal: &Arc<Signal>) {
-        self.0.push(Arc::clone(signal));
+    pub(super) fn add(&mut self, signal: Arc<Signal>) {
+        self.0.push(signal);
     }
 }
 

@@ -17,7 +17,7 @@ mod watch;
 use std::sync::{Arc, Mutex};
 
 pub use self::claim::{
-    Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
+    Claim, Dispatch, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
 };
 use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
@@ -26,7 +26,7 @@ use self::watch::Watch;
 use super::limiter::Limiter;
 use super::signal::Signal;
 use super::source::Source;
-use super::terms::{End, Gate, Terms, Work};
+use super::terms::{Acquirer, End, Terms, Work};
 use super::time::Time;
 
 /// Shares the workers of one executor among its sources.
@@ -70,7 +70,7 @@ impl<W: Work> Scheduler<W> {
                 pause_known: Time::default(),
                 closed: false,
                 latest: Time::default(),
-                gated: terms.gate != Gate::Worker,
+                asks_elsewhere: terms.acquirer != Acquirer::Worker,
                 watch: Watch::default(),
                 notices: Notices::default(),
             }),
@@ -204,7 +204,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Whether a further worker thread would have something to do; counts it as started.
-    pub fn take_on(&self, now: Time) -> bool {
+    pub fn reserve_thread(&self, now: Time) -> bool {
         let mut state = self.state();
         let wanted = state.wants_thread(now);
         state.threads += usize::from(wanted);
@@ -217,7 +217,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// A worker thread could not be started.
-    pub fn let_go(&self) {
+    pub fn release_thread(&self) {
         self.state().threads -= 1;
     }
 
@@ -255,7 +255,7 @@ impl<W: Work> Scheduler<W> {
         for (_, source) in state.sources.iter_mut().flatten() {
             if which(&source.terms) {
                 source.end(end);
-                state.notices.extend([source.tell_owner()]);
+                state.notices.add(source.tell_owner());
             }
         }
         state.tell_joiners();

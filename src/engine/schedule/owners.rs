@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use super::Scheduler;
-use super::claim::{Ongoing, Seat, SourceId, Start, Step};
+use super::claim::{Dispatch, Ongoing, Seat, SourceId, Start, Step};
 use crate::engine::ledger::Left;
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
-use crate::engine::terms::{End, Gate, Terms, Work};
+use crate::engine::terms::{Acquirer, End, Terms, Work};
 use crate::engine::time::Time;
 
 /// What is to be dropped when an owner has gone: the records so far, or all of the source.
@@ -30,7 +30,7 @@ impl<W: Work> Scheduler<W> {
         if state.closed {
             return None;
         }
-        state.gated |= terms.gate != Gate::Worker;
+        state.asks_elsewhere |= terms.acquirer != Acquirer::Worker;
         state.serials += 1;
         let serial = state.serials;
         let source = (serial, Source::new(context, owner, terms, now));
@@ -176,7 +176,7 @@ impl<W: Work> Scheduler<W> {
             return Step::Settled;
         }
         let mut until = source.terms.deadline;
-        if source.terms.gate == Gate::Owner {
+        if source.terms.acquirer == Acquirer::Owner {
             if source.wants_permit(now) {
                 // A nested owner uses its permit itself, so it asks for one at a time.
                 let free = if nested {
@@ -199,9 +199,8 @@ impl<W: Work> Scheduler<W> {
         Step::Rest(until)
     }
 
-    /// What the dispatcher is to do next: ask for a permit for the source named, or rest; None
-    /// when there will be nothing more.
-    pub fn dispatch(&self, now: Time) -> Option<Result<SourceId, Time>> {
+    /// What the dispatcher is to do next.
+    pub fn dispatch(&self, now: Time) -> Dispatch {
         let mut state = self.state();
         state.dispatcher_waits = false;
         let mut until = Time::NEVER;
@@ -211,7 +210,7 @@ impl<W: Work> Scheduler<W> {
             let Some((serial, source)) = &mut state.sources[slot] else {
                 continue;
             };
-            if source.terms.gate != Gate::Dispatcher {
+            if source.terms.acquirer != Acquirer::Dispatcher {
                 continue;
             }
             if source.wants_permit(now) {
@@ -224,16 +223,16 @@ impl<W: Work> Scheduler<W> {
                         serial: *serial,
                     };
                     state.turn = slot + 1;
-                    return Some(Ok(id));
+                    return Dispatch::Acquire(id);
                 }
             }
             until = until.min(source.next_due_after(now));
         }
         if state.over() {
-            return None;
+            return Dispatch::Exit;
         }
         state.dispatcher_waits = true;
-        Some(Err(until))
+        Dispatch::Rest(until)
     }
 
     /// The signal on which the dispatcher rests.
@@ -277,7 +276,7 @@ impl<W: Work> Scheduler<W> {
             return false;
         }
         state.source(id).is_some_and(|source| {
-            source.terms.gate == Gate::Dispatcher && source.hold(index, &seat.signal, now)
+            source.terms.acquirer == Acquirer::Dispatcher && source.hold(index, &seat.signal, now)
         })
     }
 
@@ -330,7 +329,7 @@ impl<W: Work> Scheduler<W> {
         if let Some(source) = state.source(id) {
             source.end(end);
             let told = source.tell_owner();
-            state.notices.extend([told]);
+            state.notices.add(told);
             state.stir(now);
         }
     }

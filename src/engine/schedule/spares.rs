@@ -52,9 +52,9 @@ impl<W: Work> State<W> {
         }
         if let Some(parked) = self.parked.iter_mut().find(|parked| parked.spare) {
             parked.spare = false;
-            self.notices.add(&parked.signal);
+            self.notices.add(Arc::clone(&parked.signal));
         } else if let Some(front) = self.front.as_ref().filter(|it| it.duty == Duty::Retry) {
-            self.notices.add(&front.signal);
+            self.notices.add(Arc::clone(&front.signal));
         }
     }
 

@@ -9,7 +9,7 @@ use crate::engine::ledger::{Attempt, Record};
 use crate::engine::limiter::{Limiter, Turn};
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
-use crate::engine::terms::{Gate, Work};
+use crate::engine::terms::{Acquirer, Work};
 use crate::engine::time::Time;
 
 /// What one worker does on behalf of all while it rests.
@@ -35,7 +35,7 @@ pub(super) struct Front {
 pub(super) struct Parked {
     pub(super) seat: u64,
     pub(super) signal: Arc<Signal>,
-    /// It is to look when there are threads too many.
+    /// A spare thread that is to look whether it is still needed, when it is told to.
     pub(super) spare: bool,
 }
 
@@ -62,7 +62,7 @@ pub(super) struct State<W: Work> {
     /// The latest time it was told.
     pub(super) latest: Time,
     /// Some permits come from an owner or the dispatcher.
-    pub(super) gated: bool,
+    pub(super) asks_elsewhere: bool,
     pub(super) watch: Watch,
     /// Given when the lock is released.
     pub(super) notices: Notices,
@@ -74,6 +74,22 @@ impl<W: Work> State<W> {
             Some(Some((serial, source))) if *serial == id.serial => Some(source),
             _ => None,
         }
+    }
+
+    /// The sources that there are.
+    pub(super) fn live(&self) -> impl Iterator<Item = &Source<W>> {
+        self.sources.iter().flatten().map(|(_, source)| source)
+    }
+
+    /// Whether a worker could start something now.
+    pub(super) fn has_available(&self, now: Time) -> bool {
+        self.live().any(|source| source.available(now))
+    }
+
+    /// When the next retry is due that a worker is to wait for.
+    pub(super) fn next_retry_due(&self, now: Time) -> Option<Time> {
+        let due = self.live().map(|source| source.next_due_for_workers(now));
+        due.flatten().min()
     }
 
     /// The slots of the sources, beginning with the one whose turn it is.
@@ -109,7 +125,7 @@ impl<W: Work> State<W> {
     ) -> Leftover<W> {
         let leftover = self.enter(ongoing, finished, now);
         // A worker is free now, whatever has become of the source.
-        if self.gated {
+        if self.asks_elsewhere {
             self.offer_slot(now);
         }
         if self.closed || !self.joiners.is_empty() {
@@ -158,11 +174,11 @@ impl<W: Work> State<W> {
                     .ledger
                     .remember(running.index, Attempt::of(error, running, ended));
                 source.retry(running, due, job);
-                let gate = source.terms.gate;
-                let wanted = source.owner_works || gate == Gate::Owner;
+                let acquirer = source.terms.acquirer;
+                let wanted = source.owner_works || acquirer == Acquirer::Owner;
                 let told = (source.owner_waits && wanted).then(|| source.tell_owner());
                 self.notices.extend(told);
-                if gate == Gate::Dispatcher {
+                if acquirer == Acquirer::Dispatcher {
                     self.tell_dispatcher();
                 }
                 self.stir(now);
@@ -225,7 +241,7 @@ impl<W: Work> State<W> {
         }
         let gated = self.sources[slot]
             .as_ref()
-            .is_some_and(|(_, source)| source.terms.gate != Gate::Worker);
+            .is_some_and(|(_, source)| source.terms.acquirer != Acquirer::Worker);
         let mut permit_wait = 0;
         if let Some(limiter) = limiter.filter(|_| !gated) {
             let turn = if let Some(ticket) = &mut seat.ticket {
@@ -293,7 +309,7 @@ impl<W: Work> State<W> {
             _ => source.start(now, permit_wait)?,
         };
         if source.owner_waits && !(watched && source.is_short()) && source.room() > 0 {
-            self.notices.extend([source.tell_owner()]);
+            self.notices.add(source.tell_owner());
         }
         let id = SourceId {
             slot,
@@ -338,19 +354,9 @@ impl<W: Work> State<W> {
         if self.over() {
             return Claim::Exit;
         }
-        let due = self
-            .sources
-            .iter()
-            .flatten()
-            .filter_map(|(_, source)| source.next_due_for_workers(now))
-            .min();
-        match due {
+        match self.next_retry_due(now) {
             Some(due) if self.front.is_none() => {
-                self.front = Some(Front {
-                    seat: seat.id,
-                    signal: Arc::clone(&seat.signal),
-                    duty: Duty::Retry,
-                });
+                self.take_front(seat, Duty::Retry);
                 Claim::Rest(due.max(now))
             }
             _ => self.park(seat),
@@ -364,13 +370,17 @@ impl<W: Work> State<W> {
                 self.leave_front(seat);
                 return self.park(seat);
             }
-            self.front = Some(Front {
-                seat: seat.id,
-                signal: Arc::clone(&seat.signal),
-                duty: Duty::Permit,
-            });
+            self.take_front(seat, Duty::Permit);
         }
         Claim::Rest(until)
+    }
+
+    pub(super) fn take_front(&mut self, seat: &Seat, duty: Duty) {
+        self.front = Some(Front {
+            seat: seat.id,
+            signal: Arc::clone(&seat.signal),
+            duty,
+        });
     }
 
     pub(super) fn leave_front(&mut self, seat: &mut Seat) {

@@ -1,13 +1,15 @@
 //! Who is woken or told when something has changed.
 
+use std::sync::Arc;
+
 use super::state::{Duty, State};
-use crate::engine::terms::{Gate, Work};
+use crate::engine::source::Source;
+use crate::engine::terms::{Acquirer, Work};
 use crate::engine::time::Time;
 
 impl<W: Work> State<W> {
     pub(super) fn free_slots(&self, now: Time) -> usize {
-        let sources = self.sources.iter().flatten();
-        let reserved: usize = sources.map(|(_, source)| source.reserved(now)).sum();
+        let reserved: usize = self.live().map(|source| source.reserved(now)).sum();
         self.capacity.saturating_sub(self.busy + reserved)
     }
 
@@ -15,24 +17,16 @@ impl<W: Work> State<W> {
         if self.threads >= self.capacity {
             return false;
         }
-        let sources = self.sources.iter().flatten();
         if self.threads == 0 {
             // Near the end of the process no thread may be had later, so one is there from the start.
-            return sources
-                .clone()
-                .any(|(_, source)| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
+            return self
+                .live()
+                .any(|source| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
         }
         let idle = self.threads.saturating_sub(self.busy);
-        let startable: usize = sources
-            .clone()
-            .map(|(_, source)| source.ready_for_workers(now))
-            .sum();
+        let startable: usize = self.live().map(|it| it.ready_for_workers(now)).sum();
         // Where nobody is idle, nobody waits until the next retry is due.
-        startable > idle
-            || idle == 0
-                && sources
-                    .clone()
-                    .any(|(_, source)| source.next_due_for_workers(now).is_some())
+        startable > idle || idle == 0 && self.next_retry_due(now).is_some()
     }
 
     pub(super) fn arrive(&mut self, seat: u64) {
@@ -56,21 +50,16 @@ impl<W: Work> State<W> {
         if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
             return;
         }
-        if !self
-            .sources
-            .iter()
-            .flatten()
-            .any(|(_, source)| source.available(now))
-        {
+        if !self.has_available(now) {
             return;
         }
         if let Some(parked) = self.parked.pop() {
             self.waking = Some(parked.seat);
-            self.notices.add(&parked.signal);
+            self.notices.add(Arc::clone(&parked.signal));
         } else if self.watched() {
             self.end_watch();
         } else if let Some(front) = &self.front {
-            self.notices.add(&front.signal);
+            self.notices.add(Arc::clone(&front.signal));
         }
     }
 
@@ -80,16 +69,12 @@ impl<W: Work> State<W> {
         if let Some(front) = &self.front {
             // The front looks again when what it waits for is gone, or a retry is due earlier.
             let look_again = match front.duty {
-                Duty::Permit => !self
-                    .sources
-                    .iter()
-                    .flatten()
-                    .any(|(_, source)| source.available(now)),
+                Duty::Permit => !self.has_available(now),
                 Duty::Retry => true,
                 Duty::Watch => false,
             };
             if look_again {
-                self.notices.add(&front.signal);
+                self.notices.add(Arc::clone(&front.signal));
             }
         } else {
             self.see_to_retries(now);
@@ -104,26 +89,22 @@ impl<W: Work> State<W> {
     pub(super) fn see_to_retries(&mut self, now: Time) {
         if let Some(parked) = self.parked.last()
             && self.waking.is_none()
-            && self
-                .sources
-                .iter()
-                .flatten()
-                .any(|(_, source)| source.next_due_for_workers(now).is_some())
+            && self.next_retry_due(now).is_some()
         {
-            self.notices.add(&parked.signal);
+            self.notices.add(Arc::clone(&parked.signal));
         }
     }
 
     pub(super) fn tell_dispatcher(&mut self) {
         if std::mem::take(&mut self.dispatcher_waits) {
-            self.notices.add(&self.dispatcher);
+            self.notices.add(Arc::clone(&self.dispatcher));
         }
     }
 
     /// Tells owners, and the dispatcher, that workers are free.
     pub(super) fn offer_slot(&mut self, now: Time) {
         self.latest = self.latest.max(now);
-        if !self.gated {
+        if !self.asks_elsewhere {
             return;
         }
         let mut free = self.free_slots(now);
@@ -137,12 +118,12 @@ impl<W: Work> State<W> {
             if !source.wants_permit(now) {
                 continue;
             }
-            match source.terms.gate {
-                Gate::Owner if source.owner_waits => {
-                    self.notices.extend([source.tell_owner()]);
+            match source.terms.acquirer {
+                Acquirer::Owner if source.owner_waits => {
+                    self.notices.add(source.tell_owner());
                     free -= 1;
                 }
-                Gate::Dispatcher if self.dispatcher_waits => {
+                Acquirer::Dispatcher if self.dispatcher_waits => {
                     self.tell_dispatcher();
                     free -= 1;
                 }
@@ -155,9 +136,9 @@ impl<W: Work> State<W> {
         let parked = self.parked.drain(..).map(|parked| parked.signal);
         self.notices.extend(parked);
         if let Some(front) = &self.front {
-            self.notices.add(&front.signal);
+            self.notices.add(Arc::clone(&front.signal));
         }
-        self.notices.add(&self.dispatcher);
+        self.notices.add(Arc::clone(&self.dispatcher));
     }
 
     pub(super) fn tell_joiners(&mut self) {
@@ -171,19 +152,12 @@ impl<W: Work> State<W> {
 
     /// Nothing waits or runs, but for batches that wait for their owner.
     pub(super) fn drained(&self) -> bool {
-        self.sources
-            .iter()
-            .flatten()
-            .all(|(_, source)| !source.terms.attended && source.quiet())
+        self.live()
+            .all(|source| !source.terms.attended && source.quiet())
     }
 
     /// There will never be anything to do.
     pub(super) fn over(&self) -> bool {
-        self.closed
-            && self
-                .sources
-                .iter()
-                .flatten()
-                .all(|(_, source)| source.over())
+        self.closed && self.live().all(Source::over)
     }
 }

@@ -6,11 +6,10 @@
 //! interpreter: it looks every millisecond whether anything has started since, and goes to work
 //! itself as soon as the operation under way has turned out not to be short.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::{Claim, Seat};
-use super::state::{Duty, Front, State};
+use super::state::{Duty, State};
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
@@ -40,10 +39,8 @@ impl<W: Work> State<W> {
     }
 
     fn only_short(&self, now: Time) -> bool {
-        self.sources
-            .iter()
-            .flatten()
-            .all(|(_, source)| source.is_short() || !source.available(now))
+        self.live()
+            .all(|source| source.is_short() || !source.available(now))
     }
 
     /// For a worker that could start something: whether it keeps watch, or sleeps on, instead.
@@ -57,11 +54,7 @@ impl<W: Work> State<W> {
         if self.front.is_some() {
             return None;
         }
-        self.front = Some(Front {
-            seat: seat.id,
-            signal: Arc::clone(&seat.signal),
-            duty: Duty::Watch,
-        });
+        self.take_front(seat, Duty::Watch);
         Some(self.watch_on(now))
     }
 
@@ -86,8 +79,7 @@ impl<W: Work> State<W> {
     /// Whether an owner waits for its input, and nobody keeps watch any more.
     pub(super) fn collect_reading(&self, seat: &Seat) -> Option<Claim<W>> {
         let may = seat.only.is_none() && !self.watched();
-        let mut sources = self.sources.iter().flatten();
-        (may && sources.any(|(_, source)| source.being_read)).then_some(Claim::Collect)
+        (may && self.live().any(|source| source.being_read)).then_some(Claim::Collect)
     }
 
     fn watch_on(&mut self, now: Time) -> Claim<W> {
@@ -100,7 +92,7 @@ impl<W: Work> State<W> {
         if self.watched()
             && let Some(front) = self.front.take()
         {
-            self.notices.extend([front.signal]);
+            self.notices.add(front.signal);
         }
     }
 
@@ -108,7 +100,7 @@ impl<W: Work> State<W> {
     pub(super) fn tell_owners(&mut self, now: Time) {
         for (_, source) in self.sources.iter_mut().flatten() {
             if source.owner_waits && source.owner_has_something(now) {
-                self.notices.extend([source.tell_owner()]);
+                self.notices.add(source.tell_owner());
             }
         }
     }

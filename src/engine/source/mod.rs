@@ -15,15 +15,15 @@ use self::permits::Granted;
 use self::retries::Retry;
 use super::ledger::Ledger;
 use super::signal::Signal;
-use super::terms::{End, Gate, Terms, Work};
+use super::terms::{Acquirer, End, Terms, Work};
 use super::time::Time;
 
 /// Operations that take fewer nanoseconds are handed over many at a time.
-const QUICK: u64 = 100_000;
+const READ_AHEAD_BELOW: u64 = 100_000;
 
 /// One worker is left alone with operations that take fewer nanoseconds: it costs others as much to
 /// be woken and to get at the interpreter.
-const SHORT: u64 = 10_000;
+const ONE_WORKER_BELOW: u64 = 10_000;
 
 /// After so many starts, operations are taken for short again that once were not.
 const PROBATION: usize = 4096;
@@ -60,7 +60,7 @@ pub struct Source<W: Work> {
     /// What the limiter failed with.
     limiter_error: Option<W::Error>,
     pub(super) began: Time,
-    /// Its owner works on it while it waits.
+    /// Its owner is a worker itself, and runs operations of it while it waits.
     pub(super) owner_works: bool,
     /// Permits being asked for.
     pub(super) asking: usize,
@@ -142,7 +142,7 @@ impl<W: Work> Source<W> {
     }
 
     pub(super) fn feed(&mut self, jobs: impl ExactSizeIterator<Item = W::Job>, complete: bool) {
-        if self.live == 0 && self.ledger.typical() < QUICK {
+        if self.live == 0 && self.ledger.typical() < READ_AHEAD_BELOW {
             self.ahead = self.ahead.saturating_mul(2).min(self.terms.ahead.1);
         }
         self.queue
@@ -159,8 +159,8 @@ impl<W: Work> Source<W> {
 
     /// Whether its operations are short, as far as one can tell.
     pub(super) fn is_short(&self) -> bool {
-        self.ledger.typical() < SHORT
-            && self.terms.gate == Gate::Worker
+        self.ledger.typical() < ONE_WORKER_BELOW
+            && self.terms.acquirer == Acquirer::Worker
             && self.ledger.totals.attempts >= self.short_from
     }
 
@@ -194,9 +194,7 @@ impl<W: Work> Source<W> {
             granted
         } else {
             let next = self.next(now, permit_wait)?;
-            if self.terms.gate != Gate::Worker {
-                self.spare_permits = self.spare_permits.saturating_sub(1);
-            }
+            self.use_spare_permit();
             next
         };
         Some(self.enter(next, now))
@@ -239,9 +237,7 @@ impl<W: Work> Source<W> {
             self.granted.remove(place)?
         } else {
             let job = self.withdraw_queued(index)?;
-            if self.terms.gate != Gate::Worker {
-                self.spare_permits = self.spare_permits.saturating_sub(1);
-            }
+            self.use_spare_permit();
             Granted::first(index, permit_wait, job)
         };
         Some(self.enter(next, now))
@@ -265,32 +261,22 @@ impl<W: Work> Source<W> {
             permit_wait,
             waited_before,
         };
-        if refused {
-            self.running.push(running);
-            return (running, job);
-        }
-        let totals = &mut self.ledger.totals;
-        totals.permits += 1;
-        totals.attempts += 1;
-        totals.retries += usize::from(attempts > 0);
-        totals.permit_wait += permit_wait;
         self.running.push(running);
+        if !refused {
+            let totals = &mut self.ledger.totals;
+            totals.permits += 1;
+            totals.attempts += 1;
+            totals.retries += usize::from(attempts > 0);
+            totals.permit_wait += permit_wait;
+        }
         (running, job)
     }
 
     /// Takes the next operation as one that was refused its permit.
     pub(super) fn refuse(&mut self, now: Time) -> Option<(Running, W::Job)> {
-        let next = self.next(now, 0)?;
-        let running = Running {
-            index: next.index,
-            attempt: next.attempts,
-            refused: true,
-            started: now,
-            permit_wait: 0,
-            waited_before: next.waited,
-        };
-        self.running.push(running);
-        Some((running, next.job))
+        let mut next = self.next(now, 0)?;
+        next.refused = true;
+        Some(self.enter(next, now))
     }
 
     #[inline(always)]

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::{QUICK, Source};
+use super::{READ_AHEAD_BELOW, Source};
 use crate::engine::ledger::{Attempt, Keep, Record};
 use crate::engine::signal::Signal;
-use crate::engine::terms::{End, Gate, Work};
+use crate::engine::terms::{Acquirer, End, Work};
 use crate::engine::time::Time;
 
 /// What is handed over of one operation.
@@ -26,7 +26,7 @@ impl<W: Work> Source<W> {
             return 0;
         }
         let least = self.terms.ahead.0;
-        if self.ledger.typical() >= QUICK {
+        if self.ledger.typical() >= READ_AHEAD_BELOW {
             self.ahead = least;
         }
         let outstanding = match self.terms.keep {
@@ -79,7 +79,7 @@ impl<W: Work> Source<W> {
         self.ended.is_some()
             || self.ready()
             || self.settled()
-            || self.terms.gate == Gate::Owner && self.owner_works && self.wants_permit(now)
+            || self.terms.acquirer == Acquirer::Owner && self.owner_works && self.wants_permit(now)
             || self.room() > 0
     }
 

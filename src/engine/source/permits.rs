@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Running, Source};
 use crate::engine::signal::Signal;
-use crate::engine::terms::{End, Gate, Work};
+use crate::engine::terms::{Acquirer, End, Work};
 use crate::engine::time::Time;
 
 /// An operation that has its permit, or was refused one, and no worker yet.
@@ -53,7 +53,7 @@ impl<W: Work> Source<W> {
         }
         self.ended.is_none()
             && now < self.terms.deadline
-            && (self.terms.gate == Gate::Worker || self.spare_permits > 0)
+            && (self.terms.acquirer == Acquirer::Worker || self.spare_permits > 0)
             && (self.live > 0 || self.retry_due(now))
     }
 
@@ -63,7 +63,7 @@ impl<W: Work> Source<W> {
             && now < self.terms.deadline
             && (self.granted_first(index).is_some()
                 || self.queued(index)
-                    && (self.terms.gate == Gate::Worker || self.spare_permits > 0))
+                    && (self.terms.acquirer == Acquirer::Worker || self.spare_permits > 0))
     }
 
     /// Whether operations that have their permit still start: what waits for running operations
@@ -88,11 +88,11 @@ impl<W: Work> Source<W> {
 
     /// Operations that a further worker could start.
     pub(in crate::engine) fn ready_for_workers(&self, now: Time) -> usize {
-        match self.terms.gate {
-            Gate::Worker if self.startable(now) == 0 => 0,
-            Gate::Worker => self.live + self.retries.len(),
-            Gate::Owner | Gate::Dispatcher if !self.uses_its_permits() => 0,
-            Gate::Owner | Gate::Dispatcher => {
+        match self.terms.acquirer {
+            Acquirer::Worker if self.startable(now) == 0 => 0,
+            Acquirer::Worker => self.live + self.retries.len(),
+            Acquirer::Owner | Acquirer::Dispatcher if !self.uses_its_permits() => 0,
+            Acquirer::Owner | Acquirer::Dispatcher => {
                 self.granted.len() + self.spare_permits.min(self.startable(now))
             }
         }
@@ -167,6 +167,11 @@ impl<W: Work> Source<W> {
             refused: true,
             job,
         });
+    }
+
+    /// An operation starts that was not granted a permit by itself.
+    pub(super) fn use_spare_permit(&mut self) {
+        self.spare_permits = self.spare_permits.saturating_sub(1);
     }
 
     /// Whether its owner has been granted a permit that is not used yet.

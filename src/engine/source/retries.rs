@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 
 use super::{Running, Source};
 use crate::engine::retry::Budget;
-use crate::engine::terms::{Gate, Work};
+use crate::engine::terms::{Acquirer, Work};
 use crate::engine::time::Time;
 
 /// An operation that is to be tried again.
@@ -77,7 +77,7 @@ impl<W: Work> Source<W> {
     /// When a worker is to look for the next retry, if that is a worker's to do.
     pub(in crate::engine) fn next_due_for_workers(&self, now: Time) -> Option<Time> {
         let theirs = now < self.terms.deadline
-            && (self.terms.gate == Gate::Worker || self.spare_permits > 0);
+            && (self.terms.acquirer == Acquirer::Worker || self.spare_permits > 0);
         if theirs { self.next_due() } else { None }
     }
 

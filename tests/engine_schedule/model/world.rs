@@ -14,7 +14,7 @@ use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::schedule::{Scheduler, Seat, SourceId};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{End, FailureLimit, Gate, Terms};
+use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use self::nested::Nested;
@@ -166,7 +166,7 @@ impl Account {
 
     /// Every attempt but the last is remembered; and the last, where a further one was refused.
     fn check_history(&self, attempts: u32, earlier: usize) {
-        let refused = self.terms.gate != Gate::Worker && earlier == attempts as usize;
+        let refused = self.terms.acquirer != Acquirer::Worker && earlier == attempts as usize;
         assert!(refused || earlier + 1 == attempts as usize);
     }
 
@@ -216,12 +216,12 @@ impl World {
             let per = Duration::from_nanos(units * UNIT);
             Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap())
         });
-        let gate = if setting.foreign {
-            Gate::Dispatcher
+        let acquirer = if setting.foreign {
+            Acquirer::Dispatcher
         } else {
-            Gate::Worker
+            Acquirer::Worker
         };
-        let terms = calls(gate);
+        let terms = calls(acquirer);
         let scheduler = Scheduler::new(
             setting.workers,
             limiter.clone(),
@@ -260,7 +260,7 @@ impl World {
     }
 
     fn grow(&mut self) {
-        while self.scheduler.take_on(self.now()) {
+        while self.scheduler.reserve_thread(self.now()) {
             let lasting = self.workers.iter().filter(|worker| !worker.spare).count();
             let spare = lasting >= self.setting.workers;
             let seat = if spare {
@@ -301,17 +301,17 @@ impl World {
                 failure_limit,
                 stop_on_failure,
             } => {
-                let gate = match (self.setting.foreign, keep) {
-                    (false, _) => Gate::Worker,
-                    (true, Keep::All) => Gate::Owner,
-                    (true, _) => Gate::Dispatcher,
+                let acquirer = match (self.setting.foreign, keep) {
+                    (false, _) => Acquirer::Worker,
+                    (true, Keep::All) => Acquirer::Owner,
+                    (true, _) => Acquirer::Dispatcher,
                 };
                 let deadline = timeout.map_or(Time::NEVER, |units| {
                     Time::from_nanos(self.now + units * UNIT)
                 });
                 let terms = Terms {
                     keep,
-                    gate,
+                    acquirer,
                     attended: keep == Keep::All,
                     ahead: (ahead, ahead + count),
                     deadline,

@@ -1,7 +1,7 @@
 //! Permits: of the limiter that the workers share, and of one of another make that is asked.
 
-use paceline::engine::schedule::{Ending, Finished};
-use paceline::engine::terms::Gate;
+use paceline::engine::schedule::{Dispatch, Ending, Finished};
+use paceline::engine::terms::Acquirer;
 
 use paceline::engine::time::Time;
 
@@ -51,20 +51,20 @@ impl World {
         given(&self.scheduler.dispatcher_signal());
         let now = self.now();
         self.dispatcher = match self.scheduler.dispatch(now) {
-            None => {
+            Dispatch::Exit => {
                 assert!(self.closed, "the dispatcher went home");
                 Mood::Closed
             }
-            Some(Err(until)) => {
+            Dispatch::Rest(until) => {
                 assert!(
                     until > now,
                     "a dispatcher that rests until the past runs in circles"
                 );
                 Mood::Resting(until)
             }
-            Some(Ok(id)) => {
+            Dispatch::Acquire(id) => {
                 let account = self.account_of(id);
-                assert_eq!(self.accounts[account].terms.gate, Gate::Dispatcher);
+                assert_eq!(self.accounts[account].terms.acquirer, Acquirer::Dispatcher);
                 let late = now >= self.accounts[account].terms.deadline;
                 assert!(
                     !late || self.accounts[account].orphaned,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::Gate;
+use paceline::engine::terms::Acquirer;
 use paceline::engine::time::Time;
 
 use super::nested::Nested;
@@ -45,7 +45,7 @@ impl World {
             if over || account.startable(now) == 0 || now < self.paused_until {
                 continue;
             }
-            if account.terms.gate == Gate::Worker {
+            if account.terms.acquirer == Acquirer::Worker {
                 if resting && free > 0 && self.permit_there() {
                     self.left_alone.insert(self.now);
                     assert!(
@@ -59,8 +59,8 @@ impl World {
                     !stuck,
                     "all sleep beside a granted permit of source {place}"
                 );
-                let asleep = match account.terms.gate {
-                    Gate::Owner => matches!(account.mood, Mood::Resting(_)),
+                let asleep = match account.terms.acquirer {
+                    Acquirer::Owner => matches!(account.mood, Mood::Resting(_)),
                     _ => matches!(self.dispatcher, Mood::Resting(_)),
                 };
                 let wants = !account.asking && account.startable(now) > account.usable(now);

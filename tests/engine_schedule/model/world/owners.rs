@@ -3,7 +3,7 @@
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::Step as Wish;
 use paceline::engine::source::{HandedOver, Source};
-use paceline::engine::terms::{End, Gate};
+use paceline::engine::terms::{Acquirer, End};
 
 use super::{Mood, World};
 use crate::fixture::given;
@@ -45,7 +45,7 @@ impl World {
                 self.feed(place, room);
             }
             Wish::Acquire => {
-                assert_eq!(self.accounts[place].terms.gate, Gate::Owner);
+                assert_eq!(self.accounts[place].terms.acquirer, Acquirer::Owner);
                 self.accounts[place].asking = true;
                 self.accounts[place].mood = Mood::Asking;
             }

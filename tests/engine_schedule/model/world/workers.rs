@@ -2,7 +2,7 @@
 
 use paceline::engine::schedule::{Claim, Ending, Finished};
 use paceline::engine::source::Running;
-use paceline::engine::terms::{End, Gate};
+use paceline::engine::terms::{Acquirer, End};
 use paceline::engine::time::Time;
 
 use super::nested::Nested;
@@ -96,7 +96,7 @@ impl World {
         assert_eq!((start.job, running.started), (index, now));
         let late = now >= account.terms.deadline && ended.is_none();
         assert!(!late || account.orphaned, "started after the deadline");
-        if account.terms.gate == Gate::Worker {
+        if account.terms.acquirer == Acquirer::Worker {
             assert_eq!(ended, None, "started after the end");
         } else {
             let patient = [End::Operation, End::MaxFailures, End::Limiter, End::Failed];
@@ -126,7 +126,7 @@ impl World {
                 .expect("it waited for a retry");
             assert!(due <= now, "tried again before it was due");
             assert_eq!(running.attempt, attempts + 1);
-            if account.terms.gate == Gate::Worker {
+            if account.terms.acquirer == Acquirer::Worker {
                 let earlier = account
                     .retries
                     .iter()

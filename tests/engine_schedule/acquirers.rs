@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Ending, Finished, Scheduler, SourceId, Step};
+use paceline::engine::schedule::{Dispatch, Ending, Finished, Scheduler, SourceId, Step};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{End, Gate, Terms};
+use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -15,14 +15,14 @@ use crate::fixture::{
 
 fn owned() -> Terms {
     Terms {
-        gate: Gate::Owner,
+        acquirer: Acquirer::Owner,
         ..batch()
     }
 }
 
 fn dispatched(ahead: usize) -> Terms {
     Terms {
-        gate: Gate::Dispatcher,
+        acquirer: Acquirer::Dispatcher,
         ..stream(Keep::Completed, ahead)
     }
 }
@@ -86,7 +86,7 @@ fn a_permit_is_not_asked_for_while_nobody_is_free() {
         Step::Rest(Time::NEVER)
     );
     scheduler.submit(0, at(1)).unwrap();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
     given(&owner);
     scheduler.give_up(first, at(2));
     assert!(given(&owner) || given(&scheduler.dispatcher_signal()));
@@ -192,12 +192,12 @@ fn the_dispatcher_asks_for_sources_in_turn() {
     scheduler.rest(&mut seat, at(1));
     let mut served = Vec::new();
     for _ in 0..9 {
-        let Some(Ok(source)) = scheduler.dispatch(at(1)) else {
+        let Dispatch::Acquire(source) = scheduler.dispatch(at(1)) else {
             panic!("nothing to dispatch")
         };
         assert_eq!(
             scheduler.dispatch(at(1)),
-            Some(Err(Time::NEVER)),
+            Dispatch::Rest(Time::NEVER),
             "the worker is taken"
         );
         scheduler.grant(source, 0, at(1));
@@ -233,9 +233,9 @@ fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     scheduler.submit(0, at(1)).unwrap();
     scheduler.pause(at(1), at(20), true, true);
     assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(20)));
-    assert_eq!(scheduler.dispatch(at(2)), Some(Err(at(20))));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(at(20)));
     assert_eq!(scheduler.step(source, false, at(20)), Step::Acquire);
-    assert_eq!(scheduler.dispatch(at(20)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(20)), Dispatch::Acquire(CALLS));
     // A permit that was granted before another pause waits for its end, too.
     scheduler.pause(at(21), at(30), true, true);
     scheduler.grant(source, 0, at(22));
@@ -351,7 +351,7 @@ fn the_permit_of_a_call_that_was_taken_back_is_for_the_next() {
     for job in 0..3 {
         scheduler.submit(job, at(1)).unwrap();
     }
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
     assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
     let mut seat = scheduler.seat();
@@ -360,7 +360,7 @@ fn the_permit_of_a_call_that_was_taken_back_is_for_the_next() {
     scheduler.rest_after(&mut seat, delivered(&start, at(3)), at(3));
     assert_eq!(
         scheduler.dispatch(at(3)),
-        Some(Ok(CALLS)),
+        Dispatch::Acquire(CALLS),
         "the third needs a permit of its own"
     );
     scheduler.grant(CALLS, 0, at(3));
@@ -377,11 +377,11 @@ fn the_permit_of_a_call_that_was_taken_back_is_for_the_next() {
 fn a_refused_call_that_was_taken_back_is_not_refused() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
     assert!(scheduler.refuse(CALLS, at(2)).is_none());
     scheduler.submit(1, at(3)).unwrap();
-    assert_eq!(scheduler.dispatch(at(3)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
@@ -409,13 +409,13 @@ fn a_permit_is_asked_for_what_an_orphans_deadline_held_back() {
         ..dispatched(5)
     };
     let (source, _) = add(&scheduler, terms, 1);
-    assert_eq!(scheduler.dispatch(at(11)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(11)), Dispatch::Rest(Time::NEVER));
     scheduler.orphan(source, at(12));
     assert!(
         given(&scheduler.dispatcher_signal()),
         "the dispatcher sleeps on"
     );
-    assert_eq!(scheduler.dispatch(at(12)), Some(Ok(source)));
+    assert_eq!(scheduler.dispatch(at(12)), Dispatch::Acquire(source));
 }
 
 #[test]
@@ -425,20 +425,20 @@ fn the_dispatcher_waits_for_a_later_retry_beside_what_it_has_no_worker_for() {
         scheduler.submit(job, at(1)).unwrap();
     }
     let mut seat = scheduler.seat();
-    assert_eq!(scheduler.dispatch(at(1)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(30)), at(2));
-    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(CALLS));
     scheduler.grant(CALLS, 0, at(3));
-    assert_eq!(scheduler.dispatch(at(3)), Some(Err(at(30))));
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Rest(at(30)));
     // The call with the permit is cancelled. Another uses that, and nobody is told.
     assert_eq!(scheduler.withdraw(CALLS, 1), Some(1));
     let start = scheduler.start(&mut seat, at(4));
     assert_eq!(start.running.index, 2);
     scheduler.rest_after(&mut seat, delivered(&start, at(5)), at(5));
     assert!(!given(&scheduler.dispatcher_signal()));
-    assert_eq!(scheduler.dispatch(at(30)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(30)), Dispatch::Acquire(CALLS));
 }
 
 #[test]
@@ -450,9 +450,9 @@ fn an_owner_waits_for_a_later_retry_beside_what_it_has_no_worker_for() {
     scheduler.grant(source, 0, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.submit(0, at(2)).unwrap();
-    assert_eq!(scheduler.dispatch(at(2)), Some(Err(Time::NEVER)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(Time::NEVER));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(30)), at(2));
-    assert_eq!(scheduler.dispatch(at(2)), Some(Ok(CALLS)));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(CALLS));
     assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(30)));
 }
 
