@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 def is_a(thing: object, cls: type[_T]) -> TypeGuard[_T]:
-    """Return `isinstance`, by the thing's real class: what it claims as `__class__` may raise."""
+    """Return ``isinstance``, by the real class: what a thing claims as ``__class__`` may raise."""
     return issubclass(type(thing), cls)
 
 
@@ -29,7 +29,7 @@ def attribute(thing: object, name: str) -> object:
 
 
 def item(mapping: object, key: str) -> object:
-    """Return `mapping[key]`, or None where that fails in any way."""
+    """Return ``mapping[key]``, or None where that fails in any way."""
     try:
         return mapping[key]  # type: ignore[index]
     except Exception:  # noqa: BLE001 - as above

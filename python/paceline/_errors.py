@@ -15,7 +15,7 @@ class BatchTimeoutError(TimeoutError):
     """The time given to a batch has passed.
 
     Attributes:
-        batch_report: what had become of each operation by then.
+        batch_report: What had become of each operation by then.
     """
 
     batch_report: BatchReport[object]

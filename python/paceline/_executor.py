@@ -37,20 +37,20 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     """Runs Python calls in parallel, as fast as a rate limit allows and never faster.
 
     Args:
-        rate_limiter: a :class:`RateLimiter`, or any object with a blocking ``acquire()``, which
+        rate_limiter: A :class:`RateLimiter`, or any object with a blocking ``acquire()``, which
             is then called once before each call of an operation. None means no limit.
-        max_workers: how many operations run at once, at most; from 1 to 32768.
-        on_error: what ``execute_batch`` puts in the place of a failed operation's value:
+        max_workers: How many operations run at once, at most; from 1 to 32768.
+        on_error: What ``execute_batch`` puts in the place of a failed operation's value:
             ``"record"`` an :class:`ErrorRecord`, ``"return"`` the exception itself; ``"raise"``
             ends the batch with the first failure.
-        retry: when failed operations are called again, a :class:`Retry`. None means never.
-        thread_name_prefix: what the names of the worker threads begin with.
-        initializer: called on each worker thread when it starts.
-        initargs: the arguments of ``initializer``.
+        retry: When failed operations are called again, a :class:`Retry`. None means never.
+        thread_name_prefix: What the names of the worker threads begin with.
+        initializer: Called on each worker thread when it starts.
+        initargs: The arguments of ``initializer``.
 
     Raises:
-        TypeError: if an argument is of the wrong type, or ``rate_limiter`` has no ``acquire()``.
-        ValueError: if ``max_workers`` is out of its range, or ``on_error`` is none of those words.
+        TypeError: If an argument is of the wrong type, or ``rate_limiter`` has no ``acquire()``.
+        ValueError: If ``max_workers`` is out of its range, or ``on_error`` is none of those words.
     """
 
     def __init__(
@@ -120,12 +120,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """Run one operation on a worker, and return its value.
 
         Args:
-            operation: a callable without arguments.
+            operation: A callable without arguments.
 
         Raises:
-            TypeError: if ``operation`` is not callable, or is a coroutine function.
-            BaseException: whatever the operation, or the limiter, raises.
-            RuntimeError: after :meth:`shutdown`.
+            TypeError: If ``operation`` is not callable, or is a coroutine function.
+            BaseException: Whatever the operation, or the limiter, raises.
+            RuntimeError: After :meth:`shutdown`.
         """
         _core.check_operation(operation)
         drive = self._drive([operation], Keep.ALL, stop_on_failure=True, logged=False)
@@ -182,27 +182,27 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         The entry is the operation's value; of one that failed, what ``on_error`` says.
 
         Args:
-            operations: callables without arguments. A list is checked as a whole before anything
+            operations: Callables without arguments. A list is checked as a whole before anything
                 runs; any other iterable is read as the workers need it, on the calling thread.
-            timeout: seconds, or a ``timedelta``, for the whole batch, waiting for permits and
+            timeout: Seconds, or a ``timedelta``, for the whole batch, waiting for permits and
                 retries included; from 0 to 10**9. None means no limit.
-            max_failures: the batch ends when so many operations have failed, or, as a pair
+            max_failures: The batch ends when so many operations have failed, or, as a pair
                 ``(share, of)``, when that share, above 0 and up to 1, of the last ``of`` operations
                 failed. None means never.
-            on_error: for this batch, instead of the executor's ``on_error``; None uses that.
+            on_error: For this batch, instead of the executor's ``on_error``; None uses that.
 
         Returns:
             As many entries as there are operations.
 
         Raises:
-            TypeError: if an operation is not callable or is a coroutine function, or an argument
+            TypeError: If an operation is not callable or is a coroutine function, or an argument
                 is of the wrong type.
-            ValueError: if ``timeout``, ``max_failures`` or ``on_error`` is out of its range.
-            BatchTimeoutError: if ``timeout`` has passed.
-            ExceptionGroup: of the failures, if there were ``max_failures``.
-            BaseException: with ``on_error="raise"`` the first failure; always what the limiter or
+            ValueError: If ``timeout``, ``max_failures`` or ``on_error`` is out of its range.
+            BatchTimeoutError: If ``timeout`` has passed.
+            ExceptionGroup: Of the failures, if there were ``max_failures``.
+            BaseException: With ``on_error="raise"`` the first failure; always what the limiter or
                 the input raises, and what an operation raises that is not an ``Exception``.
-            RuntimeError: after :meth:`shutdown`.
+            RuntimeError: After :meth:`shutdown`.
 
         Whatever ends the batch early has the outcomes so far as ``batch_report``.
         """
@@ -248,22 +248,22 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         the iterator or dropping it ends the batch without waiting for running operations.
 
         Args:
-            operations: callables without arguments; may be endless.
-            ordered: hand outcomes over in the order of the input, not of completion.
-            buffersize: how many operations are read ahead of the workers, at most: what was read
+            operations: Callables without arguments; may be endless.
+            ordered: Hand outcomes over in the order of the input, not of completion.
+            buffersize: How many operations are read ahead of the workers, at most: what was read
                 and not handed over never exceeds ``max_workers + buffersize``. By default
                 ``max_workers + 1``, growing up to 1024 in all while operations take less than
                 100 microseconds, and not beyond what would keep CPython's collector at work: nine
                 twentieths of the first of ``gc.get_threshold()``.
-            timeout: as for :meth:`execute_batch`.
-            max_failures: as for :meth:`execute_batch`.
+            timeout: As for :meth:`execute_batch`.
+            max_failures: As for :meth:`execute_batch`.
 
         Returns:
             An iterator that has ``close()``. It belongs to one thread at a time; others that take
             from it wait for their turn.
 
         Raises:
-            BaseException: what :meth:`execute_batch` raises, from ``next()``; for bad arguments,
+            BaseException: What :meth:`execute_batch` raises, from ``next()``; for bad arguments,
                 and after :meth:`shutdown`, at once.
         """
         workers = self._max_workers
@@ -287,16 +287,16 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         The call starts when a worker and a permit are free for it, in the order of submission.
 
         Args:
-            fn: called with the rest of the arguments.
-            args: its positional arguments.
-            kwargs: its keyword arguments.
+            fn: Called with the rest of the arguments.
+            args: Its positional arguments.
+            kwargs: Its keyword arguments.
 
         Returns:
             The future of the call's value. Cancelled before its call starts, it takes no permit.
 
         Raises:
-            RuntimeError: after :meth:`shutdown`.
-            TypeError: if ``fn`` is not callable, or is a coroutine function.
+            RuntimeError: After :meth:`shutdown`.
+            TypeError: If ``fn`` is not callable, or is a coroutine function.
         """
         _core.check_operation(fn)
         return submit(self._pool, fn, args, kwargs)
@@ -315,23 +315,23 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         read at once, and the calls run whether or not the values are taken.
 
         Args:
-            fn: called with one item of each iterable.
-            iterables: the input; the shortest ends it.
-            timeout: seconds, or a ``timedelta``, from this call after which a value that is not
+            fn: Called with one item of each iterable.
+            iterables: The input; the shortest ends it.
+            timeout: Seconds, or a ``timedelta``, from this call after which a value that is not
                 there raises; from 0 to 10**9. None means never.
-            chunksize: accepted, and without effect, as with all threads.
-            buffersize: how many calls may be under way whose values were not yet taken, from 1 on.
+            chunksize: Accepted, and without effect, as with all threads.
+            buffersize: How many calls may be under way whose values were not yet taken, from 1 on.
 
         Returns:
             An iterator over the values, in the order of the input.
 
         Raises:
-            ValueError: if ``timeout``, ``chunksize`` or ``buffersize`` is out of its range.
-            TypeError: if ``fn`` is not callable, or is a coroutine function, or another argument
+            ValueError: If ``timeout``, ``chunksize`` or ``buffersize`` is out of its range.
+            TypeError: If ``fn`` is not callable, or is a coroutine function, or another argument
                 is of the wrong type.
-            RuntimeError: after :meth:`shutdown`.
-            TimeoutError: from ``next()``, when ``timeout`` has passed.
-            BaseException: from ``next()``, whatever that call raised; it ends the iterator.
+            RuntimeError: After :meth:`shutdown`.
+            TimeoutError: From ``next()``, when ``timeout`` has passed.
+            BaseException: From ``next()``, whatever that call raised; it ends the iterator.
         """
         if not isinstance(chunksize, int):
             raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
@@ -359,9 +359,9 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """Take no more work; what was taken up is still done.
 
         Args:
-            wait: return when nothing runs or waits any more and the threads have ended. On one of
+            wait: Return when nothing runs or waits any more and the threads have ended. On one of
                 the executor's own workers it does not wait, since it would wait for itself.
-            cancel_futures: what has not started does not start: futures are cancelled, and batches
+            cancel_futures: What has not started does not start: futures are cancelled, and batches
                 end with ``concurrent.futures.CancelledError``.
         """
         runtime = self._runtime()

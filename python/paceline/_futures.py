@@ -97,12 +97,12 @@ class CallFuture(Future[T]):
         A worker of the same executor that waits here may run the call itself.
 
         Args:
-            timeout: seconds to wait at most; None for as long as it takes.
+            timeout: Seconds to wait at most; None for as long as it takes.
 
         Raises:
-            TimeoutError: if the call has not ended within ``timeout``.
-            CancelledError: if it was cancelled.
-            BaseException: whatever the call raised.
+            TimeoutError: If the call has not ended within ``timeout``.
+            CancelledError: If it was cancelled.
+            BaseException: Whatever the call raised.
         """
         helping = self._help(timeout)
         try:
@@ -117,11 +117,11 @@ class CallFuture(Future[T]):
         A worker of the same executor that waits here may run the call itself.
 
         Args:
-            timeout: seconds to wait at most; None for as long as it takes.
+            timeout: Seconds to wait at most; None for as long as it takes.
 
         Raises:
-            TimeoutError: if the call has not ended within ``timeout``.
-            CancelledError: if it was cancelled.
+            TimeoutError: If the call has not ended within ``timeout``.
+            CancelledError: If it was cancelled.
         """
         helping = self._help(timeout)
         try:

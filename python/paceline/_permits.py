@@ -17,8 +17,8 @@ def ask(acquire: Callable[[], object]) -> PermitRefusedError | None:
     """Ask for one permit; return None if it was granted, else what the operation fails with.
 
     Raises:
-        TypeError: if the limiter is asynchronous.
-        BaseException: whatever the limiter raises.
+        TypeError: If the limiter is asynchronous.
+        BaseException: Whatever the limiter raises.
     """
     answer = acquire()
     if answer is None or answer is True:

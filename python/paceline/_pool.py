@@ -106,7 +106,7 @@ class Pool:
         """Raise if the workers could not be set up.
 
         Raises:
-            BrokenThreadPool: with the reason.
+            BrokenThreadPool: With the reason.
         """
         if self.broken is not None:
             raise BrokenThreadPool(self.broken)
@@ -129,7 +129,7 @@ class Pool:
         has not begun is abandoned.
 
         Raises:
-            RuntimeError: if no thread is to be had.
+            RuntimeError: If no thread is to be had.
         """
         role = reserve()
         if role is None:

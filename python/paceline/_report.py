@@ -32,8 +32,8 @@ class ErrorRecord(dict[str, str]):
     It is a dictionary of plain text, so it can be written as JSON like one.
 
     Attributes:
-        exception: the exception itself.
-        index: the operation's place in the batch, from 0.
+        exception: The exception itself.
+        index: The operation's place in the batch, from 0.
     """
 
     __slots__ = ("exception", "index")
@@ -54,17 +54,17 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
     """The outcomes of a batch in input order, and the totals that explain its time.
 
     Attributes:
-        counts: how many operations there are of each status. Of a stream these are all, also
+        counts: How many operations there are of each status. Of a stream these are all, also
             those whose outcomes were handed over before.
-        elapsed: seconds from the beginning of the batch to this report.
-        permit_wait: seconds that operations waited for a permit while a worker was free for them.
-        paused: seconds of pauses that the server asked for.
-        working: seconds that operations ran, summed over the workers.
-        permits: permits taken.
-        attempts: calls made.
-        retries: calls that repeated a failed one.
-        pauses: pauses that the server asked for.
-        ended_by: why the batch ended: ``"completed"``; ``"timeout"``; ``"max_failures"``;
+        elapsed: Seconds from the beginning of the batch to this report.
+        permit_wait: Seconds that operations waited for a permit while a worker was free for them.
+        paused: Seconds of pauses that the server asked for.
+        working: Seconds that operations ran, summed over the workers.
+        permits: Permits taken.
+        attempts: Calls made.
+        retries: Calls that repeated a failed one.
+        pauses: Pauses that the server asked for.
+        ended_by: Why the batch ended: ``"completed"``; ``"timeout"``; ``"max_failures"``;
             ``"interrupt"``, what a signal handler raised; ``"limiter"`` or ``"input"``, what that
             raised; ``"operation"``, a failure that ends the batch; ``"consumer"``, who left the
             loop; ``"shutdown"`` with ``cancel_futures``; ``"broken"``, an ``initializer`` that
@@ -136,8 +136,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         """Return the values of all operations, in input order.
 
         Raises:
-            ExceptionGroup: if any operation failed; see :meth:`raise_for_failures`.
-            RuntimeError: if any operation has no value for another reason.
+            ExceptionGroup: If any operation failed; see :meth:`raise_for_failures`.
+            RuntimeError: If any operation has no value for another reason.
         """
         self.raise_for_failures()
         # None of them failed.
@@ -156,7 +156,7 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         """Raise the exceptions of all failed operations, if there are any.
 
         Raises:
-            ExceptionGroup: of the exceptions, in input order (``BaseExceptionGroup`` if one of
+            ExceptionGroup: Of the exceptions, in input order (``BaseExceptionGroup`` if one of
                 them is not an ``Exception``).
         """
         if group := self.failure_group():

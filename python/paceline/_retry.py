@@ -25,7 +25,7 @@ class Verdict:
     Attributes:
         again: The policy allows another attempt; attempts and budget are counted elsewhere.
         throttled: A limit was hit: everybody is to pause, also when this operation is given up.
-        wait: Seconds the server asks for, between 0 and `max_pause`; None if it did not say.
+        wait: Seconds the server asks for, between 0 and ``max_pause``; None if it did not say.
     """
 
     again: bool
@@ -37,31 +37,32 @@ class Verdict:
 class Retry:
     """Which failed operations are repeated, how often, and how long to wait before that.
 
-    Passed as `BatchExecutor(..., retry=Retry(...))`. Every repetition is a new attempt: it takes a
-    new permit, and holds no worker while it waits. When a server says that a limit was hit,
+    Passed as ``BatchExecutor(..., retry=Retry(...))``. Every repetition is a new attempt: it takes
+    a new permit, and holds no worker while it waits. When a server says that a limit was hit,
     nobody who shares the limiter starts anything until its wait is over.
 
-    Durations are seconds or a `timedelta`, and are kept as seconds. An instance never changes,
-    and one may serve any number of executors.
+    Durations are seconds or a ``timedelta``, from 0 to 10**9, and are kept as seconds. An instance
+    never changes, and one may serve any number of executors.
 
     Args:
-        attempts: How often an operation is tried at most, the first attempt included; at least 1.
+        attempts: How often an operation is tried at most, the first attempt included; from 1 to
+            2**32 - 1.
         on: Which failures are repeated: an exception class, a tuple of them, or a callable that
             is given the exception and returns whether to repeat. By default (None) two kinds:
             refusals by which a server asks to come later, and errors of connecting, where no
             request can have been processed. A request that may have been processed, such as one
-            whose answer timed out, is repeated only if `on` says so.
+            whose answer timed out, is repeated only if ``on`` says so.
         backoff: Seconds of the first wait at most; each further wait may be twice as long. With
-            `jitter` the wait is drawn evenly from 0 to that figure ("full jitter": M. Brooker,
+            ``jitter`` the wait is drawn evenly from 0 to that figure ("full jitter": M. Brooker,
             "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
-        max_backoff: Seconds at which that growth ends; at least `backoff`.
+        max_backoff: Seconds at which that growth ends; at least ``backoff``.
         jitter: False waits the whole figure each time.
         retry_after: A callable that is given the exception and returns the seconds its server
             asks for, or None if it does not say; it replaces the built-in reading of
-            `Retry-After` (RFC 9110, section 10.2.3). A NaN counts as None. Returning seconds
+            ``Retry-After`` (RFC 9110, section 10.2.3). A NaN counts as None. Returning seconds
             means that a limit was hit.
         default_pause: Seconds everybody waits when a limit was hit and the server did not say
-            for how long; by default exponential from `backoff`. At most `max_pause`.
+            for how long; by default exponential from ``backoff``. At most ``max_pause``.
         max_pause: Seconds a server's wish is cut to.
         budget: How many attempts of a batch may be repetitions: a number (an int), or a share of
             its operations (a float from 0.0 to 1.0). None sets no bound. With it an outage ends
@@ -71,11 +72,11 @@ class Retry:
         TypeError: An argument is of the wrong kind.
         ValueError: An argument is out of its range; the message names it.
 
-    An error raised by `on` or `retry_after` means that the operation is not repeated; it stays in
-    view as a note on the operation's own exception.
+    An error raised by ``on`` or ``retry_after`` means that the operation is not repeated; it stays
+    in view as a note on the operation's own exception.
 
-    Known by default, without importing any of them: `descope.RateLimitException`; the status
-    errors of `httpx`, `requests`, `urllib` and of clients built like them (OpenAI, Anthropic,
+    Known by default, without importing any of them: ``descope.RateLimitException``; the status
+    errors of ``httpx``, ``requests``, ``urllib`` and of clients built like them (OpenAI, Anthropic,
     Stripe): 429 and 529, and 503 and 403 if they say how long to wait; the throttling errors of
     botocore; refused connections, names that do not resolve and timeouts of connecting in all of
     these.
@@ -154,8 +155,8 @@ class Retry:
             Whether to repeat it, whether a limit was hit, and the wait the server asks for.
 
         Raises:
-            Exception: Whatever `on` or `retry_after` raise; nothing else does.
-            TypeError: `retry_after` returned something that is no duration.
+            Exception: Whatever ``on`` or ``retry_after`` raise; nothing else does.
+            TypeError: ``retry_after`` returned something that is no duration.
         """
         refusal = throttling(exception)
         wait = None if refusal is None else refusal.wait
@@ -212,7 +213,7 @@ def _function(name: str, value: _F) -> _F:
 
 
 def _asked(value: object) -> float | None:
-    """Return what `retry_after` returned as seconds, at least 0, or None."""
+    """Return what ``retry_after`` returned as seconds, at least 0, or None."""
     if value is None:
         return None
     number = as_seconds(value)

@@ -1,11 +1,12 @@
 """Recognises a server that refused a request because it came too early, and how long it asks for.
 
-Known by shape, without importing anything: `descope`, `httpx`, `requests`, `urllib`, the clients
-of OpenAI, Anthropic and Stripe, botocore, and whatever else carries `.response.status_code`, or
-`.status_code`, `.status` or `.http_status` of its own, with `.headers`.
+Known by shape, without importing anything: ``descope``, ``httpx``, ``requests``, ``urllib``, the
+clients of OpenAI, Anthropic and Stripe, botocore, and whatever else carries
+``.response.status_code``, or ``.status_code``, ``.status`` or ``.http_status`` of its own, with
+``.headers``.
 
-The header is `Retry-After`, in seconds or as a date (RFC 9110, section 10.2.3). The variants in
-milliseconds, `retry-after-ms` (OpenAI) and `x-amz-retry-after` (AWS), go before it.
+The header is ``Retry-After``, in seconds or as a date (RFC 9110, section 10.2.3). The variants in
+milliseconds, ``retry-after-ms`` (OpenAI) and ``x-amz-retry-after`` (AWS), go before it.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def _wait(headers: dict[str, object]) -> float | None:
 def _until(date: object, sent: object) -> float | None:
     """Return the seconds until an HTTP date.
 
-    They are counted from the response's own `Date`, so that a wrong clock on either side does no
+    They are counted from the response's own ``Date``, so that a wrong clock on either side does no
     harm. Without it they are counted from this machine's clock, and a date in the past says
     nothing but that the clocks differ.
     """
