@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextvars
+import itertools
 import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+import pytest
 from helpers import worst_window
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, BatchTimeoutError, Outcome, RateLimiter, Retry
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 LIMIT = 40
 PER = 0.5
@@ -98,6 +101,94 @@ def test_submitted_calls_and_maps_keep_to_the_window_as_well() -> None:
         assert len(list(values)) == LIMIT + 5
     assert len(starts) == 2 * LIMIT + 5
     assert worst_window(starts, PER) <= LIMIT
+
+
+class Session:
+    """What an operation leaves behind, and what takes its time to be dropped."""
+
+    def __del__(self) -> None:
+        time.sleep(0.3)
+
+
+SESSION: contextvars.ContextVar[Session] = contextvars.ContextVar("session")
+
+
+def returning_one() -> Session:
+    time.sleep(0.5)
+    return Session()
+
+
+def late_value_of_a_batch(executor: BatchExecutor) -> None:
+    with pytest.raises(BatchTimeoutError):
+        executor.run([returning_one], timeout=0.1)
+
+
+def late_value_of_a_stream(executor: BatchExecutor) -> None:
+    with pytest.raises(BatchTimeoutError):
+        list(executor.stream([returning_one], timeout=0.1))
+
+
+def value_of_a_map_that_nobody_takes(executor: BatchExecutor) -> None:
+    executor.map(lambda _: returning_one(), [1])
+
+
+def context_of_a_batch_that_is_gone(executor: BatchExecutor) -> None:
+    def run() -> None:
+        SESSION.set(Session())
+        with pytest.raises(BatchTimeoutError):
+            executor.run([partial(time.sleep, 0.5)], timeout=0.1)
+
+    contextvars.copy_context().run(run)
+
+
+def earlier_attempt_of_a_call(executor: BatchExecutor) -> None:
+    tries = itertools.count()
+
+    def operation() -> None:
+        if not next(tries):
+            raise ConnectionRefusedError(Session())
+        time.sleep(0.5)
+
+    executor.submit(operation)
+
+
+@pytest.mark.parametrize(
+    "leave_behind",
+    [
+        late_value_of_a_batch,
+        late_value_of_a_stream,
+        value_of_a_map_that_nobody_takes,
+        context_of_a_batch_that_is_gone,
+        earlier_attempt_of_a_call,
+    ],
+)
+def test_what_is_dropped_comes_not_between_a_permit_and_its_start(
+    leave_behind: Callable[[BatchExecutor], None],
+) -> None:
+    starts: list[float] = []
+    retry = Retry(2, backoff=0.01)
+    with BatchExecutor(RateLimiter(1, per=0.4, margin=0), max_workers=1, retry=retry) as executor:
+        leave_behind(executor)
+        assert_started_as_told(executor.run([starting(starts)] * 3), starts)
+
+
+def test_what_is_dropped_with_a_variable_comes_not_between_a_permit_and_its_start() -> None:
+    starts: list[float] = []
+
+    def setting() -> None:
+        SESSION.set(returning_one())
+
+    with BatchExecutor(RateLimiter(1, per=0.4, margin=0), max_workers=1) as executor:
+        # Where no variable is set, operations may have one copy of the context after the other.
+        run = partial(contextvars.Context().run, executor.run)
+        report = run([setting, *[starting(starts)] * 3])
+    assert_started_as_told(report[1:], starts)
+
+
+def assert_started_as_told(outcomes: Iterable[Outcome[None]], starts: list[float]) -> None:
+    for outcome, start in zip(outcomes, starts, strict=True):
+        assert start - (outcome.started_at or 0) < 0.15
+    assert all(after - before > 0.3 for before, after in itertools.pairwise(starts))
 
 
 def test_two_limits_at_once_are_both_kept() -> None:

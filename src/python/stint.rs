@@ -1,5 +1,6 @@
 //! One stint of a worker: from one operation to the next without letting go of Python.
 
+use std::mem;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -53,6 +54,9 @@ struct Stint {
     seat: Seat,
     /// Of the operation that was claimed last.
     context: Arc<Context>,
+    /// Of the one before, if that was another: it may be the last to hold it, and what is dropped
+    /// with it may run code of the user's, which is not to come between a permit and its call.
+    former: Option<Arc<Context>>,
     /// When it releases the interpreter to others.
     until: Time,
 }
@@ -69,6 +73,7 @@ impl Stint {
             runtime,
             seat,
             context: Arc::new(Context::Calls),
+            former: None,
             until: Time::now() + SWITCH_INTERVAL,
         }
     }
@@ -80,7 +85,7 @@ impl Stint {
             return Err(claim);
         };
         if let Some(new) = start.context {
-            self.context = new;
+            self.former = Some(mem::replace(&mut self.context, new));
         }
         Ok(start.job)
     }
@@ -147,11 +152,11 @@ impl Stint {
         let mut job = job;
         loop {
             let result = job.call0(py);
-            if result.is_err() {
+            if result.is_err() || !untouched.holds() {
                 return Within::Ended(job, result);
             }
             match self.go_on(py, job, result) {
-                Ok(next) if untouched.holds() && Arc::ptr_eq(&self.context, &context) => job = next,
+                Ok(next) if Arc::ptr_eq(&self.context, &context) => job = next,
                 next => return Within::Left(next),
             }
         }
@@ -172,6 +177,7 @@ impl Stint {
     #[inline(always)]
     fn go_on(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
         exit_if_forked(py, &self.runtime);
+        drop(self.former.take());
         match result {
             // The usual case: when this one ends the next one starts.
             Ok(value) if self.context.is_batch() => {
@@ -182,11 +188,7 @@ impl Stint {
                 if now >= self.until && self.is_to_step_aside(py, now) {
                     return self.claim_after_others(py, finished);
                 }
-                let scheduler = &self.runtime.scheduler;
-                let (leftover, claim) = scheduler.claim(&mut self.seat, Some(finished), now);
-                let next = self.begin(claim);
-                drop(leftover);
-                next
+                self.claim(Some(finished), now)
             }
             result => self.claim_after(py, job, result),
         }
@@ -207,9 +209,9 @@ impl Stint {
         let scheduler = &self.runtime.scheduler;
         drop(scheduler.finish(&mut self.seat, finished, Time::now()));
         detach(py, || thread::sleep(AWAY));
-        let (_, claim) = scheduler.claim(&mut self.seat, None, Time::now());
-        self.until = Time::now() + SWITCH_INTERVAL;
-        self.begin(claim)
+        let now = Time::now();
+        self.until = now + SWITCH_INTERVAL;
+        self.claim(None, now)
     }
 
     #[inline(never)]
@@ -219,9 +221,20 @@ impl Stint {
             .seat
             .ongoing()
             .map(|ongoing| conclude_call(py, runtime, context, ongoing, job, result));
-        let scheduler = &runtime.scheduler;
-        let (leftover, claim) = scheduler.claim(&mut self.seat, finished, Time::now());
-        drop(leftover);
+        self.claim(finished, Time::now())
+    }
+
+    /// Books what was finished, and claims the operation to call next.
+    #[inline(always)]
+    fn claim(&mut self, finished: Option<Finished<Operations>>, now: Time) -> Next {
+        let scheduler = &self.runtime.scheduler;
+        let claim = match scheduler.claim(&mut self.seat, finished, now) {
+            (None, claim) => claim,
+            (leftover, _) => {
+                drop(leftover);
+                scheduler.claim(&mut self.seat, None, Time::now()).1
+            }
+        };
         self.begin(claim)
     }
 }
@@ -230,7 +243,7 @@ impl Stint {
 enum Within {
     /// This is to be called.
     Begun(Py<PyAny>),
-    /// This has ended in a way that may run more of the user's code, outside its context.
+    /// This has ended, and what follows may run more of the user's code, outside its context.
     Ended(Py<PyAny>, PyResult<Py<PyAny>>),
     Left(Next),
 }

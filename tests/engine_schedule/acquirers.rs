@@ -312,7 +312,7 @@ fn a_failure_that_ends_a_batch_leaves_the_permit_of_another_to_be_used() {
     let first = scheduler.start(&mut seats[0], at(1));
     scheduler.step(source, false, at(1));
     scheduler.grant(source, 0, at(2));
-    let (_, claim) = scheduler.claim(&mut seats[0], Some(failed(&first, at(2))), at(2));
+    let (_, claim) = scheduler.claim_next(&mut seats[0], failed(&first, at(2)), at(2));
     let second = Started::by(&seats[0], claim).unwrap();
     assert_eq!(scheduler.ended(source), Some(End::Operation));
     assert_eq!(scheduler.step(source, false, at(2)), Step::Settled);

@@ -378,7 +378,7 @@ fn a_closed_scheduler_takes_no_more() {
         Time::NEVER,
         "a call still runs, and may be tried again"
     );
-    let (_, claim) = scheduler.claim(&mut seat, Some(delivered(&call, at(2))), at(2));
+    let (_, claim) = scheduler.claim_next(&mut seat, delivered(&call, at(2)), at(2));
     assert!(matches!(claim, Claim::Exit));
     assert!(woken(&other));
     assert!(matches!(scheduler.look(&mut other, at(2)), Claim::Exit));

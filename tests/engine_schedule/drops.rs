@@ -95,8 +95,11 @@ impl Setup {
             ended: at(2),
             ending: first(start),
         };
-        let (leftover, claim) = self.scheduler.claim(&mut seat, Some(finished), at(2));
-        drop(leftover);
+        let (leftover, mut claim) = self.scheduler.claim(&mut seat, Some(finished), at(2));
+        if leftover.is_some() {
+            drop(leftover);
+            claim = self.scheduler.claim(&mut seat, None, at(2)).1;
+        }
         let Claim::Start(start) = claim else {
             panic!("nothing starts")
         };

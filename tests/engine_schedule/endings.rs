@@ -43,7 +43,7 @@ fn nothing_starts_from_the_deadline_on() {
     let slots = report.ledger().take_left().slots;
     assert_eq!(slots.iter().filter(|record| record.is_some()).count(), 1);
     assert!(!given(&owner));
-    let (leftover, _) = scheduler.claim(&mut seats[0], Some(done(&running, at(30))), at(30));
+    let (leftover, _) = scheduler.claim_next(&mut seats[0], done(&running, at(30)), at(30));
     let Remains::Record(missed) = remains(leftover) else {
         panic!("not a record")
     };
@@ -150,7 +150,7 @@ fn a_share_of_the_last_failures_ends_a_batch() {
             } else {
                 done(&started, now)
             };
-            let (_, claim) = scheduler.claim(&mut seat, Some(ended), now);
+            let (_, claim) = scheduler.claim_next(&mut seat, ended, now);
             start = Started::by(&seat, claim);
         }
         assert_eq!(
@@ -392,7 +392,7 @@ fn the_last_to_finish_after_a_shutdown_sends_the_others_home() {
     scheduler.rest_after(&mut seats[0], delivered(&first, at(3)), at(3));
     scheduler.rest_after(&mut seats[1], delivered(&second, at(3)), at(3));
     let third = scheduler.start(&mut seats[2], at(11));
-    let (_, claim) = scheduler.claim(&mut seats[2], Some(delivered(&third, at(12))), at(12));
+    let (_, claim) = scheduler.claim_next(&mut seats[2], delivered(&third, at(12)), at(12));
     assert!(matches!(claim, Claim::Exit));
     for seat in &mut seats[..2] {
         assert!(woken(seat));

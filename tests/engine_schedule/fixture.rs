@@ -142,6 +142,12 @@ pub(crate) trait Add {
     fn add_complete(&self, terms: Terms, count: usize, now: Time) -> (SourceId, Arc<Signal>);
     fn start(&self, seat: &mut Seat, now: Time) -> Started;
     fn start_next(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Started;
+    fn claim_next(
+        &self,
+        seat: &mut Seat,
+        finished: Finished<Plain>,
+        now: Time,
+    ) -> (Leftover<Plain>, Claim<Plain>);
     fn rest(&self, seat: &mut Seat, now: Time) -> Time;
     fn rest_after(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Time;
     fn ended(&self, source: SourceId) -> Option<End>;
@@ -170,8 +176,22 @@ impl Add for Scheduler<Plain> {
 
     /// What the worker starts when it has finished something.
     fn start_next(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Started {
-        let (_, claim) = self.claim(seat, Some(finished), now);
+        let (_, claim) = self.claim_next(seat, finished, now);
         Started::by(seat, claim).expect("something to start")
+    }
+
+    /// What is left over of what the worker has finished, and what it claims when that is dropped.
+    fn claim_next(
+        &self,
+        seat: &mut Seat,
+        finished: Finished<Plain>,
+        now: Time,
+    ) -> (Leftover<Plain>, Claim<Plain>) {
+        match self.claim(seat, Some(finished), now) {
+            (None, claim) => (None, claim),
+            (leftover, Claim::Ready) => (leftover, self.claim(seat, None, now).1),
+            (_, claim) => panic!("claimed {claim:?} before what is left over was dropped"),
+        }
     }
 
     /// Until when the worker rests, which has nothing to start.
@@ -184,7 +204,7 @@ impl Add for Scheduler<Plain> {
     }
 
     fn rest_after(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Time {
-        resting(self.claim(seat, Some(finished), now).1);
+        resting(self.claim_next(seat, finished, now).1);
         resting(self.look(seat, now))
     }
 

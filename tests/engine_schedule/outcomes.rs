@@ -1,13 +1,14 @@
 //! What becomes of the records, and how far ahead of the consumer the input is read.
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Remains, Scheduler, Seat, SourceId, Step};
+use paceline::engine::schedule::{Claim, Remains, Scheduler, Seat, SourceId, Step};
 use paceline::engine::source::{HandedOver, Source};
 use paceline::engine::terms::{End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, Plain, SECOND, Started, again, at, batch, done, failed, given, remains, stream, unlimited,
+    Add, Plain, SECOND, Started, again, at, batch, done, failed, given, limited, remains, stream,
+    unlimited,
 };
 
 fn handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> Vec<usize> {
@@ -110,7 +111,7 @@ fn what_was_not_handed_over_is_left() {
         assert_eq!(running, [1, 3]);
         assert_eq!(closed.unstarted().collect::<Vec<_>>(), [4, 5]);
         for (seat, start) in seats.iter_mut().zip([three, one]) {
-            let (leftover, _) = scheduler.claim(seat, Some(done(&start, at(4))), at(4));
+            let (leftover, _) = scheduler.claim_next(seat, done(&start, at(4)), at(4));
             assert!(matches!(remains(leftover), Remains::Record(_)));
         }
     }
@@ -294,14 +295,14 @@ fn a_source_whose_owner_has_gone_runs_to_its_end() {
     let records = records.unwrap();
     assert_eq!(records.slots.into_iter().flatten().count(), 1);
     assert_eq!(records.history.len(), 1);
-    let (leftover, claim) = scheduler.claim(&mut seat, Some(failed(&start, at(2))), at(2));
+    let (leftover, claim) = scheduler.claim_next(&mut seat, failed(&start, at(2)), at(2));
     assert!(matches!(remains(leftover), Remains::Record(_)));
     let start = Started::by(&seat, claim).unwrap();
     assert_eq!(start.running.index, 3);
-    scheduler.claim(&mut seat, Some(done(&start, at(2))), at(2));
+    scheduler.claim_next(&mut seat, done(&start, at(2)), at(2));
     let start = scheduler.start(&mut seat, at(5));
     assert_eq!((start.running.index, start.running.attempt), (1, 2));
-    let (leftover, _) = scheduler.claim(&mut seat, Some(done(&start, at(6))), at(6));
+    let (leftover, _) = scheduler.claim_next(&mut seat, done(&start, at(6)), at(6));
     assert!(leftover.is_some(), "it was dropped within the lock");
     assert!(scheduler.with(source, |_| ()).is_none());
     scheduler.close();
@@ -330,6 +331,24 @@ fn an_orphan_that_has_ended_is_taken_out_at_once() {
     scheduler.end(source, End::Cancelled, at(2));
     let (_, gone) = scheduler.orphan(source, at(2));
     assert_eq!(gone.unwrap().running().len(), 1);
-    let (leftover, _) = scheduler.claim(&mut seat, Some(done(&start, at(3))), at(3));
+    let (leftover, _) = scheduler.claim_next(&mut seat, done(&start, at(3)), at(3));
     assert!(matches!(remains(leftover), Remains::Record(_)));
+}
+
+#[test]
+fn no_permit_is_taken_before_what_is_left_over_was_dropped() {
+    let (scheduler, _) = limited(2, 1, 1);
+    let (gone, _) = scheduler.add_complete(batch(), 1, at(1));
+    let mut seat = scheduler.seat();
+    let start = scheduler.start(&mut seat, at(1));
+    drop(scheduler.remove(gone, at(2)));
+    let (next, _) = scheduler.add_complete(batch(), 1, at(2));
+    let (leftover, claim) = scheduler.claim(&mut seat, Some(done(&start, at(3))), at(3));
+    assert!(leftover.is_some() && matches!(claim, Claim::Ready));
+    let permits = || scheduler.with(next, |source| source.ledger().totals.permits);
+    assert_eq!(permits(), Some(0));
+    // Dropping that takes three seconds: the permit is of the time after.
+    drop(leftover);
+    let start = scheduler.start(&mut seat, at(6));
+    assert_eq!((permits(), start.running.started), (Some(1), at(6)));
 }

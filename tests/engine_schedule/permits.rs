@@ -1,14 +1,14 @@
 //! Workers are kept for permits only as long as there is something to start with them.
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Claim, Dispatch, Ending, Finished, Step};
+use paceline::engine::schedule::{Claim, Dispatch, Step};
 use paceline::engine::source::Source;
 use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, again, at, batch, delivered, done, failed, foreign, given, resting, stream,
-    unlimited, woken,
+    Add, CALLS, Started, again, at, batch, delivered, done, failed, foreign, given, resting,
+    stream, unlimited, woken,
 };
 
 fn owned() -> Terms {
@@ -256,16 +256,15 @@ fn an_orphan_ends_though_its_deadline_has_passed() {
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     let mut seat = scheduler.seat();
-    let start = scheduler.start(&mut seat, at(1));
+    let mut start = scheduler.start(&mut seat, at(1));
     scheduler.orphan(source, at(2));
     scheduler.close();
-    let mut finished = Some(done(&start, at(11)));
-    while let (_, Claim::Start(start)) = scheduler.claim(&mut seat, finished.take(), at(11)) {
-        let ending = Ending::Result(Ok(start.job), false);
-        finished = Some(Finished {
-            ended: at(11),
-            ending,
-        });
+    loop {
+        let (_, claim) = scheduler.claim_next(&mut seat, done(&start, at(11)), at(11));
+        match Started::by(&seat, claim) {
+            Some(next) => start = next,
+            None => break,
+        }
     }
     assert!(scheduler.is_over(), "it waits for an owner to end it");
 }

@@ -166,10 +166,10 @@ fn retries_end_with_their_source() {
     scheduler.feed(source, 3..4, true, at(3));
     // It would be tried again, if there were another time.
     let (leftover, _) =
-        scheduler.claim(&mut seats[1], Some(again(&running[1], at(4), at(5))), at(4));
+        scheduler.claim_next(&mut seats[1], again(&running[1], at(4), at(5)), at(4));
     assert!(matches!(remains(leftover), Remains::Job(1)));
     assert!(scheduler.runs(source));
-    let (leftover, _) = scheduler.claim(&mut seats[2], Some(done(&running[2], at(4))), at(4));
+    let (leftover, _) = scheduler.claim_next(&mut seats[2], done(&running[2], at(4)), at(4));
     assert!(leftover.is_none());
     for seat in &mut seats {
         scheduler.rest(seat, at(60));
@@ -234,7 +234,7 @@ fn a_call_that_waits_to_be_tried_again_can_be_taken_back() {
     scheduler.rest_after(&mut seat, delivered(&start, at(3)), at(3));
     let start = scheduler.start(&mut seat, at(8));
     assert_eq!((start.running.index, start.job), (1, 6));
-    let (leftover, _) = scheduler.claim(&mut seat, Some(delivered(&start, at(9))), at(9));
+    let (leftover, _) = scheduler.claim_next(&mut seat, delivered(&start, at(9)), at(9));
     let Remains::Attempts(attempts) = remains(leftover) else {
         panic!("not its first attempt")
     };

@@ -144,7 +144,7 @@ fn a_spare_thread_goes_when_nobody_needs_it() {
     assert!(matches!(scheduler.look(&mut spare, at(3)), Claim::Ready));
     let inner = scheduler.start(&mut spare, at(3));
     scheduler.unblock();
-    let _ = scheduler.claim(&mut spare, Some(delivered(&inner, at(4))), at(4));
+    let _ = scheduler.claim_next(&mut spare, delivered(&inner, at(4)), at(4));
     assert_eq!(resting(scheduler.look(&mut spare, at(4))), later(at(4)));
     assert!(matches!(
         scheduler.look(&mut spare, later(at(4))),

@@ -330,7 +330,7 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
     let finished = done(&at_work.running, now);
     let (_, claim) = at_work
         .scheduler
-        .claim(&mut at_work.worker, Some(finished), now);
+        .claim_next(&mut at_work.worker, finished, now);
     assert_eq!(
         resting(claim),
         at(9),

@@ -122,6 +122,9 @@ impl<W: Work> Scheduler<W> {
 
     /// Books the call that the worker has finished, if any, and claims the next operation. The
     /// permit is stamped here, so call it immediately before the operation.
+    ///
+    /// If anything is left over, nothing is claimed yet ([`Claim::Ready`]): to drop that may take
+    /// any time, and none may pass between a permit and its call.
     #[inline(always)]
     pub fn claim(
         &self,
@@ -130,15 +133,18 @@ impl<W: Work> Scheduler<W> {
         now: Time,
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
-        let mut leftover = None;
         if let Some(finished) = finished {
-            leftover = state.finish(seat, finished, now);
+            let leftover = state.finish(seat, finished, now);
+            if leftover.is_some() {
+                // What can start is not to wait for this worker.
+                state.wake_one(now);
+                return (leftover, Claim::Ready);
+            }
         } else {
             state.unpark(seat.id);
             state.arrive(seat.id);
         }
-        let claim = state.claim(seat, self.limiter.as_ref(), now, true);
-        (leftover, claim)
+        (None, state.claim(seat, self.limiter.as_ref(), now, true))
     }
 
     /// Books the call that the worker has finished; it claims the next one later.

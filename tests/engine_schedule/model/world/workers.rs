@@ -164,6 +164,14 @@ impl World {
                 "what is lost was dropped within the lock"
             );
         }
+        if leftover.is_some() {
+            assert!(
+                matches!(claim, Claim::Ready),
+                "claimed before it was dropped"
+            );
+            self.workers[place].post = Post::Attached;
+            return;
+        }
         self.placed(place, claim);
     }
 
