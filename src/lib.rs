@@ -15,7 +15,7 @@ mod _core {
     #[pymodule_export]
     use crate::python::handle::Handle;
     #[pymodule_export]
-    use crate::python::interpreter::{exiting, forked};
+    use crate::python::interpreter::{at_exit, forked};
     #[pymodule_export]
     use crate::python::limiter::RateLimiter;
     #[pymodule_export]

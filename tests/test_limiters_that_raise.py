@@ -143,3 +143,16 @@ def test_exceptions_outside_exception_propagate_from_a_limiter(error: BaseExcept
     report = error.batch_report  # type: ignore[union-attr]
     assert len(report) == 3
     assert report[2].status == "not_started"
+
+
+@pytest.mark.parametrize("verb", ["stream", "map"])
+def test_what_no_generator_may_raise_is_replaced_with_the_report(verb: str) -> None:
+    error = StopIteration("no more permits")
+    with BatchExecutor(RaisingLimiter(error, permits=1), 1) as executor:
+        with pytest.raises(RuntimeError, match="StopIteration") as caught:
+            if verb == "map":
+                list(executor.map(int, "123"))
+            else:
+                list(executor.stream([int] * 3))
+    assert caught.value.__cause__ is error
+    assert caught.value.batch_report.ended_by == "limiter"  # type: ignore[attr-defined]

@@ -379,3 +379,26 @@ def test_8_threads_run_batches_while_others_shut_down(
             thread.join(PATIENCE)
             assert not thread.is_alive()
         assert not wrong
+
+
+@LIMITERS
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("verb", ["run", "execute_batch", "stream", "map"])
+def test_a_nested_batch_keeps_to_its_timeout(
+    verb: str, workers: int, limiter: Callable[[], Any]
+) -> None:
+    release = threading.Event()
+
+    def outer() -> None:
+        if verb == "map":
+            list(executor.map(lambda _: release.wait(PATIENCE), [1], timeout=0.1))
+        else:
+            list(getattr(executor, verb)([functools.partial(release.wait, PATIENCE)], timeout=0.1))
+
+    with executor_of(limiter(), workers) as executor:
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            executor.execute(outer)
+        assert time.monotonic() - began < PATIENCE / 2
+        release.set()
+        assert executor.execute_batch([int] * 5) == [0] * 5

@@ -294,6 +294,38 @@ def test_the_repr_of_a_report_is_short_and_counts(executor: BatchExecutor) -> No
     assert "10" in text
 
 
+def test_a_copy_of_a_report_is_the_report(mixed: BatchReport[Any]) -> None:
+    assert copy.copy(mixed) is mixed
+    assert copy.deepcopy(mixed) is mixed
+
+
+def test_a_pickled_report_keeps_its_totals_and_no_outcomes(mixed: BatchReport[Any]) -> None:
+    sent = pickle.loads(pickle.dumps(mixed))
+    assert isinstance(sent, BatchReport)
+    assert (len(sent), list(sent), sent.values(), sent.failures) == (0, [], [], ())
+    assert sent.counts == mixed.counts
+    assert (sent.elapsed, sent.working, sent.ended_by) == (
+        mixed.elapsed,
+        mixed.working,
+        "completed",
+    )
+    assert (repr(sent), sent.explain()) == (repr(mixed), mixed.explain())
+    with pytest.raises(IndexError):
+        sent[0]
+
+
+def test_an_exception_that_ended_a_batch_can_be_sent_to_another_process() -> None:
+    def operation() -> object:
+        return threading.Lock()  # cannot be pickled
+
+    with BatchExecutor(max_workers=1) as executor, pytest.raises(ValueError, match="no") as caught:
+        executor.execute_batch([operation, fail], on_error="raise")
+    sent = pickle.loads(pickle.dumps(caught.value))
+    assert (type(sent), str(sent), sent.__notes__) == (ValueError, "no", caught.value.__notes__)
+    assert sent.batch_report.counts["failed"] == 1
+    assert isinstance(copy.deepcopy(caught.value), ValueError)
+
+
 def test_totals_are_the_sums_of_the_outcomes(mixed: BatchReport[Any]) -> None:
     assert mixed.working == pytest.approx(sum(outcome.duration for outcome in mixed), abs=1e-3)
     assert mixed.permit_wait == pytest.approx(
@@ -403,8 +435,9 @@ def test_an_error_record_can_be_told_from_a_result_that_looks_like_one(
 
 def test_an_error_record_can_be_copied_and_pickled(executor: BatchExecutor) -> None:
     (record,) = executor.execute_batch([partial(fail, "tenant exists")])
+    record["tenant"] = "7"
     for duplicate in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
-        assert duplicate == {"error": "tenant exists"}
+        assert duplicate == {"error": "tenant exists", "tenant": "7"}
         assert isinstance(duplicate, ErrorRecord)
         assert duplicate.index == 0
         assert isinstance(duplicate.exception, ValueError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import itertools
 import logging
 import threading
@@ -238,3 +239,23 @@ def test_a_share_of_failures_ends_the_batch() -> None:
     report = caught.value.batch_report  # type: ignore[attr-defined]
     assert report.ended_by == "max_failures"
     assert report.counts["failed"] == 5
+
+
+@pytest.mark.parametrize("verb", ["submit", "run"])
+def test_each_attempt_sees_the_context_of_the_caller(verb: str) -> None:
+    seen: list[str] = []
+    user: contextvars.ContextVar[str] = contextvars.ContextVar("user", default="nobody")
+
+    def operation() -> None:
+        seen.append(user.get())
+        user.set("an attempt's")
+        if len(seen) < 3:
+            raise ConnectionRefusedError
+
+    user.set("ada")
+    with BatchExecutor(retry=QUICK) as executor:
+        if verb == "submit":
+            executor.submit(operation).result(20)
+        else:
+            executor.run([operation])
+    assert seen == ["ada"] * 3

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import itertools
 import threading
 import time
 from concurrent.futures.thread import BrokenThreadPool
 
 import pytest
-from helpers import statuses
+from helpers import statuses, wait_until
 from observing import PATIENCE, worker_threads
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, RateLimiter, Retry
 
 
 def test_the_initializer_runs_once_in_each_worker() -> None:
@@ -80,6 +81,33 @@ def test_a_failing_initializer_breaks_a_batch_under_way() -> None:
     report = caught.value.batch_report  # type: ignore[attr-defined]
     assert report.ended_by == "broken"
     assert statuses(report) == ["not_started"] * 100
+
+
+def test_a_failing_initializer_ends_a_call_that_waits_to_be_tried_again() -> None:
+    prepared = itertools.count()
+    failing, release = threading.Event(), threading.Event()
+
+    def prepare() -> None:
+        if next(prepared):
+            failing.wait(PATIENCE)
+            raise ValueError("cannot prepare")
+
+    def refused() -> None:
+        raise ConnectionRefusedError
+
+    executor = BatchExecutor(
+        max_workers=2, retry=Retry(5, backoff=30, jitter=False), initializer=prepare
+    )
+    tried = executor.submit(refused)
+    wait_until(tried.running)
+    running = executor.submit(release.wait, PATIENCE)
+    wait_until(running.running)
+    pending = executor.submit(int)
+    failing.set()
+    assert isinstance(tried.exception(PATIENCE), ConnectionRefusedError)
+    assert isinstance(pending.exception(PATIENCE), BrokenThreadPool)
+    release.set()
+    assert running.result(PATIENCE) is True
 
 
 def test_an_initializer_must_be_callable() -> None:

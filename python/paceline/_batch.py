@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar, cast
 
 from paceline import _core
 from paceline._core import Step
+from paceline._duck import is_a
 from paceline._errors import BatchTimeoutError, attach_report
 from paceline._logging import writes_batches
 from paceline._report import BatchReport
@@ -173,6 +174,8 @@ class Drive(Generic[T]):
         except BaseException as error:
             self._end_early(error)
             raise
+        finally:
+            self._discard()
 
     def outcomes(self) -> Outcomes[T]:
         """Open the batch, and hand the outcomes on as they are ready."""
@@ -180,7 +183,10 @@ class Drive(Generic[T]):
             self._open()
             return Outcomes.of(self._runs())
         except BaseException as error:
-            self._end_early(error)
+            try:
+                self._end_early(error)
+            finally:
+                self._discard()
             raise
 
     def _runs(self) -> Generator[Iterator[_core.Outcome[T]]]:
@@ -197,7 +203,14 @@ class Drive(Generic[T]):
             self._log_end("completed")
         except BaseException as error:
             self._end_early(error)
+            if is_a(error, StopIteration):
+                # No generator may let it out: what Python raises instead would have no report.
+                replaced = RuntimeError(f"the limiter raised {error!r}")
+                attach_report(replaced, self.report(self._batch.close(), self._cause))
+                raise replaced from error
             raise
+        finally:
+            self._discard()
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
@@ -209,7 +222,10 @@ class Drive(Generic[T]):
             self._batch.leave_to_run(True)
             return self._values()
         except BaseException as error:
-            self._end_early(error)
+            try:
+                self._end_early(error)
+            finally:
+                self._discard()
             raise
 
     def _values(self) -> Iterator[T]:
@@ -223,12 +239,23 @@ class Drive(Generic[T]):
 
     def _advance(self) -> bool:
         self._cause = "interrupt"
-        step, count = self._batch.step()
+        step, count = self._next_step()
         if step == Step.FEED:
             self._feed(count)
         elif step == Step.ACQUIRE:
             self._ask()
         return step != Step.SETTLED
+
+    def _next_step(self) -> tuple[Step, int]:
+        runtime = self._pool.runtime
+        if self._timeout is None or not runtime.works_here():
+            return self._batch.step()
+        # Another thread takes the worker's place, so that it can leave when the time is up.
+        self._pool.step_aside()
+        try:
+            return self._batch.step()
+        finally:
+            runtime.unblock()
 
     def _feed(self, count: int) -> None:
         # What was read can start while the next one is long in coming.
@@ -297,12 +324,10 @@ class Drive(Generic[T]):
         """End the batch with an exception, and let that carry the report."""
         if not self._is_open:
             return
-        self._is_open = False
         batch, cause = self._batch, self._cause
-        if cause == "consumer" and isinstance(error, GeneratorExit):
-            batch.discard()
+        if cause == "consumer" and is_a(error, GeneratorExit):
             return
-        if cause == "consumer" or (isinstance(error, KeyboardInterrupt) and cause != "operation"):
+        if cause == "consumer" or (is_a(error, KeyboardInterrupt) and cause != "operation"):
             cause = "interrupt"
         try:
             patient = cause not in _IMPATIENT
@@ -316,8 +341,11 @@ class Drive(Generic[T]):
         except BaseException as interruption:
             attach_report(interruption, self.report(batch.close(), "interrupt"))
             raise
-        finally:
-            batch.discard()
+
+    def _discard(self) -> None:
+        """Take the batch out of the executor, if it is still there."""
+        if self._is_open:
+            self._batch.discard()
 
     def report(self, records: _core.Records[T], ended_by: str = "completed") -> BatchReport[T]:
         """Make the report of a batch that has ended."""

@@ -37,9 +37,9 @@ __all__ = [
     "Step",
     "Worker",
     "__version__",
+    "at_exit",
     "check_operation",
     "check_operations",
-    "exiting",
     "forked",
     "log_batch",
 ]
@@ -339,18 +339,31 @@ class Handle:
             RuntimeError: After shutdown, or when the interpreter is exiting.
         """
 
-    def withdraw(self, number: int) -> tuple[_Call, BaseException | None] | None:
+    def give_up(self, number: int, error: BaseException | None) -> bool | None:
         """Takes a call back that has not started, or that waits to be tried again.
 
+        Its future is settled: with what it failed with the last time, or with ``error``, or as
+        cancelled.
+
         Returns:
-            The call and what it failed with before; None if it runs or has ended.
+            Whether it was cancelled; None if it runs or has ended.
+
+        Raises:
+            BaseException: What a callback or a signal handler raised meanwhile.
         """
 
-    def withdraw_all(self) -> list[tuple[_Call, BaseException | None]]:
-        """Takes all such calls back."""
+    def give_up_all(self, error: BaseException | None) -> None:
+        """Gives all such calls up.
+
+        Raises:
+            BaseException: What was raised meanwhile, when all are settled.
+        """
 
     def works_here(self) -> bool:
         """Whether the calling thread is one of the workers."""
+
+    def is_joined_here(self) -> bool:
+        """Whether ``join`` waits for the calling thread: a worker, or the owner of a batch."""
 
     def run_here(self, number: int) -> bool:
         """Runs a submitted call on the calling thread, a worker, unless it has started.
@@ -650,11 +663,12 @@ def log_batch(counts: Sequence[tuple[str, int]], elapsed: float, ended_by: str) 
             ``Exception``.
     """
 
-def exiting(finished: bool) -> None:
-    """Called when the process exits; returns when no other thread is on its way to Python.
+def at_exit(wait: Callable[[], None], give_up: Callable[[BaseException], None]) -> None:
+    """Called when the process exits: no thread but the main one and the workers goes on in Python.
 
-    From then on no thread comes back to Python but the main thread and the workers, nor those
-    once they have ``finished``.
+    Args:
+        wait: Waits for the workers, which do not go on either when it has returned.
+        give_up: Ends the process after what a signal handler has raised meanwhile.
     """
 
 def forked() -> None:

@@ -185,7 +185,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             operations: Callables without arguments. A list is checked as a whole before anything
                 runs; any other iterable is read as the workers need it, on the calling thread.
             timeout: Seconds, or a ``timedelta``, for the whole batch, waiting for permits and
-                retries included; from 0 to 10**9. None means no limit.
+                retries included; from 0 to 10**9. None means no limit. What runs on the calling
+                thread is not interrupted: the input, and the ``acquire()`` of another make.
             max_failures: The batch ends when so many operations have failed, or, as a pair
                 ``(share, of)``, when that share, above 0 and up to 1, of the last ``of`` operations
                 failed. None means never.
@@ -359,20 +360,22 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """Take no more work; what was taken up is still done.
 
         Args:
-            wait: Return when nothing runs or waits any more and the threads have ended. On one of
-                the executor's own workers it does not wait, since it would wait for itself.
+            wait: Return when nothing runs or waits any more and the threads have ended. A thread
+                that it would have to wait for itself does not wait: one of the executor's workers,
+                one that runs a batch of it (in a signal handler or in the input), or the one that
+                asks the limiter.
             cancel_futures: What has not started does not start: futures are cancelled, and batches
                 end with ``concurrent.futures.CancelledError``.
         """
         runtime = self._runtime()
         runtime.close(cancel_futures)
         if cancel_futures:
-            for (future, *_), error in runtime.withdraw_all():
-                future.give_up(error)
-        if wait and not runtime.works_here():
+            runtime.give_up_all(None)
+        pool = self._pools.get(runtime.number())
+        if wait and pool is not None and not pool.is_joined_here():
             runtime.join()
             # Where a stream waits for its consumer, its workers stay until it is done.
-            if runtime.is_over() and (pool := self._pools.get(runtime.number())) is not None:
+            if runtime.is_over():
                 pool.join()
 
     def _drive(

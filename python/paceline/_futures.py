@@ -78,18 +78,19 @@ class CallFuture(Future[T]):
         number = self.number
         if number is None or not self._pool.runtime.is_current():
             return super().cancel()
-        if (taken := self._pool.runtime.withdraw(number)) is None:
-            return self.cancelled()
-        _, error = taken
-        self.give_up(error)
-        return error is None
+        cancelled = self._pool.runtime.give_up(number, None)
+        return self.cancelled() if cancelled is None else cancelled
 
-    def give_up(self, error: BaseException | None) -> None:
-        """End a call that was taken out of the queue: cancelled, or with its last exception."""
-        if error is not None:
+    def settle(self, error: BaseException | None) -> None:
+        """End a call that was taken out of the queue: with ``error``, or as cancelled.
+
+        Where something was raised meanwhile, it is called again.
+        """
+        if error is None:
+            if super().cancel() and self._state == "CANCELLED":
+                self.set_running_or_notify_cancel()
+        elif not self.done():
             self.set_exception(error)
-        elif super().cancel():
-            self.set_running_or_notify_cancel()
 
     def result(self, timeout: float | None = None) -> T:
         """Return the call's value, as every future does.
@@ -161,6 +162,6 @@ def submit(
     except BaseException:
         # No thread is there to run it, nor can one be started; or a signal came between.
         if future.number is not None:
-            pool.runtime.withdraw(future.number)
+            pool.runtime.give_up(future.number, None)
         raise
     return future

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Pool"]
 
-_runtimes: weakref.WeakSet[_core.Handle] = weakref.WeakSet()
+_runtimes: weakref.WeakValueDictionary[int, _core.Handle] = weakref.WeakValueDictionary()
 _threads: dict[threading.Thread, _core.Handle] = {}
 _dispatchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 
@@ -54,8 +54,8 @@ class Pool:
         self._initargs = tuple(initargs)
         self._acquire = acquire
         self._numbers = count()
-        self._asking = False
-        _runtimes.add(runtime)
+        self._asking: set[int] = set()
+        _runtimes[runtime.number()] = runtime
 
     def grow(self) -> None:
         """Start as many worker threads as there is work for, up to the executor's workers."""
@@ -88,10 +88,7 @@ class Pool:
             self.grow()
 
     def _refuse(self, number: int, error: BaseException) -> None:
-        if (taken := self.runtime.withdraw(number)) is not None:
-            future = taken[0][0]
-            future.set_running_or_notify_cancel()
-            future.set_exception(error)
+        self.runtime.give_up(number, error)
 
     def step_aside(self) -> None:
         """On a worker that is going to wait: let another work in its place, until ``unblock``."""
@@ -119,8 +116,15 @@ class Pool:
         for thread, runtime in list(_threads.items()):
             if runtime is not self.runtime or thread is threading.current_thread():
                 continue
-            if thread.ident is not None and not (thread in _dispatchers and self._asking):
+            asks = thread in _dispatchers and thread.ident in self._asking
+            if thread.ident is not None and not asks:
                 thread.join()
+
+    def is_joined_here(self) -> bool:
+        """Whether whoever joins the executor waits for the calling thread."""
+        thread = threading.current_thread()
+        dispatches = thread in _dispatchers and _threads.get(thread) is self.runtime
+        return dispatches or self.runtime.is_joined_here()
 
     def _start(self, reserve: Callable[[], _core.Worker | _core.Dispatcher | None]) -> bool:
         """Start the thread that is wanted, if one is; whether it was.
@@ -170,19 +174,18 @@ class Pool:
 
     def ask(self) -> PermitRefusedError | None:
         """Ask the limiter, which is not ours, for one permit."""
-        self._asking = True
+        here = threading.get_ident()
+        self._asking.add(here)
         try:
             return ask(cast("Callable[[], object]", self._acquire))
         finally:
-            self._asking = False
+            self._asking.discard(here)
 
     def break_down(self) -> None:
         """Let everything that has not started end: the workers cannot be set up."""
         self.broken = "A thread initializer failed, the thread pool is not usable anymore"
         self.runtime.break_down()
-        for (future, *_), _error in self.runtime.withdraw_all():
-            if future.set_running_or_notify_cancel():
-                future.set_exception(BrokenThreadPool(self.broken))
+        self.runtime.give_up_all(BrokenThreadPool(self.broken))
 
 
 def _run(
@@ -232,33 +235,44 @@ def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
         del owner
 
 
-def _at_exit() -> None:
+def _wait_for_workers() -> None:
     """Let submitted calls finish and every worker end; nothing else starts any more."""
-    _core.exiting(finished=False)
-    try:
-        for runtime in {*_runtimes, *_threads.values()}:
-            if runtime.is_current():
-                runtime.close_at_exit()
-                runtime.join()
-        # A dispatcher is not waited for: it may be inside a limiter that never answers, and by
-        # then nothing is left that needs a permit.
-        for thread in list(_threads):
-            if thread.ident is not None and thread not in _dispatchers:
-                thread.join()
-    except KeyboardInterrupt:
-        _end_process()
-    _core.exiting(finished=True)
+    known = (reference() for reference in _runtimes.valuerefs())
+    for runtime in {*known, *list(_threads.values())}:
+        if runtime is not None and runtime.is_current():
+            runtime.close_at_exit()
+            runtime.join()
+    # A dispatcher is not waited for: it may be inside a limiter that never answers, and by then
+    # nothing is left that needs a permit.
+    for thread in list(_threads):
+        if thread.ident is not None and thread not in _dispatchers:
+            thread.join()
 
 
-def _end_process() -> None:
-    """End as a process that Ctrl-C was pressed on, without waiting for running operations."""
+def _end_process(error: BaseException) -> None:
+    """End the process without waiting for running operations, as ``error`` would have."""
+    # Where what follows has to wait, a further Ctrl-C ends it at once.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    code = 130 if isinstance(error, KeyboardInterrupt) else 1
+    if isinstance(error, SystemExit):
+        code = _exit_code(error)
+    elif not isinstance(error, KeyboardInterrupt):
+        sys.excepthook(type(error), error, error.__traceback__)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    if os.name == "posix":
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if isinstance(error, KeyboardInterrupt) and os.name == "posix":
         os.kill(os.getpid(), signal.SIGINT)
-    os._exit(130)
+    os._exit(code)
+
+
+def _exit_code(error: SystemExit) -> int:
+    if error.code is None:
+        return 0
+    if isinstance(error.code, int):
+        return error.code & 0xFF
+    sys.stderr.write(f"{error.code}\n")
+    return 1
 
 
 def _after_fork_in_child() -> None:
@@ -266,6 +280,7 @@ def _after_fork_in_child() -> None:
     _threads.clear()
 
 
-atexit.register(_at_exit)
+# In Rust, so that nothing that a signal handler raises comes between the two.
+atexit.register(_core.at_exit, _wait_for_workers, _end_process)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Generic, Literal, TypeAlias, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Generic, Literal, Never, Self, TypeAlias, TypeVar, cast, overload
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from paceline._core import Outcome, Records
+    from paceline._core import Outcome, Records, Totals
 
     _Bound: TypeAlias = Literal["limit", "workers", "server pauses", "idle workers"]
 
 __all__ = ["BatchReport", "ErrorRecord"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+_TOTALS = (
+    "elapsed",
+    "permit_wait",
+    "paused",
+    "working",
+    "permits",
+    "attempts",
+    "retries",
+    "pauses",
+)
 
 _MEANS: dict[_Bound, str] = {
     "limit": "waiting for the limit, so more workers would not make it faster",
@@ -47,11 +58,15 @@ class ErrorRecord(dict[str, str]):
         self.index = index
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self["error"], self.exception, self.index)
+        made = (self.get("error", ""), self.exception, self.index)
+        return type(self), made, None, None, iter(self.items())
 
 
 class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
     """The outcomes of a batch in input order, and the totals that explain its time.
+
+    Pickled, it keeps its counts and totals but no outcomes, which hold whatever the operations
+    returned and raised: so an exception that carries one can be sent to another process.
 
     Attributes:
         counts: How many operations there are of each status. Of a stream these are all, also
@@ -129,6 +144,16 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         records = self._records
         return (records[place] for place in places)
 
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[object, ...]:
+        totals = {name: getattr(self, name) for name in _TOTALS}
+        return _without_outcomes, (self.counts, totals, self.ended_by, self._max_workers)
+
     def __repr__(self) -> str:
         return f"<BatchReport: {self.describe_counts()} in {self.elapsed:.3f} s>"
 
@@ -168,6 +193,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         if not errors:
             return None
         message = f"{self.counts['failed']} of {self._total()} operations failed"
+        if earlier := self.counts["failed"] - len(errors):
+            message += f", {earlier} of which were handed over before"
         return BaseExceptionGroup(message, errors)
 
     def _total(self) -> int:
@@ -209,6 +236,36 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         bound = self.bounded_by
         percent = round(100 * min(self._spent()[bound] / self.elapsed, 1.0)) if self.elapsed else 0
         return f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
+
+
+class _NoRecords:
+    """The records of a batch whose outcomes were all left behind."""
+
+    def __init__(self, counts: dict[str, int], totals: Totals) -> None:
+        self._counts = counts
+        self._totals = totals
+
+    def __len__(self) -> int:
+        return 0
+
+    def failed(self) -> list[int]:
+        return []
+
+    def values(self, _failed: None) -> list[Never]:
+        return []
+
+    def counts(self) -> dict[str, int]:
+        return self._counts
+
+    def totals(self) -> Totals:
+        return self._totals
+
+
+def _without_outcomes(
+    counts: dict[str, int], totals: Totals, ended_by: str, max_workers: int
+) -> BatchReport[Never]:
+    records = cast("Records[Never]", _NoRecords(counts, totals))
+    return BatchReport(records, ended_by=ended_by, max_workers=max_workers)
 
 
 for _public in (BatchReport, ErrorRecord):

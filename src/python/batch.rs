@@ -52,6 +52,8 @@ pub(crate) struct Batch {
     asked: Mutex<Time>,
     closed: Mutex<Option<Py<Records>>>,
     reading: Arc<Reading>,
+    /// It ends at a time of its own.
+    timed: bool,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
 }
@@ -62,6 +64,7 @@ impl Batch {
         id: SourceId,
         owner: Arc<Signal>,
         reading: Arc<Reading>,
+        timed: bool,
     ) -> Self {
         Self {
             runtime,
@@ -70,6 +73,7 @@ impl Batch {
             asked: Mutex::new(Time::default()),
             closed: Mutex::new(None),
             reading,
+            timed,
             left_to_run: AtomicBool::new(false),
         }
     }
@@ -84,8 +88,10 @@ impl Batch {
         }
     }
 
+    /// Whether its owner is a worker, and runs operations of it meanwhile. It could not leave one when
+    /// the time of the batch is up.
     fn nested(&self) -> bool {
-        interpreter::works_for(self.runtime.id)
+        !self.timed && interpreter::works_for(self.runtime.id)
     }
 
     /// Waits, or works on the batch where its owner is a worker itself, until there is something

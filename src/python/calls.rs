@@ -126,7 +126,9 @@ pub(super) fn call_submitted(
     }
     let mut all = vec![function];
     all.extend(args.iter());
+    // Each attempt has a copy of its own.
     context
+        .call_method0("copy")?
         .call_method("run", PyTuple::new(py, all)?, Some(&kwargs))
         .map(Bound::unbind)
 }

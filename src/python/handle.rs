@@ -25,9 +25,6 @@ use crate::engine::signal::Signal;
 use crate::engine::terms::{End, Terms};
 use crate::engine::time::Time;
 
-/// A call that was taken back, and what its last attempt failed with if there was one.
-type Withdrawn = (Py<PyAny>, Option<Py<PyBaseException>>);
-
 /// What one process has of an executor, as Python sees it.
 #[pyclass(frozen, weakref, module = "paceline._core")]
 pub(crate) struct Handle(Arc<Runtime>);
@@ -84,6 +81,7 @@ impl Handle {
         let reading = Arc::new(Reading::new(py));
         let context = Arc::new(Context::Batch {
             caller: Caller::new(&caller)?,
+            owner: interpreter::thread_ident(py)?,
             logged,
             pool,
             reading: Arc::clone(&reading),
@@ -92,7 +90,8 @@ impl Handle {
             .scheduler
             .add(context, Arc::clone(&owner), terms, Time::now())
             .ok_or_else(closed)?;
-        Ok(Batch::new(Arc::clone(runtime), id, owner, reading))
+        let timed = terms.deadline != Time::NEVER;
+        Ok(Batch::new(Arc::clone(runtime), id, owner, reading, timed))
     }
 
     /// Queues a call, and gives its future its number there.
@@ -109,19 +108,31 @@ impl Handle {
         future.setattr("number", number)
     }
 
-    /// Takes a call back that has not started, or waits to be tried again; None if it runs or has
-    /// ended.
-    fn withdraw(&self, number: usize) -> Option<Withdrawn> {
-        let job = self.0.scheduler.withdraw(CALLS, number)?;
-        Some((job, self.last_error(number)))
+    /// Takes a call back that has not started, or waits to be tried again, and settles its future:
+    /// with what it failed with the last time, or `error`, or as cancelled. Whether that; None if it
+    /// runs or has ended.
+    fn give_up(
+        &self,
+        py: Python<'_>,
+        number: usize,
+        error: Option<Py<PyBaseException>>,
+    ) -> PyResult<Option<bool>> {
+        let Some(job) = self.0.scheduler.withdraw(CALLS, number) else {
+            return Ok(None);
+        };
+        let error = self.last_error(number).or(error);
+        settle(py, &job, error.as_ref())?;
+        Ok(Some(error.is_none()))
     }
 
-    /// Takes all such calls back.
-    fn withdraw_all(&self) -> Vec<Withdrawn> {
-        let calls = self.0.scheduler.withdraw_all(CALLS).into_iter();
-        calls
-            .map(|(number, job)| (job, self.last_error(number)))
-            .collect()
+    /// Gives all such calls up. What is raised meanwhile is raised when all are settled.
+    fn give_up_all(&self, py: Python<'_>, error: Option<Py<PyBaseException>>) -> PyResult<()> {
+        let mut raised = Ok(());
+        for (number, job) in self.0.scheduler.withdraw_all(CALLS) {
+            let last = self.last_error(number);
+            raised = raised.and(settle(py, &job, last.as_ref().or(error.as_ref())));
+        }
+        raised
     }
 
     /// Whether there will never be anything to do any more.
@@ -155,6 +166,15 @@ impl Handle {
     /// Whether the calling thread is one of the workers.
     fn works_here(&self) -> bool {
         interpreter::works_for(self.0.id)
+    }
+
+    /// Whether whoever joins the executor waits for the calling thread: a worker, or the owner of a
+    /// batch that stays in one call until it has ended.
+    fn is_joined_here(&self, py: Python<'_>) -> PyResult<bool> {
+        let here = interpreter::thread_ident(py)?;
+        let is_owner =
+            |context: &Context| matches!(context, Context::Batch { owner, .. } if *owner == here);
+        Ok(self.works_here() || self.0.scheduler.attends(is_owner))
     }
 
     /// On a worker: runs a submitted call here, if it has not started. Whether its permit is to be
@@ -243,6 +263,17 @@ impl Handle {
         }
         Ok(())
     }
+}
+
+/// Settles the future of a call that was taken back. A signal handler or a callback may raise
+/// meanwhile: nobody else would settle it then.
+fn settle(py: Python<'_>, job: &Py<PyAny>, error: Option<&Py<PyBaseException>>) -> PyResult<()> {
+    let future = job.bind(py).get_item(0)?;
+    let settle = || future.call_method1("settle", (error,)).map(|_| ());
+    settle().or_else(|raised| {
+        settle()?;
+        Err(raised)
+    })
 }
 
 /// Whether these are the terms of a batch, not of the calls that are submitted one by one.

@@ -148,7 +148,8 @@ pub(crate) fn is_main_thread(py: Python<'_>) -> bool {
     thread_ident(py).is_ok_and(|ident| ident == MAIN_THREAD.load(Ordering::Relaxed))
 }
 
-fn thread_ident(py: Python<'_>) -> PyResult<u64> {
+/// The identity of this thread, as `threading` tells it.
+pub(crate) fn thread_ident(py: Python<'_>) -> PyResult<u64> {
     static GET_IDENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     GET_IDENT
         .import(py, "_thread", "get_ident")?
@@ -228,12 +229,20 @@ pub(crate) fn forked(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Called when the process exits: from now on no thread comes back to Python but the main thread
-/// and, until they have `finished`, our workers. Returns when none is on its way.
+/// Called when the process exits. From now on no thread comes back to Python but the main thread
+/// and, until it has waited for them with `wait`, our workers.
+///
+/// Whatever a signal handler raises is raised in one of these calls, as no other code of Python's runs
+/// here. Then `give_up` ends the process: it must not go on while workers run.
 #[pyfunction]
-pub(crate) fn exiting(py: Python<'_>, finished: bool) {
+pub(crate) fn at_exit(py: Python<'_>, wait: &Bound<'_, PyAny>, give_up: &Bound<'_, PyAny>) {
     EXITING.store(true, Ordering::SeqCst);
-    FINISHED.store(finished, Ordering::SeqCst);
+    wait_for_returning(py);
+    let mut waited = wait.call0();
+    while let Err(error) = waited {
+        waited = give_up.call1((error.into_value(py),));
+    }
+    FINISHED.store(true, Ordering::SeqCst);
     wait_for_returning(py);
 }
 

@@ -39,6 +39,8 @@ pub(crate) enum Context {
     Batch {
         /// Who called the verb.
         caller: Caller,
+        /// The thread on which it was called.
+        owner: u64,
         /// Failures are recorded, so they are logged.
         logged: bool,
         /// Who asks the limiter for its permits, if that is not ours.

@@ -238,6 +238,14 @@ impl<W: Work> Scheduler<W> {
         self.state().threads
     }
 
+    /// Whether `which` picks the context of a source that is not orphaned and that its owner attends.
+    pub fn attends(&self, which: impl Fn(&W::Context) -> bool) -> bool {
+        let state = self.state();
+        state
+            .live()
+            .any(|source| source.terms.attended && which(source.context()))
+    }
+
     /// Takes no more sources. Workers end when there is nothing left to do.
     pub fn close(&self) {
         let mut state = self.state();

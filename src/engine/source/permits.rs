@@ -38,12 +38,7 @@ impl<W: Work> Source<W> {
         if self.ended.is_some() || now >= self.terms.deadline {
             return 0;
         }
-        self.live
-            + self
-                .retries
-                .iter()
-                .filter(|retry| retry.0.due <= now)
-                .count()
+        self.live + self.retries_due(now)
     }
 
     /// Whether a worker could start something now.

@@ -70,6 +70,15 @@ impl<W: Work> Source<W> {
         allowed
     }
 
+    /// How many retries could start now. Mostly none of many: then it is known by the first.
+    pub(super) fn retries_due(&self, now: Time) -> usize {
+        if !self.retry_due(now) {
+            return 0;
+        }
+        let due = |retry: &&Reverse<Retry<W::Job>>| retry.0.due <= now;
+        self.retries.iter().filter(due).count()
+    }
+
     pub(super) fn retry_due(&self, now: Time) -> bool {
         self.retries.peek().is_some_and(|retry| retry.0.due <= now)
     }
@@ -94,6 +103,9 @@ impl<W: Work> Source<W> {
     pub(in crate::engine) fn next_due_after(&self, now: Time) -> Time {
         if self.ended.is_some() {
             return Time::NEVER;
+        }
+        if !self.retry_due(now) {
+            return self.next_due().unwrap_or(Time::NEVER);
         }
         let dues = self.retries.iter().map(|retry| retry.0.due);
         dues.filter(|due| *due > now && *due < self.terms.deadline)
