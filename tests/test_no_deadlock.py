@@ -221,15 +221,20 @@ def test_result_of_the_future_itself_in_its_callback() -> None:
 def test_batches_nest_as_deep_as_python_recurses(python: str) -> None:
     run_script(
         """
+        from functools import partial
         from paceline import BatchExecutor
         executor = BatchExecutor(max_workers=1)
-        depth = 0
         def nest():
             global depth
             depth += 1
             return executor.execute_batch([nest])
-        executor.execute_batch([nest])
-        assert depth > 100, depth
+        def begin(frames):
+            return begin(frames - 1) if frames else executor.execute_batch([nest])
+        # The stack may come to its end at any of the calls that each level makes.
+        for frames in range(12):
+            depth = 0
+            executor.execute_batch([partial(begin, frames)])
+            assert depth > 100, depth
         """,
         python=python,
     ).assert_silent()

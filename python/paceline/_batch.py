@@ -239,16 +239,16 @@ class Drive(Generic[T]):
 
     def _advance(self) -> bool:
         self._cause = "interrupt"
-        step, count = self._next_step()
+        step, count = self._batch.step() if self._timeout is None else self._timed_step()
         if step == Step.FEED:
             self._feed(count)
         elif step == Step.ACQUIRE:
             self._ask()
         return step != Step.SETTLED
 
-    def _next_step(self) -> tuple[Step, int]:
+    def _timed_step(self) -> tuple[Step, int]:
         runtime = self._pool.runtime
-        if self._timeout is None or not runtime.works_here():
+        if not runtime.works_here():
             return self._batch.step()
         # Another thread takes the worker's place, so that it can leave when the time is up.
         self._pool.step_aside()

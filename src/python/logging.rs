@@ -8,7 +8,7 @@
 
 use log::Level;
 use log::kv::Value;
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyRecursionError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
@@ -65,16 +65,21 @@ pub(crate) fn operation_failed_here(
         .name()
         .map_or_else(|_| "?".to_owned(), |name| name.to_string());
     let index = index as u64;
-    event(
-        py,
-        Level::Error,
-        "batch_operation_failed",
-        &[
-            ("error", Value::from(error.as_str())),
-            ("error_type", Value::from(error_type.as_str())),
-            ("index", Value::from(index)),
-        ],
-    )
+    let fields = [
+        ("error", Value::from(error.as_str())),
+        ("error_type", Value::from(error_type.as_str())),
+        ("index", Value::from(index)),
+    ];
+    match event(py, Level::Error, "batch_operation_failed", &fields) {
+        // What fails for want of stack leaves none to log that on.
+        Err(error)
+            if error.is_instance_of::<PyRecursionError>(py)
+                && exception.is_instance_of::<PyRecursionError>() =>
+        {
+            Ok(())
+        }
+        logged => tell(py, logged),
+    }
 }
 
 /// A server asked everybody to wait. For a worker.
@@ -99,7 +104,16 @@ pub(crate) fn batch_ended(
         .collect();
     fields.push(("elapsed", Value::from(elapsed)));
     fields.push(("ended_by", Value::from(ended_by)));
-    event(py, Level::Debug, "batch_ended", &fields)
+    tell(py, event(py, Level::Debug, "batch_ended", &fields))
+}
+
+/// Tells what was raised meanwhile to `sys.unraisablehook`; returns it if it is no `Exception`.
+fn tell(py: Python<'_>, logged: PyResult<()>) -> PyResult<()> {
+    match logged {
+        Err(error) if is_exception(py, &error) => error.write_unraisable(py, None),
+        other => return other,
+    }
+    Ok(())
 }
 
 fn event(
@@ -117,12 +131,7 @@ fn event(
             .file(Some(TARGET))
             .build(),
     );
-    match PyErr::take(py) {
-        Some(error) if is_exception(py, &error) => error.write_unraisable(py, None),
-        Some(error) => return Err(error),
-        None => {}
-    }
-    Ok(())
+    PyErr::take(py).map_or(Ok(()), Err)
 }
 
 /// The exception's text; of one whose `str()` raises an `Exception`, its type and why.

@@ -13,7 +13,7 @@ use super::interpreter::{self, detach};
 use super::runtime::Runtime;
 use super::worker::{Context, Operations};
 use crate::engine::lock::lock;
-use crate::engine::schedule::{Claim, Ending, Finished, Seat};
+use crate::engine::schedule::{Claim, Ending, Finished, Leftover, Seat};
 use crate::engine::time::Time;
 
 /// How long a worker goes on without releasing the interpreter to other threads.
@@ -230,12 +230,16 @@ impl Stint {
         let scheduler = &self.runtime.scheduler;
         let claim = match scheduler.claim(&mut self.seat, finished, now) {
             (None, claim) => claim,
-            (leftover, _) => {
-                drop(leftover);
-                scheduler.claim(&mut self.seat, None, Time::now()).1
-            }
+            (leftover, _) => self.claim_after_dropping(leftover),
         };
         self.begin(claim)
+    }
+
+    #[inline(never)]
+    fn claim_after_dropping(&mut self, leftover: Leftover<Operations>) -> Claim<Operations> {
+        drop(leftover);
+        let scheduler = &self.runtime.scheduler;
+        scheduler.claim(&mut self.seat, None, Time::now()).1
     }
 }
 
