@@ -107,14 +107,14 @@ class Session:
     """What an operation leaves behind, and what takes its time to be dropped."""
 
     def __del__(self) -> None:
-        time.sleep(0.3)
+        time.sleep(0.2)
 
 
 SESSION: contextvars.ContextVar[Session] = contextvars.ContextVar("session")
 
 
 def returning_one() -> Session:
-    time.sleep(0.5)
+    time.sleep(0.3)
     return Session()
 
 
@@ -136,7 +136,7 @@ def context_of_a_batch_that_is_gone(executor: BatchExecutor) -> None:
     def run() -> None:
         SESSION.set(Session())
         with pytest.raises(BatchTimeoutError):
-            executor.run([partial(time.sleep, 0.5)], timeout=0.1)
+            executor.run([partial(time.sleep, 0.3)], timeout=0.1)
 
     contextvars.copy_context().run(run)
 
@@ -147,7 +147,7 @@ def earlier_attempt_of_a_call(executor: BatchExecutor) -> None:
     def operation() -> None:
         if not next(tries):
             raise ConnectionRefusedError(Session())
-        time.sleep(0.5)
+        time.sleep(0.3)
 
     executor.submit(operation)
 
@@ -167,7 +167,7 @@ def test_what_is_dropped_comes_not_between_a_permit_and_its_start(
 ) -> None:
     starts: list[float] = []
     retry = Retry(2, backoff=0.01)
-    with BatchExecutor(RateLimiter(1, per=0.4, margin=0), max_workers=1, retry=retry) as executor:
+    with BatchExecutor(RateLimiter(1, per=0.25, margin=0), max_workers=1, retry=retry) as executor:
         leave_behind(executor)
         assert_started_as_told(executor.run([starting(starts)] * 3), starts)
 
@@ -178,7 +178,7 @@ def test_what_is_dropped_with_a_variable_comes_not_between_a_permit_and_its_star
     def setting() -> None:
         SESSION.set(returning_one())
 
-    with BatchExecutor(RateLimiter(1, per=0.4, margin=0), max_workers=1) as executor:
+    with BatchExecutor(RateLimiter(1, per=0.25, margin=0), max_workers=1) as executor:
         # Where no variable is set, operations may have one copy of the context after the other.
         run = partial(contextvars.Context().run, executor.run)
         report = run([setting, *[starting(starts)] * 3])
@@ -187,8 +187,8 @@ def test_what_is_dropped_with_a_variable_comes_not_between_a_permit_and_its_star
 
 def assert_started_as_told(outcomes: Iterable[Outcome[None]], starts: list[float]) -> None:
     for outcome, start in zip(outcomes, starts, strict=True):
-        assert start - (outcome.started_at or 0) < 0.15
-    assert all(after - before > 0.3 for before, after in itertools.pairwise(starts))
+        assert start - (outcome.started_at or 0) < 0.1
+    assert all(after - before > 0.15 for before, after in itertools.pairwise(starts))
 
 
 def test_two_limits_at_once_are_both_kept() -> None:

@@ -39,10 +39,7 @@ ring(handler)
 @pytest.mark.parametrize(
     ("argument", "code", "message"), [("3", 3, ""), ("None", 0, ""), ("'bye'", 1, "bye\n")]
 )
-@pytest.mark.parametrize("python", interpreters())
-def test_a_handler_that_exits_ends_the_process(
-    python: str, argument: str, code: int, message: str
-) -> None:
+def test_a_handler_that_exits_ends_the_process(argument: str, code: int, message: str) -> None:
     # It is called again and again while the process ends.
     script = f"""
 def handler(*_):
@@ -50,7 +47,7 @@ def handler(*_):
 print("printed")
 ring(handler)
 """
-    ended = run_script(BUSY + script, python=python, timeout=20)
+    ended = run_script(BUSY + script, timeout=20)
     assert (ended.returncode, ended.stderr) == (code, message), ended.describe()
     assert ended.stdout == "printed\n"
 
