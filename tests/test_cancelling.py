@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
-from concurrent.futures import CancelledError, as_completed, wait
+from concurrent.futures import CancelledError, Future, as_completed, wait
 
 import pytest
 from helpers import RecordingLimiter, wait_until
 from observing import PATIENCE, Blocker, GatedLimiter
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, RateLimiter, Retry
 
 
 def test_cancel_before_the_start(blocker: Blocker) -> None:
@@ -129,3 +130,25 @@ def test_cancelling_from_many_threads_never_loses_an_outcome() -> None:
     # A permit under way while its operation is cancelled goes to the next one; only those under
     # way when nothing was left to run can be more than the starts.
     assert len(ran) <= limiter.calls <= len(ran) + 2
+
+
+def test_what_a_call_has_raised_may_use_the_executor_when_it_is_dropped() -> None:
+    class Submitting(Exception):
+        def __del__(self) -> None:
+            futures.append(executor.submit(int))
+
+    def fail() -> None:
+        raise Submitting
+
+    futures: list[Future[int]] = []
+    retry = Retry(9, on=Submitting, backoff=0.01, max_backoff=30, jitter=False)
+    with BatchExecutor(max_workers=1, retry=retry) as executor:
+        future = executor.submit(fail)
+        wait_until(future.running)
+        time.sleep(0.3)  # after five attempts it waits for some 0.3 s
+        assert not future.cancel()
+        assert isinstance(future.exception(PATIENCE), Submitting)
+        del future
+        gc.collect()
+        wait_until(lambda: futures)
+        assert all(each.result(PATIENCE) == 0 for each in futures)

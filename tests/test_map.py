@@ -201,3 +201,18 @@ def test_map_releases_what_it_has_handed_over(executor: BatchExecutor) -> None:
         watched = weakref.ref(value)
         del value
         assert watched() is None
+
+
+@pytest.mark.parametrize("verb", ["map", "stream"])
+def test_shutdown_does_not_wait_for_calls_whose_time_has_passed(verb: str) -> None:
+    calls = [functools.partial(time.sleep, 0.05)] * 50
+    with BatchExecutor(max_workers=1) as executor:
+        if verb == "map":
+            values = executor.map(lambda call: call(), calls, timeout=0.1)
+        else:
+            values = executor.stream(calls, buffersize=20, timeout=0.1)
+            next(values)
+        began = time.monotonic()
+    assert time.monotonic() - began < 5
+    with pytest.raises(TimeoutError):
+        list(values)

@@ -6,7 +6,7 @@ import functools
 import itertools
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -407,3 +407,62 @@ def test_a_nested_batch_keeps_to_its_timeout(
         assert time.monotonic() - began < PATIENCE / 2
         release.set()
         assert executor.execute_batch([int] * 5) == [0] * 5
+
+
+def waiting_for_another(executor: BatchExecutor, *, then: Callable[[], object] = int) -> None:
+    time.sleep(0.05)
+    wait([executor.submit(int)])
+    then()
+
+
+@pytest.mark.parametrize("timeout", [None, 60])
+@pytest.mark.parametrize("verb", ["run", "stream"])
+def test_a_nested_batch_whose_input_raises_while_an_operation_waits(
+    verb: str, timeout: float | None
+) -> None:
+    def operations() -> Iterator[Callable[[], object]]:
+        yield functools.partial(waiting_for_another, executor)
+        yield int
+        raise LookupError("no more input")
+
+    def outer() -> None:
+        list(getattr(executor, verb)(operations(), timeout=timeout))
+
+    with executor_of(None, 1) as executor:
+        with pytest.raises(LookupError):
+            executor.submit(outer).result(PATIENCE)
+
+
+@pytest.mark.parametrize("verb", ["run", "stream"])
+def test_a_nested_batch_with_a_timeout_whose_input_waits_for_an_operation(verb: str) -> None:
+    ended = threading.Event()
+
+    def operations() -> Iterator[Callable[[], object]]:
+        yield functools.partial(waiting_for_another, executor, then=ended.set)
+        assert ended.wait(PATIENCE)
+        yield int
+
+    def outer() -> int:
+        return len(list(getattr(executor, verb)(operations(), timeout=60)))
+
+    with executor_of(None, 1) as executor:
+        assert executor.submit(outer).result(PATIENCE) == 2
+
+
+def test_nested_streams_whose_limiter_raises() -> None:
+    class Failing:
+        def __init__(self) -> None:
+            self.asked = itertools.count(1)
+
+        def acquire(self) -> None:
+            if next(self.asked) % 7 == 0:
+                raise ConnectionError("away")
+
+    def outer(depth: int) -> None:
+        operations = [functools.partial(outer, depth - 1) if depth else int] * 3
+        for _ in executor.stream(operations):
+            pass
+
+    with executor_of(Failing(), 1) as executor:
+        futures = [executor.submit(outer, 2) for _ in range(10)]
+        assert not wait(futures, timeout=2 * PATIENCE).not_done

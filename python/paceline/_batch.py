@@ -6,6 +6,7 @@ import gc
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Generic, NamedTuple, Self, TypeVar, cast
 
@@ -164,7 +165,8 @@ class Drive(Generic[T]):
         try:
             self._open()
             self._start()
-            while self._advance():
+            advance = self._advance if self._timeout is None else self._advance_aside
+            while advance():
                 pass
             self._settle()
             result = finish(self._batch.close())
@@ -193,11 +195,12 @@ class Drive(Generic[T]):
         # The batch iterates over what is ready, and stops where there is something else to do.
         try:
             self._start()
-            while self._advance():
+            advance = self._advance if self._timeout is None else self._advance_aside
+            while advance():
                 self._cause = "consumer"
                 yield self._batch
                 if room := self._batch.room():
-                    self._feed(room)
+                    self._feed_more(room)
             self._settle()
             self._batch.close()
             self._log_end("completed")
@@ -217,7 +220,7 @@ class Drive(Generic[T]):
         try:
             self._open()
             while room := self._batch.room():
-                self._feed(room)
+                self._feed_more(room)
             self._start()
             self._batch.leave_to_run(True)
             return self._values()
@@ -239,21 +242,34 @@ class Drive(Generic[T]):
 
     def _advance(self) -> bool:
         self._cause = "interrupt"
-        step, count = self._batch.step() if self._timeout is None else self._timed_step()
+        step, count = self._batch.step(may_grow=True)
+        if step == Step.GROW:
+            self._aside(self._pool.grow)
+            step, count = self._batch.step(may_grow=False)
         if step == Step.FEED:
             self._feed(count)
         elif step == Step.ACQUIRE:
             self._ask()
         return step != Step.SETTLED
 
-    def _timed_step(self) -> tuple[Step, int]:
+    def _advance_aside(self) -> bool:
+        # A worker leaves the operations to others, so that it can go when the time is up.
+        return self._aside(self._advance)
+
+    def _feed_more(self, room: int) -> None:
+        if self._timeout is None:
+            self._feed(room)
+        else:
+            self._aside(partial(self._feed, room))
+
+    def _aside(self, act: Callable[[], R]) -> R:
+        """On a worker, let another thread work in its place meanwhile."""
         runtime = self._pool.runtime
         if not runtime.works_here():
-            return self._batch.step()
-        # Another thread takes the worker's place, so that it can leave when the time is up.
+            return act()
         self._pool.step_aside()
         try:
-            return self._batch.step()
+            return act()
         finally:
             runtime.unblock()
 
@@ -299,7 +315,7 @@ class Drive(Generic[T]):
             return
         self._cause = "interrupt"
         if ended_by not in _IMPATIENT:
-            self._batch.join()
+            self._aside(self._batch.join)
         self._cause = ended_by
         raise self._error(ended_by)
 
@@ -334,7 +350,7 @@ class Drive(Generic[T]):
             batch.end(patient)
             batch.feed_unread(list(self._unread))
             if patient:
-                batch.join()
+                self._aside(batch.join)
             if self.is_batch or cause != "operation":
                 attach_report(error, self.report(batch.close(), cause))
                 self._log_end(cause)

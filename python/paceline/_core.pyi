@@ -352,8 +352,8 @@ class Handle:
             BaseException: What a callback or a signal handler raised meanwhile.
         """
 
-    def give_up_all(self, error: BaseException | None) -> None:
-        """Gives all such calls up.
+    def give_up_all(self, make_error: Callable[[], BaseException] | None) -> None:
+        """Gives all such calls up, those that were never tried with what ``make_error`` returns.
 
         Raises:
             BaseException: What was raised meanwhile, when all are settled.
@@ -457,8 +457,12 @@ class Batch(Generic[_T]):
     def finish_input(self) -> None:
         """Tells that there will be no more operations."""
 
-    def step(self) -> tuple[Step, int]:
+    def step(self, may_grow: bool) -> tuple[Step, int]:
         """Waits until there is something for the owner to do. Ctrl-C ends the wait.
+
+        Args:
+            may_grow: Whether that may be ``GROW``: to start a thread that works in the place of
+                this one, a worker, while it waits.
 
         Returns:
             What to do, and for how many operations.
@@ -576,6 +580,7 @@ class Step:
     FEED: ClassVar[Step]
     ACQUIRE: ClassVar[Step]
     HAND_OVER: ClassVar[Step]
+    GROW: ClassVar[Step]
     SETTLED: ClassVar[Step]
 
     __hash__: ClassVar[None]  # type: ignore[assignment]

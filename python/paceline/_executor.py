@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import contextvars
 import functools
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Literal,
+    ParamSpec,
+    SupportsIndex,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from paceline import _core
 from paceline._batch import Drive, Outcomes, Terms, default_ahead
@@ -334,15 +345,15 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             TimeoutError: From ``next()``, when ``timeout`` has passed.
             BaseException: From ``next()``, whatever that call raised; it ends the iterator.
         """
-        if not isinstance(chunksize, int):
+        if not isinstance(chunksize, SupportsIndex | float):
             raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
         if chunksize < 1:
             raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
-        if buffersize is not None and not 1 <= buffersize <= MOST_BUFFERED:
+        if buffersize is not None and not 1 <= buffersize <= sys.maxsize:
             raise ValueError(
-                f"buffersize must be None or > 0 and at most {MOST_BUFFERED}, not {buffersize!r}"
+                f"buffersize must be None or > 0 and at most {sys.maxsize}, not {buffersize!r}"
             )
         _core.check_operation(fn)
         calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))

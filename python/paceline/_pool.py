@@ -55,7 +55,7 @@ class Pool:
         self._acquire = acquire
         self._numbers = count()
         self._asking: set[int] = set()
-        _runtimes[runtime.number()] = runtime
+        _runtimes[id(runtime)] = runtime
 
     def grow(self) -> None:
         """Start as many worker threads as there is work for, up to the executor's workers."""
@@ -122,9 +122,8 @@ class Pool:
 
     def is_joined_here(self) -> bool:
         """Whether whoever joins the executor waits for the calling thread."""
-        thread = threading.current_thread()
-        dispatches = thread in _dispatchers and _threads.get(thread) is self.runtime
-        return dispatches or self.runtime.is_joined_here()
+        own = _threads.get(threading.current_thread()) is self.runtime
+        return own or self.runtime.is_joined_here()
 
     def _start(self, reserve: Callable[[], _core.Worker | _core.Dispatcher | None]) -> bool:
         """Start the thread that is wanted, if one is; whether it was.
@@ -185,7 +184,7 @@ class Pool:
         """Let everything that has not started end: the workers cannot be set up."""
         self.broken = "A thread initializer failed, the thread pool is not usable anymore"
         self.runtime.break_down()
-        self.runtime.give_up_all(BrokenThreadPool(self.broken))
+        self.runtime.give_up_all(partial(BrokenThreadPool, self.broken))
 
 
 def _run(
@@ -251,13 +250,15 @@ def _wait_for_workers() -> None:
 
 def _end_process(error: BaseException) -> None:
     """End the process without waiting for running operations, as ``error`` would have."""
-    # Where what follows has to wait, a further Ctrl-C ends it at once.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    with suppress(ValueError):
+        # Where what follows has to wait, a further Ctrl-C ends it at once.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
     if isinstance(error, SystemExit):
         code = _exit_code(error)
     elif not isinstance(error, KeyboardInterrupt):
-        sys.excepthook(type(error), error, error.__traceback__)
+        with suppress(Exception):
+            sys.excepthook(type(error), error, error.__traceback__)
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
@@ -270,7 +271,7 @@ def _exit_code(error: SystemExit) -> int:
     if error.code is None:
         return 0
     if isinstance(error.code, int):
-        return error.code & 0xFF
+        return error.code & 0xFF if -(2**31) <= error.code < 2**31 else 255
     sys.stderr.write(f"{error.code}\n")
     return 1
 

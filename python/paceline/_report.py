@@ -31,9 +31,9 @@ _MEANS: dict[_Bound, str] = {
     "limit": "waiting for the limit, so more workers would not make it faster",
     "workers": "running operations on all workers, so more workers would make it faster",
     "server pauses": "paused because the server asked for it, so a lower limit may be faster",
-    "idle workers": "with workers idle, so more of them would not make it faster: there were few "
-    "operations at a time, their input or their consumer was slow, retries were not due, or "
-    "Python computed, which it does on one thread at a time",
+    "idle workers": "with workers idle or busy with other batches: there were few operations at a "
+    "time, their input or their consumer was slow, retries were not due, or Python computed, which "
+    "it does on one thread at a time",
 }
 
 
@@ -66,7 +66,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
     """The outcomes of a batch in input order, and the totals that explain its time.
 
     Pickled, it keeps its counts and totals but no outcomes, which hold whatever the operations
-    returned and raised: so an exception that carries one can be sent to another process.
+    returned and raised: so an exception that carries one can be sent to another process. What needs
+    the outcomes raises ``RuntimeError`` there.
 
     Attributes:
         counts: How many operations there are of each status. Of a stream these are all, also
@@ -74,7 +75,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         elapsed: Seconds from the beginning of the batch to this report.
         permit_wait: Seconds that operations waited for a permit while a worker was free for them.
         paused: Seconds of pauses that the server asked for.
-        working: Seconds that operations ran, summed over the workers.
+        working: Seconds that operations ran, summed over the workers; of those that still run,
+            until this report.
         permits: Permits taken.
         attempts: Calls made.
         retries: Calls that repeated a failed one.
@@ -223,8 +225,8 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
 
         ``"limit"``: waiting for permits with a worker free. ``"server pauses"``: pauses that the
         server asked for. ``"workers"``: operations that ran, as if all workers had shared them.
-        ``"idle workers"``: what is left, in which workers had nothing to do, or waited for the
-        interpreter.
+        ``"idle workers"``: what is left, in which workers had nothing of this batch to do, or
+        waited for the interpreter.
         """
         spent = self._spent()
         return max(spent, key=lambda bound: spent[bound])
@@ -238,6 +240,9 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         return f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
 
 
+_LEFT_BEHIND = "the report was pickled, which left its outcomes behind"
+
+
 class _NoRecords:
     """The records of a batch whose outcomes were all left behind."""
 
@@ -249,9 +254,13 @@ class _NoRecords:
         return 0
 
     def failed(self) -> list[int]:
+        if self._counts["failed"]:
+            raise RuntimeError(_LEFT_BEHIND)
         return []
 
     def values(self, _failed: None) -> list[Never]:
+        if self._counts["done"]:
+            raise RuntimeError(_LEFT_BEHIND)
         return []
 
     def counts(self) -> dict[str, int]:

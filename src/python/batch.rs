@@ -40,6 +40,7 @@ pub(crate) enum Step {
     Feed,
     Acquire,
     HandOver,
+    Grow,
     Settled,
 }
 
@@ -95,8 +96,13 @@ impl Batch {
     }
 
     /// Waits, or works on the batch where its owner is a worker itself, until there is something
-    /// for the owner to do.
-    fn next_step(&self, py: Python<'_>, seat: &mut Option<Seat>) -> PyResult<EngineStep> {
+    /// for the owner to do. None if that is to start a thread that works in its place meanwhile.
+    fn next_step(
+        &self,
+        py: Python<'_>,
+        seat: &mut Option<Seat>,
+        may_grow: bool,
+    ) -> PyResult<Option<EngineStep>> {
         let scheduler = &self.runtime.scheduler;
         loop {
             match scheduler.step(self.id, seat.is_some(), Time::now()) {
@@ -111,12 +117,16 @@ impl Batch {
                         // What ran here has changed the batch without a signal.
                         match scheduler.step(self.id, true, Time::now()) {
                             EngineStep::Rest(time) => until = until.min(time),
-                            step => return Ok(step),
+                            step => return Ok(Some(step)),
                         }
                     }
                     if seat.is_some() {
                         // The dispatcher may count on this worker, which runs what it is granted.
                         scheduler.block(Time::now());
+                        if may_grow && scheduler.wants_thread(Time::now()) {
+                            scheduler.unblock();
+                            return Ok(None);
+                        }
                     }
                     let catch_up = || scheduler.catch_up(Time::now());
                     let waited = interpreter::wait_after(py, catch_up, &self.owner, until);
@@ -125,7 +135,7 @@ impl Batch {
                     }
                     waited?;
                 }
-                step => return Ok(step),
+                step => return Ok(Some(step)),
             }
         }
     }
@@ -229,18 +239,21 @@ impl Batch {
     }
 
     /// Waits until there is something for the owner to do: what, and for how many operations.
-    fn step(&self, py: Python<'_>) -> PyResult<(Step, usize)> {
+    fn step(&self, py: Python<'_>, may_grow: bool) -> PyResult<(Step, usize)> {
         self.check_process()?;
         let mut seat = self.nested().then(|| {
             self.runtime
                 .scheduler
                 .nested_seat(Arc::clone(&self.owner), self.id, None)
         });
-        let step = self.next_step(py, &mut seat);
+        let step = self.next_step(py, &mut seat, may_grow);
         if let Some(seat) = seat {
             self.runtime.scheduler.leave(seat);
         }
-        Ok(match step? {
+        let Some(step) = step? else {
+            return Ok((Step::Grow, 0));
+        };
+        Ok(match step {
             EngineStep::Feed(count) => (Step::Feed, count),
             EngineStep::Acquire => {
                 *lock(&self.asked) = Time::now();

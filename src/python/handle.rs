@@ -36,9 +36,10 @@ impl Handle {
 
     /// What a submitted call failed with the last time, if it was called.
     fn last_error(&self, number: usize) -> Option<Py<PyBaseException>> {
-        let last = |source: &mut PySource| source.ledger().history_of(number).pop();
-        let attempt = self.0.scheduler.with(CALLS, last).flatten();
-        attempt.map(|attempt| attempt.error)
+        let history = |source: &mut PySource| source.ledger().history_of(number);
+        // The earlier ones are dropped here, not under the lock.
+        let mut attempts = self.0.scheduler.with(CALLS, history)?;
+        attempts.pop().map(|attempt| attempt.error)
     }
 }
 
@@ -125,12 +126,16 @@ impl Handle {
         Ok(Some(error.is_none()))
     }
 
-    /// Gives all such calls up. What is raised meanwhile is raised when all are settled.
-    fn give_up_all(&self, py: Python<'_>, error: Option<Py<PyBaseException>>) -> PyResult<()> {
+    /// Gives all such calls up, those that were never tried with what `make_error` returns. What is
+    /// raised meanwhile is raised when all are settled.
+    fn give_up_all(&self, py: Python<'_>, make_error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let mut raised = Ok(());
         for (number, job) in self.0.scheduler.withdraw_all(CALLS) {
-            let last = self.last_error(number);
-            raised = raised.and(settle(py, &job, last.as_ref().or(error.as_ref())));
+            let error = match (self.last_error(number), make_error) {
+                (None, Some(make_error)) => Some(make_error.call0()?.extract()?),
+                (last, _) => last,
+            };
+            raised = raised.and(settle(py, &job, error.as_ref()));
         }
         raised
     }
@@ -258,8 +263,8 @@ impl Handle {
     fn join(&self, py: Python<'_>) -> PyResult<()> {
         let runtime = &self.0;
         let signal = Arc::<Signal>::default();
-        while !runtime.scheduler.joined(&signal) {
-            interpreter::wait(py, &signal, Time::NEVER)?;
+        while let Some(until) = runtime.scheduler.joined(&signal, Time::now()) {
+            interpreter::wait(py, &signal, until)?;
         }
         Ok(())
     }

@@ -21,6 +21,9 @@ use crate::engine::time::Time;
 /// How long the main thread may be deaf to Ctrl-C.
 const SLICE: Duration = Duration::from_millis(20);
 
+/// How often the end of the process is begun anew that a signal handler has interrupted.
+const MOST_INTERRUPTIONS: usize = 1000;
+
 /// The process exits: only the main thread and workers come back to Python.
 static EXITING: AtomicBool = AtomicBool::new(false);
 /// The workers have ended: nobody but the main thread comes back.
@@ -239,8 +242,15 @@ pub(crate) fn at_exit(py: Python<'_>, wait: &Bound<'_, PyAny>, give_up: &Bound<'
     EXITING.store(true, Ordering::SeqCst);
     wait_for_returning(py);
     let mut waited = wait.call0();
-    while let Err(error) = waited {
-        waited = give_up.call1((error.into_value(py),));
+    for _ in 0..MOST_INTERRUPTIONS {
+        match waited {
+            Ok(_) => break,
+            // It comes back only if it is interrupted itself.
+            Err(error) => waited = give_up.call1((error.into_value(py),)),
+        }
+    }
+    if waited.is_err() {
+        std::process::exit(1);
     }
     FINISHED.store(true, Ordering::SeqCst);
     wait_for_returning(py);

@@ -61,6 +61,8 @@ impl Records {
             .into_iter()
             .map(|index| (index, Unfinished::GivenUp))
             .collect();
+        let still = |each: &Running| at.nanos_since(each.started);
+        let still_working: u64 = source.running().iter().map(still).sum();
         let running = source.running().iter();
         unfinished.extend(running.map(|each| (each.index, Unfinished::Running(*each))));
         let Left {
@@ -91,6 +93,8 @@ impl Records {
             // There was room for those that never started.
             slots.shrink_to_fit();
         }
+        let mut totals = source.ledger().totals;
+        totals.working += still_working;
         Self {
             base,
             indices,
@@ -101,7 +105,7 @@ impl Records {
             unstarted,
             unstarted_are,
             len,
-            totals: source.ledger().totals,
+            totals,
             at,
             elapsed: at.nanos_since(source.began()),
             made: OnceLock::new(),

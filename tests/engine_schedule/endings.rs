@@ -253,25 +253,28 @@ fn a_source_that_ends_lets_go_of_who_waits_for_its_permit() {
 fn a_scheduler_is_joined_when_nothing_waits_or_runs() {
     let scheduler = unlimited(1);
     let joiner = Arc::new(Signal::default());
-    assert!(scheduler.joined(&joiner), "there was never anything");
+    assert!(
+        scheduler.joined(&joiner, at(1)).is_none(),
+        "there was never anything"
+    );
     scheduler.submit(0, at(1)).unwrap();
     scheduler.submit(1, at(1)).unwrap();
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     let start = scheduler.start_next(&mut seat, delivered(&start, at(1)), at(1));
     assert!(!given(&joiner));
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     scheduler.rest_after(&mut seat, delivered(&start, at(1)), at(1));
     assert!(given(&joiner));
-    assert!(scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_none());
     // Calls that were taken back are not waited for.
     scheduler.submit(2, at(1)).unwrap();
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     assert_eq!(scheduler.withdraw(CALLS, 2), Some(2));
     assert!(given(&joiner));
     scheduler.submit(3, at(1)).unwrap();
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     assert_eq!(scheduler.withdraw_all(CALLS), [(3, 3)]);
     assert!(given(&joiner));
 }
@@ -283,9 +286,9 @@ fn joining_waits_for_a_batch_until_its_owner_has_closed_it() {
     let (source, _) = scheduler.add_complete(batch(), 1, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     scheduler.rest_after(&mut seat, done(&start, at(2)), at(2));
-    assert!(!given(&joiner) && !scheduler.joined(&joiner));
+    assert!(!given(&joiner) && scheduler.joined(&joiner, at(1)).is_some());
     scheduler.remove(source, at(3)).unwrap();
     assert!(given(&joiner));
 }
@@ -298,10 +301,10 @@ fn joining_does_not_wait_for_the_owner_of_a_stream() {
     scheduler.feed(source, 0..1, false, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     scheduler.rest_after(&mut seat, done(&start, at(2)), at(2));
     assert!(given(&joiner));
-    assert!(scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_none());
     assert!(!scheduler.is_over(), "its owner may come back and read on");
 }
 
@@ -310,7 +313,7 @@ fn owners_that_will_not_come_back_are_not_waited_for() {
     let scheduler = unlimited(1);
     let joiner = Arc::new(Signal::default());
     let (_, owner) = scheduler.add_complete(batch(), 3, at(1));
-    assert!(!scheduler.joined(&joiner));
+    assert!(scheduler.joined(&joiner, at(1)).is_some());
     scheduler.close();
     scheduler.end_where(End::Owner, |terms| terms.attended);
     assert!(given(&owner));
@@ -398,4 +401,22 @@ fn the_last_to_finish_after_a_shutdown_sends_the_others_home() {
         assert!(woken(seat));
         assert!(matches!(scheduler.look(seat, at(12)), Claim::Exit));
     }
+}
+
+#[test]
+fn whoever_joins_ends_what_is_late_and_has_no_owner_there() {
+    let scheduler = unlimited(1);
+    let terms = Terms {
+        deadline: at(10),
+        ..stream(Keep::Ordered, 9)
+    };
+    let (source, owner) = scheduler.add_complete(terms, 3, at(1));
+    let joiner = Arc::default();
+    assert_eq!(scheduler.joined(&joiner, at(2)), Some(at(10)));
+    assert_eq!(scheduler.ended(source), None);
+    assert_eq!(scheduler.joined(&joiner, at(10)), None);
+    assert_eq!(scheduler.ended(source), Some(End::Timeout));
+    assert!(given(&owner));
+    scheduler.close();
+    assert!(scheduler.is_over());
 }

@@ -285,13 +285,18 @@ impl<W: Work> Scheduler<W> {
         state.tell_joiners();
     }
 
-    /// Whether nothing waits or runs any more; if something does, `joiner` will be signalled.
-    pub fn joined(&self, joiner: &Arc<Signal>) -> bool {
+    /// None if nothing waits or runs any more. If something does, `joiner` will be signalled, and is to
+    /// look again at the time given: a source whose deadline has passed by then is ended, as its owner
+    /// may not be there to do so.
+    pub fn joined(&self, joiner: &Arc<Signal>, now: Time) -> Option<Time> {
         let mut state = self.state();
+        if state.expire(now) {
+            state.wake_all();
+        }
         let drained = state.drained();
         if !drained && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
             state.joiners.push(Arc::clone(joiner));
         }
-        drained
+        (!drained).then(|| state.next_deadline())
     }
 }

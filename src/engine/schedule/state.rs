@@ -9,7 +9,7 @@ use crate::engine::ledger::{Attempt, Record};
 use crate::engine::limiter::{Limiter, Turn};
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
-use crate::engine::terms::{Acquirer, Work};
+use crate::engine::terms::{Acquirer, End, Work};
 use crate::engine::time::Time;
 
 /// What one worker does on behalf of all while it rests.
@@ -90,6 +90,26 @@ impl<W: Work> State<W> {
     pub(super) fn next_retry_due(&self, now: Time) -> Option<Time> {
         let due = self.live().map(|source| source.next_due_for_workers(now));
         due.flatten().min()
+    }
+
+    /// Ends the sources whose deadline has passed; whether there were any.
+    pub(super) fn expire(&mut self, now: Time) -> bool {
+        let mut any = false;
+        for (_, source) in self.sources.iter_mut().flatten() {
+            if now >= source.terms.deadline && source.ended.is_none() && !source.settled() {
+                source.end(End::Timeout);
+                self.notices.add(source.tell_owner());
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// When the next source is to end that has not.
+    pub(super) fn next_deadline(&self) -> Time {
+        let waiting = self.live().filter(|source| source.ended.is_none());
+        let deadlines = waiting.map(|source| source.terms.deadline);
+        deadlines.min().unwrap_or(Time::NEVER)
     }
 
     /// The slots of the sources, beginning with the one whose turn it is.

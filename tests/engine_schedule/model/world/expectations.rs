@@ -131,7 +131,10 @@ impl World {
         let calls = &self.accounts[0];
         assert_eq!(calls.finished.len(), calls.read, "calls are stuck");
         let joiner = Arc::<Signal>::default();
-        assert!(self.scheduler.joined(&joiner), "something waits or runs");
+        assert!(
+            self.scheduler.joined(&joiner, self.now()).is_none(),
+            "something waits or runs"
+        );
         self.closed = true;
         self.scheduler.close();
         self.settle();
