@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import math
-import os
 import pickle
 import sys
 import threading
@@ -22,7 +21,6 @@ from hypothesis import strategies as st
 from paceline import RateLimiter
 
 Act = Callable[[RateLimiter], object]
-unix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals and fork")
 
 
 @contextmanager
