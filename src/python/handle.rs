@@ -131,10 +131,12 @@ impl Handle {
     fn give_up_all(&self, py: Python<'_>, make_error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let mut raised = Ok(());
         for (number, job) in self.0.scheduler.withdraw_all(CALLS) {
-            let error = match (self.last_error(number), make_error) {
-                (None, Some(make_error)) => Some(make_error.call0()?.extract()?),
-                (last, _) => last,
+            // Were it not to be made, that is what its future fails with: none is left out.
+            let made = || {
+                let made = make_error?.call0().and_then(|error| Ok(error.extract()?));
+                Some(made.unwrap_or_else(|error| error.into_value(py)))
             };
+            let error = self.last_error(number).or_else(made);
             raised = raised.and(settle(py, &job, error.as_ref()));
         }
         raised

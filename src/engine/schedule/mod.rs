@@ -238,7 +238,7 @@ impl<W: Work> Scheduler<W> {
         self.state().threads
     }
 
-    /// Whether `which` picks the context of a source that is not orphaned and that its owner attends.
+    /// Whether `which` picks the context of a source that its owner attends.
     pub fn attends(&self, which: impl Fn(&W::Context) -> bool) -> bool {
         let state = self.state();
         state
