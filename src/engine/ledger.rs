@@ -93,6 +93,17 @@ pub struct Totals {
     pub working: u64,
 }
 
+impl Totals {
+    /// Counts a call that has waited so many nanoseconds for its permit.
+    #[inline]
+    pub(super) fn count_start(&mut self, retry: bool, permit_wait: u64) {
+        self.permits += 1;
+        self.attempts += 1;
+        self.retries += usize::from(retry);
+        self.permit_wait += permit_wait;
+    }
+}
+
 /// Earlier attempts, by the index of their operation.
 pub type History<E> = HashMap<usize, Vec<Attempt<E>>>;
 
@@ -138,6 +149,11 @@ impl<V, E> Ledger<V, E> {
             typical: u64::MAX,
             totals: Totals::default(),
         }
+    }
+
+    /// Whether it holds what is entered.
+    pub(super) fn keeps_records(&self) -> bool {
+        self.keep != Keep::Nothing
     }
 
     /// Makes room for `additional` more operations.

@@ -183,12 +183,13 @@ impl Stint {
             Ok(value) if self.context.is_batch() => {
                 drop(job);
                 let now = Time::now();
-                let ending = Ending::Result(Ok(value), false);
-                let finished = Finished { ended: now, ending };
                 if now >= self.until && self.is_to_step_aside(py, now) {
-                    return self.claim_after_others(py, finished);
+                    return self.claim_after_others(py, returned(value, now));
                 }
-                self.claim(Some(finished), now)
+                match self.runtime.scheduler.repeat(&mut self.seat, value, now) {
+                    Ok(next) => Ok(next),
+                    Err(value) => self.claim(Some(returned(value, now)), now),
+                }
             }
             result => self.claim_after(py, job, result),
         }
@@ -240,6 +241,13 @@ impl Stint {
         drop(leftover);
         let scheduler = &self.runtime.scheduler;
         scheduler.claim(&mut self.seat, None, Time::now()).1
+    }
+}
+
+fn returned(value: Py<PyAny>, now: Time) -> Finished<Operations> {
+    Finished {
+        ended: now,
+        ending: Ending::Result(Ok(value), false),
     }
 }
 

@@ -11,6 +11,7 @@ mod model;
 mod nested;
 mod outcomes;
 mod permits;
+mod repeat;
 mod retries;
 mod threads;
 mod wakeups;

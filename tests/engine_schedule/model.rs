@@ -43,7 +43,7 @@ fn step() -> impl Strategy<Value = Step> {
     ];
     let source = (
         keep,
-        0..12_usize,
+        prop_oneof![3 => 0..12_usize, 1 => 12..60_usize],
         1..8_usize,
         prop::option::weighted(0.2, 1..90_u64),
         limit,
@@ -57,6 +57,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => Just(Step::Submit),
         24 => which.clone().prop_map(Step::Act),
         14 => (which.clone(), verdict()).prop_map(|(which, verdict)| Step::Finish(which, verdict)),
+        6 => (1..12_usize).prop_map(Step::Run),
         8 => (which.clone(), prop::bool::weighted(0.8))
             .prop_map(|(which, granted)| Step::Answer(which, granted)),
         8 => (0..30_u64).prop_map(Step::Pass),

@@ -30,6 +30,8 @@ pub struct Seat {
     pub(super) waiting_since: Option<Time>,
     pub(super) serves: Option<SourceId>,
     pub(super) ongoing: Option<Ongoing>,
+    /// It may be able to repeat its last claim.
+    pub(super) repeats: bool,
 }
 
 impl Seat {

@@ -9,6 +9,7 @@
 mod claim;
 mod locked;
 mod owners;
+mod repeat;
 mod spares;
 mod state;
 mod wakeups;
@@ -72,6 +73,7 @@ impl<W: Work> Scheduler<W> {
                 latest: Time::default(),
                 asks_elsewhere: terms.acquirer != Acquirer::Worker,
                 watch: Watch::default(),
+                repeats: None,
                 notices: Notices::default(),
             }),
             seats: std::sync::atomic::AtomicU64::new(0),
@@ -88,7 +90,10 @@ impl<W: Work> Scheduler<W> {
 
     #[inline(always)]
     fn state(&self) -> Locked<'_, W> {
-        Locked::new(&self.state)
+        let mut state = Locked::new(&self.state);
+        // What is done now may change anything.
+        state.repeats = None;
+        state
     }
 
     /// A seat for a worker of the pool.
@@ -117,6 +122,7 @@ impl<W: Work> Scheduler<W> {
             waiting_since: None,
             serves: None,
             ongoing: None,
+            repeats: false,
         }
     }
 
@@ -144,7 +150,9 @@ impl<W: Work> Scheduler<W> {
             state.unpark(seat.id);
             state.arrive(seat.id);
         }
-        (None, state.claim(seat, self.limiter.as_ref(), now, true))
+        let claim = state.claim(seat, self.limiter.as_ref(), now, true);
+        state.note_repeats(seat);
+        (None, claim)
     }
 
     /// Books the call that the worker has finished; it claims the next one later.

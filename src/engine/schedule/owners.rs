@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::Scheduler;
 use super::claim::{Dispatch, Ongoing, Seat, SourceId, Start, Step};
+use super::locked::Locked;
 use crate::engine::ledger::Left;
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
@@ -45,9 +46,10 @@ impl<W: Work> Scheduler<W> {
         Some(SourceId { slot, serial })
     }
 
-    /// Looks at one source; None if it has been removed.
+    /// Looks at one source, or takes its outcomes; None if it has been removed.
     pub fn with<T>(&self, id: SourceId, look: impl FnOnce(&mut Source<W>) -> T) -> Option<T> {
-        self.state().source(id).map(look)
+        // None of that changes what may start.
+        Locked::new(&self.state).source(id).map(look)
     }
 
     /// Adds operations; with `complete`, the last ones.

@@ -3,6 +3,7 @@
 mod endings;
 mod owner;
 mod permits;
+mod repeat;
 mod retries;
 
 use std::cmp::Reverse;
@@ -43,6 +44,21 @@ pub struct Running {
     pub permit_wait: u64,
     /// Nanoseconds it waited for the permits of earlier attempts.
     pub waited_before: u64,
+}
+
+impl Running {
+    /// A first attempt that did not wait for its permit.
+    #[inline(always)]
+    fn first(index: usize, started: Time) -> Self {
+        Self {
+            index,
+            attempt: 1,
+            refused: false,
+            started,
+            permit_wait: 0,
+            waited_before: 0,
+        }
+    }
 }
 
 /// One batch, or the calls submitted one by one. All of it is guarded by the scheduler's lock.
@@ -263,11 +279,7 @@ impl<W: Work> Source<W> {
         };
         self.running.push(running);
         if !refused {
-            let totals = &mut self.ledger.totals;
-            totals.permits += 1;
-            totals.attempts += 1;
-            totals.retries += usize::from(attempts > 0);
-            totals.permit_wait += permit_wait;
+            self.ledger.totals.count_start(attempts > 0, permit_wait);
         }
         (running, job)
     }

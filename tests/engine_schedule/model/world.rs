@@ -52,6 +52,8 @@ pub(super) enum Step {
     /// One of those who are awake does the next thing.
     Act(usize),
     Finish(usize, Verdict),
+    /// While workers only do what they can, so many operations return at once.
+    Run(usize),
     /// A permit that is asked for is granted or refused.
     Answer(usize, bool),
     Pass(u64),
@@ -338,6 +340,16 @@ impl World {
                 }
             }
             Step::Finish(which, verdict) => self.finish(which, verdict),
+            Step::Run(count) => {
+                for _ in 0..count {
+                    let workers = self.awake().into_iter();
+                    workers
+                        .filter(|actor| matches!(actor, Actor::Worker(_)))
+                        .for_each(|actor| self.act(actor));
+                    self.finish(0, Verdict::Done);
+                    self.check();
+                }
+            }
             Step::Answer(which, granted) => self.answer(which, granted),
             Step::Pass(units) => self.now += units * UNIT,
             Step::Settle => self.settle(),

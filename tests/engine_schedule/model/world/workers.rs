@@ -1,6 +1,6 @@
 //! What the workers do, and what every start must keep to.
 
-use paceline::engine::schedule::{Claim, Ending, Finished};
+use paceline::engine::schedule::{Claim, Ending, Finished, Ongoing};
 use paceline::engine::source::Running;
 use paceline::engine::terms::{Acquirer, End};
 use paceline::engine::time::Time;
@@ -72,6 +72,20 @@ impl World {
                 Post::Calling(start)
             }
         };
+    }
+
+    /// The worker has started another operation of the source that it serves.
+    fn repeated(&mut self, place: usize, job: usize) {
+        let Ongoing { source, running } = *self.workers[place].seat.ongoing().unwrap();
+        assert_eq!(self.workers[place].serves, Some(source));
+        let start = Started {
+            source,
+            running,
+            context: None,
+            job,
+        };
+        self.started(&start, false);
+        self.workers[place].post = Post::Calling(start);
     }
 
     pub(super) fn started(&mut self, start: &Started, inside: bool) {
@@ -155,9 +169,14 @@ impl World {
             return;
         };
         let (finished, gone) = self.ended_as(&start, verdict);
-        let (leftover, claim) =
-            self.scheduler
-                .claim(&mut self.workers[place].seat, Some(finished), now);
+        let seat = &mut self.workers[place].seat;
+        if let Ending::Result(Ok(value), _) = finished.ending {
+            match self.scheduler.repeat(seat, value, now) {
+                Ok(job) => return self.repeated(place, job),
+                Err(back) => assert_eq!(back, value),
+            }
+        }
+        let (leftover, claim) = self.scheduler.claim(seat, Some(finished), now);
         if gone && start.source != CALLS {
             assert!(
                 leftover.is_some(),

@@ -1,0 +1,415 @@
+//! A worker that is left alone repeats its claim, as long as nothing else is to be seen to.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline::engine::ledger::Keep;
+use paceline::engine::schedule::{Claim, Ongoing, Scheduler, Seat, SourceId};
+use paceline::engine::signal::Signal;
+use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
+use paceline::engine::time::Time;
+
+use crate::fixture::{
+    Add, Plain, Started, again, at, batch, done, failed, limited, resting, stream, unlimited,
+};
+
+const SHORT: Duration = Duration::from_micros(1);
+const NOT_SHORT: Duration = Duration::from_micros(10);
+
+/// A worker at the short operations of one source, while another keeps watch.
+struct Alone {
+    scheduler: Scheduler<Plain>,
+    source: SourceId,
+    worker: Seat,
+    watch: Seat,
+    running: Started,
+    now: Time,
+}
+
+impl Alone {
+    fn new(terms: Terms) -> Self {
+        Self::with(unlimited(3), terms)
+    }
+
+    fn with(scheduler: Scheduler<Plain>, terms: Terms) -> Self {
+        let scheduler = scheduler.one_at_a_time();
+        let (source, _) = scheduler.add_batch(terms, at(1));
+        scheduler.feed(source, 0..100, false, at(1));
+        let (mut worker, watch) = (scheduler.seat(), scheduler.seat());
+        let running = scheduler.start(&mut worker, at(1));
+        let mut alone = Self {
+            scheduler,
+            source,
+            worker,
+            watch,
+            running,
+            now: at(1),
+        };
+        alone.claim();
+        alone.look();
+        alone.claim();
+        alone
+    }
+
+    /// Ends the operation after so long, and claims the next without more ado.
+    fn claim(&mut self) {
+        self.now = self.now + SHORT;
+        let finished = done(&self.running, self.now);
+        self.running = self
+            .scheduler
+            .start_next(&mut self.worker, finished, self.now);
+    }
+
+    /// Whether the claim is repeated when the operation has returned after so long.
+    fn repeats_after(&mut self, duration: Duration) -> bool {
+        self.now = self.now + duration;
+        let value = self.running.job;
+        match self.scheduler.repeat(&mut self.worker, value, self.now) {
+            Ok(job) => {
+                let Ongoing { source, running } = *self.worker.ongoing().unwrap();
+                self.running = Started {
+                    source,
+                    running,
+                    context: None,
+                    job,
+                };
+                true
+            }
+            Err(back) => {
+                assert_eq!(back, value, "a value was lost");
+                false
+            }
+        }
+    }
+
+    fn repeats(&mut self) -> bool {
+        self.repeats_after(SHORT)
+    }
+
+    /// The other one looks, and goes on with its watch.
+    fn look(&mut self) {
+        let until = resting(self.scheduler.look(&mut self.watch, self.now));
+        assert_ne!(until, Time::NEVER);
+    }
+
+    fn state(&self) -> String {
+        self.scheduler
+            .with(self.source, |source| format!("{source:?}"))
+            .unwrap()
+    }
+}
+
+#[test]
+fn to_repeat_is_to_claim() {
+    let limit = Some(FailureLimit::Share { share: 0.5, of: 4 });
+    let limited = Terms {
+        failure_limit: limit,
+        ..batch()
+    };
+    for terms in [
+        batch(),
+        limited,
+        stream(Keep::Ordered, 100),
+        stream(Keep::Completed, 100),
+    ] {
+        let (mut one, mut other) = (Alone::new(terms), Alone::new(terms));
+        for round in 0..90 {
+            let long = round % 7 == 6;
+            let duration = if long { NOT_SHORT } else { SHORT };
+            let repeated = one.repeats_after(duration);
+            // After one that was long, or that was claimed, the next is repeated again.
+            assert_eq!(repeated, !long);
+            if !repeated {
+                one.now = Time::from_nanos(one.now.as_nanos() - 1000);
+                one.claim();
+            }
+            other.now = one.now;
+            let finished = done(&other.running, other.now);
+            other.running = other
+                .scheduler
+                .start_next(&mut other.worker, finished, other.now);
+            assert_eq!(one.running.job, other.running.job);
+            assert_eq!(one.state(), other.state());
+        }
+    }
+}
+
+#[test]
+fn every_repetition_takes_a_permit() {
+    let (scheduler, limiter) = limited(3, 8, 60);
+    let mut alone = Alone::with(scheduler, batch());
+    for _ in 3..8 {
+        assert!(alone.repeats());
+    }
+    assert!(!limiter.try_acquire(1, alone.now));
+    assert!(!alone.repeats(), "a ninth start of eight");
+    let finished = done(&alone.running, alone.now);
+    let until = alone
+        .scheduler
+        .rest_after(&mut alone.worker, finished, alone.now);
+    assert_eq!(until, at(61));
+}
+
+#[test]
+fn nobody_who_waits_for_the_limiter_is_overtaken() {
+    let (scheduler, limiter) = limited(3, 20, 60);
+    let mut alone = Alone::with(scheduler, batch());
+    assert!(alone.repeats());
+    let waiting = limiter.enqueue(1, Arc::new(Signal::default()));
+    assert!(!alone.repeats());
+    drop(waiting);
+    assert!(alone.repeats());
+}
+
+#[test]
+fn nothing_starts_after_the_deadline() {
+    let deadline = at(1) + SHORT * 5;
+    let mut alone = Alone::new(Terms {
+        deadline,
+        ..batch()
+    });
+    assert!(alone.repeats() && alone.repeats());
+    assert!(!alone.repeats(), "it is {deadline:?}");
+}
+
+#[test]
+fn the_last_one_has_none_to_follow() {
+    let mut alone = Alone::new(batch());
+    while alone.repeats() {}
+    assert_eq!(alone.running.job, 99);
+}
+
+#[test]
+fn outcomes_can_be_taken_meanwhile() {
+    let mut alone = Alone::new(stream(Keep::Completed, 100));
+    // Otherwise more input would be wanted in between.
+    alone.scheduler.finish_input(alone.source);
+    alone.claim();
+    for expected in 0..90 {
+        assert!(alone.repeats());
+        let next = alone.scheduler.with(alone.source, |source| {
+            source.hand_over().expect("an outcome").index
+        });
+        assert_eq!(next, Some(expected));
+    }
+}
+
+/// Something that somebody else does.
+type Act = fn(&mut Alone);
+
+#[test]
+fn whatever_somebody_else_does_is_seen_first() {
+    let acts: [(&str, Act); 12] = [
+        ("ended", |at_work| {
+            at_work
+                .scheduler
+                .end(at_work.source, End::Owner, at_work.now);
+        }),
+        ("closed", |at_work| at_work.scheduler.close()),
+        ("cancelled", |at_work| {
+            at_work.scheduler.end_where(End::Cancelled, |_| true);
+        }),
+        ("joined", |at_work| {
+            let joiner = Arc::new(Signal::default());
+            at_work.scheduler.joined(&joiner, at_work.now);
+        }),
+        ("paused", |at_work| {
+            let until = at_work.now + Duration::from_secs(1);
+            at_work.scheduler.pause(at_work.now, until, true, true);
+        }),
+        ("removed", |at_work| {
+            at_work.scheduler.remove(at_work.source, at_work.now);
+        }),
+        ("orphaned", |at_work| {
+            drop(at_work.scheduler.orphan(at_work.source, at_work.now));
+        }),
+        ("withdrawn", |at_work| {
+            at_work
+                .scheduler
+                .withdraw(at_work.source, at_work.running.job + 1)
+                .unwrap();
+        }),
+        ("submitted", |at_work| {
+            at_work.scheduler.submit(0, at_work.now).unwrap();
+        }),
+        ("another batch", |at_work| {
+            at_work.scheduler.add_complete(batch(), 5, at_work.now);
+        }),
+        ("another worker", |at_work| {
+            let mut third = at_work.scheduler.seat();
+            at_work.scheduler.start(&mut third, at_work.now);
+        }),
+        ("a batch with permits from elsewhere", |at_work| {
+            let acquirer = Acquirer::Owner;
+            let terms = Terms {
+                acquirer,
+                ..batch()
+            };
+            at_work.scheduler.add_complete(terms, 5, at_work.now);
+        }),
+    ];
+    for (name, act) in acts {
+        let mut alone = Alone::new(batch());
+        assert!(alone.repeats(), "{name}");
+        act(&mut alone);
+        assert!(!alone.repeats(), "repeated beside: {name}");
+    }
+}
+
+#[test]
+fn what_keeps_watch_only_looks() {
+    let mut alone = Alone::new(batch());
+    assert!(alone.repeats());
+    alone.now = alone.now + Duration::from_nanos(10);
+    alone.look();
+    assert!(!alone.repeats());
+    alone.claim();
+    assert!(alone.repeats());
+}
+
+#[test]
+fn what_is_not_short_any_more_is_not_repeated() {
+    let mut alone = Alone::new(batch());
+    alone.now = alone.now + NOT_SHORT * 10;
+    alone.claim();
+    assert!(!alone.repeats());
+}
+
+#[test]
+fn the_watch_sees_that_it_gets_on() {
+    let mut alone = Alone::new(batch());
+    for _ in 0..5 {
+        alone.look();
+        alone.claim();
+        for _ in 0..5 {
+            assert!(alone.repeats());
+        }
+    }
+}
+
+#[test]
+fn what_nobody_waits_for_is_given_back_to_be_dropped() {
+    let mut alone = Alone::new(batch());
+    // It is woken for the next operation, so that the watch goes on.
+    let mut third = alone.scheduler.seat();
+    resting(alone.scheduler.look(&mut third, alone.now));
+    drop(alone.scheduler.orphan(alone.source, alone.now));
+    for _ in 0..3 {
+        alone.claim();
+        assert!(!alone.repeats());
+    }
+}
+
+#[test]
+fn retries_keep_their_turns() {
+    let (mut one, mut other) = (Alone::new(batch()), Alone::new(batch()));
+    for alone in [&mut one, &mut other] {
+        let due = alone.now + SHORT * 3;
+        let retried = alone.running.job;
+        let finished = again(&alone.running, alone.now, due);
+        alone.running = alone
+            .scheduler
+            .start_next(&mut alone.worker, finished, alone.now);
+        alone.look();
+        for expected in [2, 3] {
+            alone.claim();
+            assert_eq!(alone.running.job, retried + expected);
+        }
+        assert!(!alone.repeats(), "a retry is due");
+        alone.now = due - SHORT;
+        alone.claim();
+        assert_eq!(alone.running.job, retried);
+    }
+    assert!(one.repeats());
+    other.claim();
+    assert_eq!(one.state(), other.state());
+}
+
+#[test]
+fn a_batch_whose_owner_asks_for_permits_is_offered_every_worker() {
+    let mut alone = Alone::new(batch());
+    let acquirer = Acquirer::Owner;
+    let terms = Terms {
+        acquirer,
+        ..batch()
+    };
+    alone.scheduler.add_batch(terms, alone.now);
+    alone.claim();
+    assert!(!alone.repeats());
+}
+
+#[test]
+fn a_worker_that_waits_inside_an_operation_does_not_repeat() {
+    let mut alone = Alone::new(batch());
+    alone.scheduler.remove(alone.source, alone.now);
+    let (inner, owner) = alone.scheduler.add_batch(batch(), alone.now);
+    alone.scheduler.feed_some(inner, 0..100);
+    alone.worker = alone.scheduler.nested_seat(owner, inner, None);
+    alone.running = alone.scheduler.start(&mut alone.worker, alone.now);
+    alone.claim();
+    for _ in 0..3 {
+        alone.look();
+        alone.claim();
+        assert!(!alone.repeats());
+    }
+}
+
+#[test]
+fn another_source_of_short_operations_has_its_turn() {
+    let mut alone = Alone::new(batch());
+    let (other, _) = alone.scheduler.add_batch(batch(), alone.now);
+    alone.claim();
+    assert!(alone.repeats(), "there is nothing in the other one");
+    alone.scheduler.feed_some(other, 0..9);
+    // One of it has to end before it is known to be short.
+    alone.claim();
+    alone.claim();
+    for _ in 0..4 {
+        let served = alone.running.source;
+        alone.look();
+        alone.claim();
+        assert_ne!(alone.running.source, served);
+        assert!(!alone.repeats());
+    }
+}
+
+#[test]
+fn a_worker_without_a_watch_does_not_repeat() {
+    let scheduler = unlimited(1).one_at_a_time();
+    scheduler.add_complete(batch(), 9, at(1));
+    let mut worker = scheduler.seat();
+    let mut running = scheduler.start(&mut worker, at(1));
+    for _ in 0..5 {
+        assert!(scheduler.repeat(&mut worker, running.job, at(1)).is_err());
+        running = scheduler.start_next(&mut worker, done(&running, at(1)), at(1));
+    }
+}
+
+#[test]
+fn failures_and_what_follows_from_them_are_seen_to() {
+    let mut alone = Alone::new(Terms {
+        failure_limit: Some(FailureLimit::Count(1)),
+        ..batch()
+    });
+    assert!(alone.repeats());
+    let finished = failed(&alone.running, alone.now);
+    let (_, claim) = alone
+        .scheduler
+        .claim_next(&mut alone.worker, finished, alone.now);
+    assert!(matches!(claim, Claim::Rest(_)));
+    assert_eq!(alone.scheduler.ended(alone.source), Some(End::MaxFailures));
+}
+
+#[test]
+fn a_seat_of_another_worker_repeats_nothing() {
+    let mut alone = Alone::new(batch());
+    let mut third = alone.scheduler.seat();
+    assert!(alone.scheduler.repeat(&mut third, 7, alone.now).is_err());
+    assert!(
+        alone
+            .scheduler
+            .repeat(&mut alone.watch, 7, alone.now)
+            .is_err()
+    );
+    assert!(alone.repeats());
+}
