@@ -220,6 +220,34 @@ fn the_dispatcher_asks_for_sources_in_turn() {
 }
 
 #[test]
+fn a_worker_that_the_dispatcher_has_no_use_for_is_offered_to_others() {
+    let scheduler = foreign(2);
+    let (mut waiting, mut worker) = (scheduler.seat(), scheduler.seat());
+    scheduler.submit(0, at(1)).unwrap();
+    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
+    scheduler.grant(CALLS, 0, at(1));
+    scheduler.start(&mut waiting, at(1));
+    let (source, owner) = add(&scheduler, owned(), 2);
+    let step = |now| scheduler.step(source, false, now);
+    assert_eq!(step(at(1)), Step::Acquire);
+    scheduler.grant(source, 0, at(1));
+    let running = scheduler.start(&mut worker, at(1));
+    let last = scheduler.submit(0, at(1)).unwrap();
+    assert!(matches!(scheduler.dispatch(at(1)), Dispatch::Rest(_)));
+    assert!(matches!(step(at(1)), Step::Rest(_)));
+    given(&owner);
+    given(&scheduler.dispatcher_signal());
+    scheduler.rest_after(&mut worker, done(&running, at(2)), at(2));
+    assert!(given(&scheduler.dispatcher_signal()) && !given(&owner));
+    // What the other one has called waits for the last call, and asks for its permit itself.
+    let nested = scheduler.nested_seat(Arc::default(), CALLS, Some(last));
+    assert!(scheduler.hold(&nested, at(2)));
+    assert!(matches!(scheduler.dispatch(at(2)), Dispatch::Rest(_)));
+    assert!(given(&owner), "a worker is free, and nobody asks");
+    assert_eq!(step(at(2)), Step::Acquire);
+}
+
+#[test]
 fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     let scheduler = foreign(2);
     let (source, _) = add(

@@ -173,10 +173,13 @@ fn nothing_starts_after_the_deadline() {
 }
 
 #[test]
-fn the_last_one_has_none_to_follow() {
-    let mut alone = Alone::new(batch());
+fn after_the_last_one_no_permit_is_taken() {
+    let (scheduler, limiter) = limited(3, 150, 60);
+    let mut alone = Alone::with(scheduler, batch());
     while alone.repeats() {}
     assert_eq!(alone.running.job, 99);
+    assert!(limiter.try_acquire(50, alone.now));
+    assert!(!limiter.try_acquire(1, alone.now));
 }
 
 #[test]
@@ -278,13 +281,15 @@ fn what_is_not_short_any_more_is_not_repeated() {
 #[test]
 fn the_watch_sees_that_it_gets_on() {
     let mut alone = Alone::new(batch());
+    // The worker has read the clock before the one that looks, and comes to the lock after it.
+    alone.now = alone.now + SHORT * 2;
+    alone.look();
+    alone.now = Time::from_nanos(alone.now.as_nanos() - 2000);
+    alone.claim();
     for _ in 0..5 {
-        alone.look();
-        alone.claim();
-        for _ in 0..5 {
-            assert!(alone.repeats());
-        }
+        assert!(alone.repeats());
     }
+    alone.look();
 }
 
 #[test]

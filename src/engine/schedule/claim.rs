@@ -30,8 +30,8 @@ pub struct Seat {
     pub(super) waiting_since: Option<Time>,
     pub(super) serves: Option<SourceId>,
     pub(super) ongoing: Option<Ongoing>,
-    /// It may be able to repeat its last claim.
-    pub(super) repeats: bool,
+    /// It could repeat its last claim when it made it: the lock is not taken in vain where not.
+    pub(super) may_repeat: bool,
 }
 
 impl Seat {

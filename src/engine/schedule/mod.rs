@@ -73,7 +73,7 @@ impl<W: Work> Scheduler<W> {
                 latest: Time::default(),
                 asks_elsewhere: terms.acquirer != Acquirer::Worker,
                 watch: Watch::default(),
-                repeats: None,
+                repeater: None,
                 notices: Notices::default(),
             }),
             seats: std::sync::atomic::AtomicU64::new(0),
@@ -92,7 +92,7 @@ impl<W: Work> Scheduler<W> {
     fn state(&self) -> Locked<'_, W> {
         let mut state = Locked::new(&self.state);
         // What is done now may change anything.
-        state.repeats = None;
+        state.repeater = None;
         state
     }
 
@@ -122,7 +122,7 @@ impl<W: Work> Scheduler<W> {
             waiting_since: None,
             serves: None,
             ongoing: None,
-            repeats: false,
+            may_repeat: false,
         }
     }
 
@@ -151,7 +151,7 @@ impl<W: Work> Scheduler<W> {
             state.arrive(seat.id);
         }
         let claim = state.claim(seat, self.limiter.as_ref(), now, true);
-        state.note_repeats(seat);
+        state.note_repeater(seat);
         (None, claim)
     }
 

@@ -233,6 +233,8 @@ impl<W: Work> Scheduler<W> {
         if state.over() {
             return Dispatch::Exit;
         }
+        // It may have been told of a free worker that an owner was not told of.
+        state.offer_slot(now);
         state.dispatcher_waits = true;
         Dispatch::Rest(until)
     }

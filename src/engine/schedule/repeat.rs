@@ -20,12 +20,12 @@ impl<W: Work> Scheduler<W> {
     /// The permit is stamped here, so call it immediately before the operation.
     #[inline(always)]
     pub fn repeat(&self, seat: &mut Seat, value: W::Value, now: Time) -> Result<W::Job, W::Value> {
-        if !seat.repeats {
+        if !seat.may_repeat {
             return Err(value);
         }
         let mut state = Locked::new(&self.state);
         let state = &mut *state;
-        if state.repeats != Some(seat.id) {
+        if state.repeater != Some(seat.id) {
             return Err(value);
         }
         let Some(ongoing) = &mut seat.ongoing else {
@@ -41,17 +41,18 @@ impl<W: Work> Scheduler<W> {
         if !source.can_repeat(&ongoing.running, now) || !permitted() {
             return Err(value);
         }
+        state.watch.last_start = now;
         source.repeat(&mut ongoing.running, value, now)
     }
 }
 
 impl<W: Work> State<W> {
-    /// Notes whether the seat, which has just claimed, can [`repeat`](Scheduler::repeat) that.
+    /// Notes whether the seat, which has just claimed, may [`repeat`](Scheduler::repeat) that.
     #[inline(always)]
-    pub(super) fn note_repeats(&mut self, seat: &mut Seat) {
-        seat.repeats = self.watched() && self.only_serves(seat);
-        if seat.repeats {
-            self.repeats = Some(seat.id);
+    pub(super) fn note_repeater(&mut self, seat: &mut Seat) {
+        seat.may_repeat = self.watched() && self.only_serves(seat);
+        if seat.may_repeat {
+            self.repeater = Some(seat.id);
         }
     }
 
@@ -65,7 +66,7 @@ impl<W: Work> State<W> {
         seat.only.is_none()
             && !self.asks_elsewhere
             && sources.all(|(slot, entry)| match entry {
-                Some((_, source)) if slot == ongoing.source.slot => source.repeats(),
+                Some((_, source)) if slot == ongoing.source.slot => source.is_repeatable(),
                 Some((_, other)) => other.quiet(),
                 None => true,
             })

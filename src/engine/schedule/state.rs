@@ -64,8 +64,8 @@ pub(super) struct State<W: Work> {
     /// Some permits come from an owner or the dispatcher.
     pub(super) asks_elsewhere: bool,
     pub(super) watch: Watch,
-    /// The seat that can repeat its last claim; None as soon as the lock is taken for anything else.
-    pub(super) repeats: Option<u64>,
+    /// The seat that may repeat its last claim; None as soon as the lock is taken for anything else.
+    pub(super) repeater: Option<u64>,
     /// Given when the lock is released.
     pub(super) notices: Notices,
 }

@@ -7,7 +7,7 @@ use crate::engine::time::Time;
 
 impl<W: Work> Source<W> {
     /// Whether what its operations return is booked and no more.
-    pub(in crate::engine) fn repeats(&self) -> bool {
+    pub(in crate::engine) fn is_repeatable(&self) -> bool {
         self.is_short() && self.ledger.keeps_records() && self.retries.is_empty()
     }
 
@@ -21,7 +21,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Books what the one that ends now has returned, and starts the next, which takes its place in
-    /// `running`.
+    /// `running`. For when it [can](Self::can_repeat).
     #[inline(always)]
     pub(in crate::engine) fn repeat(
         &mut self,
