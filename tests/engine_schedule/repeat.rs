@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Claim, Ongoing, Scheduler, Seat, SourceId};
+use paceline::engine::schedule::{Claim, Ongoing, Scheduler};
 use paceline::engine::signal::Signal;
 use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
@@ -12,52 +12,25 @@ use paceline::engine::time::Time;
 use crate::fixture::{
     Add, Plain, Started, again, at, batch, done, failed, limited, resting, stream, unlimited,
 };
+use crate::watch::{SHORT, Watched};
 
-const SHORT: Duration = Duration::from_micros(1);
 const NOT_SHORT: Duration = Duration::from_micros(10);
 
-/// A worker at the short operations of one source, while another keeps watch.
-struct Alone {
-    scheduler: Scheduler<Plain>,
-    source: SourceId,
-    worker: Seat,
-    watch: Seat,
-    running: Started,
-    now: Time,
+fn alone(terms: Terms) -> Watched {
+    alone_with(unlimited(3), terms)
 }
 
-impl Alone {
-    fn new(terms: Terms) -> Self {
-        Self::with(unlimited(3), terms)
-    }
+/// An executor whose worker has claimed since the one that keeps watch looked.
+fn alone_with(scheduler: Scheduler<Plain>, terms: Terms) -> Watched {
+    let mut alone = Watched::on(scheduler, terms, 100);
+    alone.claim();
+    alone
+}
 
-    fn with(scheduler: Scheduler<Plain>, terms: Terms) -> Self {
-        let scheduler = scheduler.one_at_a_time();
-        let (source, _) = scheduler.add_batch(terms, at(1));
-        scheduler.feed(source, 0..100, false, at(1));
-        let (mut worker, watch) = (scheduler.seat(), scheduler.seat());
-        let running = scheduler.start(&mut worker, at(1));
-        let mut alone = Self {
-            scheduler,
-            source,
-            worker,
-            watch,
-            running,
-            now: at(1),
-        };
-        alone.claim();
-        alone.look();
-        alone.claim();
-        alone
-    }
-
-    /// Ends the operation after so long, and claims the next without more ado.
+impl Watched {
+    /// Ends the operation, and claims the next without more ado.
     fn claim(&mut self) {
-        self.now = self.now + SHORT;
-        let finished = done(&self.running, self.now);
-        self.running = self
-            .scheduler
-            .start_next(&mut self.worker, finished, self.now);
+        self.finish_and_start(self.now + SHORT);
     }
 
     /// Whether the claim is repeated when the operation has returned after so long.
@@ -112,7 +85,7 @@ fn to_repeat_is_to_claim() {
         stream(Keep::Ordered, 100),
         stream(Keep::Completed, 100),
     ] {
-        let (mut one, mut other) = (Alone::new(terms), Alone::new(terms));
+        let (mut one, mut other) = (alone(terms), alone(terms));
         for round in 0..90 {
             let long = round % 7 == 6;
             let duration = if long { NOT_SHORT } else { SHORT };
@@ -137,7 +110,7 @@ fn to_repeat_is_to_claim() {
 #[test]
 fn every_repetition_takes_a_permit() {
     let (scheduler, limiter) = limited(3, 8, 60);
-    let mut alone = Alone::with(scheduler, batch());
+    let mut alone = alone_with(scheduler, batch());
     for _ in 3..8 {
         assert!(alone.repeats());
     }
@@ -153,7 +126,7 @@ fn every_repetition_takes_a_permit() {
 #[test]
 fn nobody_who_waits_for_the_limiter_is_overtaken() {
     let (scheduler, limiter) = limited(3, 20, 60);
-    let mut alone = Alone::with(scheduler, batch());
+    let mut alone = alone_with(scheduler, batch());
     assert!(alone.repeats());
     let waiting = limiter.enqueue(1, Arc::new(Signal::default()));
     assert!(!alone.repeats());
@@ -164,7 +137,7 @@ fn nobody_who_waits_for_the_limiter_is_overtaken() {
 #[test]
 fn nothing_starts_after_the_deadline() {
     let deadline = at(1) + SHORT * 5;
-    let mut alone = Alone::new(Terms {
+    let mut alone = alone(Terms {
         deadline,
         ..batch()
     });
@@ -175,7 +148,7 @@ fn nothing_starts_after_the_deadline() {
 #[test]
 fn after_the_last_one_no_permit_is_taken() {
     let (scheduler, limiter) = limited(3, 150, 60);
-    let mut alone = Alone::with(scheduler, batch());
+    let mut alone = alone_with(scheduler, batch());
     while alone.repeats() {}
     assert_eq!(alone.running.job, 99);
     assert!(limiter.try_acquire(50, alone.now));
@@ -184,7 +157,7 @@ fn after_the_last_one_no_permit_is_taken() {
 
 #[test]
 fn outcomes_can_be_taken_meanwhile() {
-    let mut alone = Alone::new(stream(Keep::Completed, 100));
+    let mut alone = alone(stream(Keep::Completed, 100));
     // Otherwise more input would be wanted in between.
     alone.scheduler.finish_input(alone.source);
     alone.claim();
@@ -198,7 +171,7 @@ fn outcomes_can_be_taken_meanwhile() {
 }
 
 /// Something that somebody else does.
-type Act = fn(&mut Alone);
+type Act = fn(&mut Watched);
 
 #[test]
 fn whatever_somebody_else_does_is_seen_first() {
@@ -252,7 +225,7 @@ fn whatever_somebody_else_does_is_seen_first() {
         }),
     ];
     for (name, act) in acts {
-        let mut alone = Alone::new(batch());
+        let mut alone = alone(batch());
         assert!(alone.repeats(), "{name}");
         act(&mut alone);
         assert!(!alone.repeats(), "repeated beside: {name}");
@@ -261,7 +234,7 @@ fn whatever_somebody_else_does_is_seen_first() {
 
 #[test]
 fn what_keeps_watch_only_looks() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     assert!(alone.repeats());
     alone.now = alone.now + Duration::from_nanos(10);
     alone.look();
@@ -272,7 +245,7 @@ fn what_keeps_watch_only_looks() {
 
 #[test]
 fn what_is_not_short_any_more_is_not_repeated() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     alone.now = alone.now + NOT_SHORT * 10;
     alone.claim();
     assert!(!alone.repeats());
@@ -280,7 +253,7 @@ fn what_is_not_short_any_more_is_not_repeated() {
 
 #[test]
 fn the_watch_sees_that_it_gets_on() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     // The worker has read the clock before the one that looks, and comes to the lock after it.
     alone.now = alone.now + SHORT * 2;
     alone.look();
@@ -294,7 +267,7 @@ fn the_watch_sees_that_it_gets_on() {
 
 #[test]
 fn what_nobody_waits_for_is_given_back_to_be_dropped() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     // It is woken for the next operation, so that the watch goes on.
     let mut third = alone.scheduler.seat();
     resting(alone.scheduler.look(&mut third, alone.now));
@@ -307,7 +280,7 @@ fn what_nobody_waits_for_is_given_back_to_be_dropped() {
 
 #[test]
 fn retries_keep_their_turns() {
-    let (mut one, mut other) = (Alone::new(batch()), Alone::new(batch()));
+    let (mut one, mut other) = (alone(batch()), alone(batch()));
     for alone in [&mut one, &mut other] {
         let due = alone.now + SHORT * 3;
         let retried = alone.running.job;
@@ -332,7 +305,7 @@ fn retries_keep_their_turns() {
 
 #[test]
 fn a_batch_whose_owner_asks_for_permits_is_offered_every_worker() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     let acquirer = Acquirer::Owner;
     let terms = Terms {
         acquirer,
@@ -345,7 +318,7 @@ fn a_batch_whose_owner_asks_for_permits_is_offered_every_worker() {
 
 #[test]
 fn a_worker_that_waits_inside_an_operation_does_not_repeat() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     alone.scheduler.remove(alone.source, alone.now);
     let (inner, owner) = alone.scheduler.add_batch(batch(), alone.now);
     alone.scheduler.feed_some(inner, 0..100);
@@ -361,7 +334,7 @@ fn a_worker_that_waits_inside_an_operation_does_not_repeat() {
 
 #[test]
 fn another_source_of_short_operations_has_its_turn() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     let (other, _) = alone.scheduler.add_batch(batch(), alone.now);
     alone.claim();
     assert!(alone.repeats(), "there is nothing in the other one");
@@ -392,7 +365,7 @@ fn a_worker_without_a_watch_does_not_repeat() {
 
 #[test]
 fn failures_and_what_follows_from_them_are_seen_to() {
-    let mut alone = Alone::new(Terms {
+    let mut alone = alone(Terms {
         failure_limit: Some(FailureLimit::Count(1)),
         ..batch()
     });
@@ -407,7 +380,7 @@ fn failures_and_what_follows_from_them_are_seen_to() {
 
 #[test]
 fn a_seat_of_another_worker_repeats_nothing() {
-    let mut alone = Alone::new(batch());
+    let mut alone = alone(batch());
     let mut third = alone.scheduler.seat();
     assert!(alone.scheduler.repeat(&mut third, 7, alone.now).is_err());
     assert!(

@@ -14,21 +14,27 @@ use crate::fixture::{
 };
 
 const LOOK: Duration = Duration::from_millis(1);
-const SHORT: Duration = Duration::from_micros(1);
+pub(crate) const SHORT: Duration = Duration::from_micros(1);
 
 /// An executor in which one worker is at a short operation and another keeps watch.
-struct Watched {
-    scheduler: Scheduler<Plain>,
-    source: SourceId,
+pub(crate) struct Watched {
+    pub(crate) scheduler: Scheduler<Plain>,
+    pub(crate) source: SourceId,
     owner: Arc<Signal>,
-    worker: Seat,
-    watch: Seat,
-    running: Started,
+    pub(crate) worker: Seat,
+    pub(crate) watch: Seat,
+    pub(crate) running: Started,
+    /// When the worker last claimed.
+    pub(crate) now: Time,
 }
 
 impl Watched {
     fn new(workers: usize, terms: Terms, count: usize) -> Self {
-        let scheduler = unlimited(workers).one_at_a_time();
+        Self::on(unlimited(workers), terms, count)
+    }
+
+    pub(crate) fn on(scheduler: Scheduler<Plain>, terms: Terms, count: usize) -> Self {
+        let scheduler = scheduler.one_at_a_time();
         let (source, owner) = scheduler.add_batch(terms, at(1));
         scheduler.feed(source, 0..count, false, at(1));
         let (mut worker, mut watch) = (scheduler.seat(), scheduler.seat());
@@ -47,10 +53,12 @@ impl Watched {
             worker,
             watch,
             running,
+            now: at(1) + SHORT,
         }
     }
 
-    fn finish_and_start(&mut self, now: Time) {
+    pub(crate) fn finish_and_start(&mut self, now: Time) {
+        self.now = now;
         self.running = self
             .scheduler
             .start_next(&mut self.worker, done(&self.running, now), now);
