@@ -163,21 +163,34 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
-    #[inline(always)]
-    pub(super) fn enter(&mut self, index: usize, record: Record<V, E>) -> Option<Record<V, E>> {
-        self.count(record.result.is_err());
+    /// Enters what an operation has come to. Gives that back where no records are kept.
+    //
+    // The record is made here, where it is to stay: it would be copied at each call.
+    #[inline(never)]
+    pub(super) fn enter(
+        &mut self,
+        running: &Running,
+        result: Result<V, E>,
+        ended: Time,
+    ) -> Option<Result<V, E>> {
+        self.count(result.is_err());
+        let index = running.index;
         match self.keep {
-            Keep::Nothing => return Some(record),
-            Keep::Completed => self.completed.push_back((index, record)),
+            Keep::Nothing => return Some(result),
+            Keep::Completed => {
+                let record = Record::of(result, running, ended);
+                self.completed.push_back((index, record));
+            }
             Keep::All | Keep::Ordered => {
                 let slot = index - self.base;
+                let record = Some(Record::of(result, running, ended));
                 if let Some(place) = self.slots.get_mut(slot) {
-                    *place = Some(record);
+                    *place = record;
                 } else {
                     if self.slots.len() < slot {
                         self.slots.resize_with(slot, || None);
                     }
-                    self.slots.push_back(Some(record));
+                    self.slots.push_back(record);
                 }
             }
         }
@@ -240,6 +253,7 @@ impl<V, E> Ledger<V, E> {
     }
 
     /// Hands over the next record that is ready, with the index of its operation.
+    #[inline(always)]
     pub(super) fn hand_over(&mut self) -> Option<(usize, Record<V, E>)> {
         match self.keep {
             Keep::All | Keep::Nothing => None,
@@ -286,6 +300,7 @@ impl<V, E> Ledger<V, E> {
     }
 
     /// Takes the earlier attempts of one operation.
+    #[inline(always)]
     pub fn history_of(&mut self, index: usize) -> Vec<Attempt<E>> {
         if self.history.is_empty() {
             Vec::new()

@@ -23,7 +23,7 @@ use super::worker::Context;
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
-use crate::engine::source::{HandedOver, Source};
+use crate::engine::source::Source;
 use crate::engine::terms::End;
 use crate::engine::time::Time;
 
@@ -301,13 +301,10 @@ impl Batch {
     /// The next outcome that is ready. It ends, for the time being, when there is none, or when
     /// all have been taken that were ready at first and more input is wanted.
     fn __next__(&self) -> Option<Outcome> {
-        let next = self.runtime.scheduler.with(self.id, Source::hand_over);
-        let HandedOver {
-            index,
-            record,
-            earlier,
-        } = next.flatten()?;
-        Some(Outcome::finished(index, record, earlier))
+        let scheduler = &self.runtime.scheduler;
+        scheduler
+            .with(self.id, |source| source.hand_over().map(Outcome::finished))
+            .flatten()
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.

@@ -8,7 +8,7 @@ use pyo3::types::PyTuple;
 use super::interpreter::monotonic;
 use super::worker::Operations;
 use crate::engine::ledger::{Attempt, Record};
-use crate::engine::source::{Running, Source};
+use crate::engine::source::{HandedOver, Running, Source};
 use crate::engine::time::Time;
 
 /// A source of Python's operations.
@@ -67,8 +67,13 @@ pub(crate) struct Outcome {
 }
 
 impl Outcome {
-    #[inline]
-    pub(crate) fn finished(index: usize, record: PyRecord, earlier: Vec<PyAttempt>) -> Self {
+    #[inline(always)]
+    pub(crate) fn finished(handed_over: HandedOver<Operations>) -> Self {
+        let HandedOver {
+            index,
+            record,
+            earlier,
+        } = handed_over;
         Self {
             index,
             status: if record.result.is_ok() {

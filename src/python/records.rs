@@ -13,7 +13,7 @@ use pyo3::types::{PyDict, PyList};
 use super::logging;
 use super::outcome::{Outcome, PyAttempt, PyRecord, PySource, Status, copy_of, seconds};
 use crate::engine::ledger::{History, Keep, Left, Totals};
-use crate::engine::source::Running;
+use crate::engine::source::{HandedOver, Running};
 use crate::engine::terms::End;
 use crate::engine::time::Time;
 
@@ -131,7 +131,11 @@ impl Records {
     fn make(&self, py: Python<'_>, place: usize) -> Outcome {
         let index = self.index_at(place);
         if let Some(Some(record)) = self.slots.get(place) {
-            return Outcome::finished(index, copy_of(py, record), self.earlier(py, index));
+            return Outcome::finished(HandedOver {
+                index,
+                record: copy_of(py, record),
+                earlier: self.earlier(py, index),
+            });
         }
         match self.unfinished.get(&index) {
             Some(Unfinished::Running(running)) => Outcome::running(running, self.at),

@@ -151,11 +151,11 @@ impl Stint {
         let context = Arc::clone(&self.context);
         let mut job = job;
         loop {
-            let result = job.call0(py);
-            if result.is_err() || !untouched.holds() {
-                return Within::Ended(job, result);
-            }
-            match self.go_on(py, job, result) {
+            let value = match job.call0(py) {
+                Ok(value) if untouched.holds() => value,
+                result => return Within::Ended(job, result),
+            };
+            match self.go_on_with(py, job, value) {
                 Ok(next) if Arc::ptr_eq(&self.context, &context) => job = next,
                 next => return Within::Left(next),
             }
@@ -174,25 +174,36 @@ impl Stint {
     }
 
     /// Books what has become of the operation that was claimed last, and claims the next one.
-    #[inline(always)]
     fn go_on(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
+        match result {
+            Ok(value) if self.context.is_batch() => self.go_on_with(py, job, value),
+            result => {
+                self.come_back(py);
+                self.claim_after(py, job, result)
+            }
+        }
+    }
+
+    /// The usual case: a batch's operation has returned, and the next one starts.
+    #[inline(always)]
+    fn go_on_with(&mut self, py: Python<'_>, job: Py<PyAny>, value: Py<PyAny>) -> Next {
+        self.come_back(py);
+        drop(job);
+        let now = Time::now();
+        if now >= self.until && self.is_to_step_aside(py, now) {
+            return self.claim_after_others(py, returned(value, now));
+        }
+        match self.runtime.scheduler.repeat(&mut self.seat, value, now) {
+            Ok(next) => Ok(next),
+            Err(value) => self.claim(Some(returned(value, now)), now),
+        }
+    }
+
+    /// Called first when an operation has returned.
+    #[inline(always)]
+    fn come_back(&mut self, py: Python<'_>) {
         exit_if_forked(py, &self.runtime);
         drop(self.former.take());
-        match result {
-            // The usual case: when this one ends the next one starts.
-            Ok(value) if self.context.is_batch() => {
-                drop(job);
-                let now = Time::now();
-                if now >= self.until && self.is_to_step_aside(py, now) {
-                    return self.claim_after_others(py, returned(value, now));
-                }
-                match self.runtime.scheduler.repeat(&mut self.seat, value, now) {
-                    Ok(next) => Ok(next),
-                    Err(value) => self.claim(Some(returned(value, now)), now),
-                }
-            }
-            result => self.claim_after(py, job, result),
-        }
     }
 
     /// Whether to release the interpreter to other threads: not where the operations have done so,

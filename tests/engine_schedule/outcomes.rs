@@ -112,7 +112,7 @@ fn what_was_not_handed_over_is_left() {
         assert_eq!(closed.unstarted().collect::<Vec<_>>(), [4, 5]);
         for (seat, start) in seats.iter_mut().zip([three, one]) {
             let (leftover, _) = scheduler.claim_next(seat, done(&start, at(4)), at(4));
-            assert!(matches!(remains(leftover), Remains::Record(_)));
+            assert!(matches!(remains(leftover), Remains::Result(_)));
         }
     }
 }
@@ -296,7 +296,7 @@ fn a_source_whose_owner_has_gone_runs_to_its_end() {
     assert_eq!(records.slots.into_iter().flatten().count(), 1);
     assert_eq!(records.history.len(), 1);
     let (leftover, claim) = scheduler.claim_next(&mut seat, failed(&start, at(2)), at(2));
-    assert!(matches!(remains(leftover), Remains::Record(_)));
+    assert!(matches!(remains(leftover), Remains::Result(_)));
     let start = Started::by(&seat, claim).unwrap();
     assert_eq!(start.running.index, 3);
     scheduler.claim_next(&mut seat, done(&start, at(2)), at(2));
@@ -332,7 +332,7 @@ fn an_orphan_that_has_ended_is_taken_out_at_once() {
     let (_, gone) = scheduler.orphan(source, at(2));
     assert_eq!(gone.unwrap().running().len(), 1);
     let (leftover, _) = scheduler.claim_next(&mut seat, done(&start, at(3)), at(3));
-    assert!(matches!(remains(leftover), Remains::Record(_)));
+    assert!(matches!(remains(leftover), Remains::Result(_)));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::ledger::{Attempt, Record};
+use crate::engine::ledger::Attempt;
 use crate::engine::limiter::Ticket;
 use crate::engine::signal::Signal;
 use crate::engine::source::{Running, Source};
@@ -114,7 +114,7 @@ pub enum Remains<W: Work> {
     /// A source whose owner has gone, and whose last operation this was.
     Source(Box<Source<W>>),
     /// A result that nobody waits for any more.
-    Record(Record<W::Value, W::Error>),
+    Result(Result<W::Value, W::Error>),
     /// Earlier attempts of an operation that has ended.
     Attempts(Vec<Attempt<W::Error>>),
     /// An operation that will not be called again.

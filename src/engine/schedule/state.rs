@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
 use super::locked::Notices;
 use super::watch::Watch;
-use crate::engine::ledger::{Attempt, Record};
+use crate::engine::ledger::Attempt;
 use crate::engine::limiter::{Limiter, Turn};
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
@@ -173,17 +173,14 @@ impl<W: Work> State<W> {
             let result = match ending {
                 Ending::Result(result, _) => result,
                 Ending::Again(error, _, job) => {
-                    let record = Record::of(Err(error), running, ended);
                     return both(
-                        Some(Box::new(Remains::Record(record))),
+                        Some(Box::new(Remains::Result(Err(error)))),
                         Some(Box::new(Remains::Job(job))),
                     );
                 }
                 Ending::Delivered(_) => return None,
             };
-            return Some(Box::new(Remains::Record(Record::of(
-                result, running, ended,
-            ))));
+            return Some(Box::new(Remains::Result(result)));
         };
         source.leave(running.index);
         if !running.refused {
@@ -207,20 +204,19 @@ impl<W: Work> State<W> {
                 return leftover;
             }
             Ending::Again(error, _, job) => {
-                let record = source
+                let result = source
                     .ledger
-                    .enter(running.index, Record::of(Err(error), running, ended))
-                    .map(|record| Box::new(Remains::Record(record)));
+                    .enter(running, Err(error), ended)
+                    .map(|result| Box::new(Remains::Result(result)));
                 source.judge(running.index, true, false);
-                leftover = both(record, Some(Box::new(Remains::Job(job))));
+                leftover = both(result, Some(Box::new(Remains::Job(job))));
             }
             Ending::Result(result, fatal) => {
                 let failed = result.is_err();
-                let record = Record::of(result, running, ended);
                 leftover = source
                     .ledger
-                    .enter(running.index, record)
-                    .map(|record| Box::new(Remains::Record(record)));
+                    .enter(running, result, ended)
+                    .map(|result| Box::new(Remains::Result(result)));
                 source.judge(running.index, failed, fatal);
             }
             Ending::Delivered(failed) => {

@@ -55,7 +55,7 @@ impl<W: Work> Source<W> {
 
     /// Takes the next record that is ready. None ends a round: after all that were ready when it
     /// began, while more input is to be read.
-    #[inline]
+    #[inline(always)]
     pub fn hand_over(&mut self) -> Option<HandedOver<W>> {
         let round = self.round.take();
         if !self.ready() || round == Some(0) && self.room() > 0 {

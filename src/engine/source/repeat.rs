@@ -1,7 +1,6 @@
 //! From one operation to the next, where there is nothing else to see to.
 
 use super::{ONE_WORKER_BELOW, Running, Source};
-use crate::engine::ledger::Record;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
@@ -34,8 +33,7 @@ impl<W: Work> Source<W> {
         };
         let ended = running.index;
         self.ledger.book(now.nanos_since(running.started));
-        self.ledger
-            .enter(ended, Record::of(Ok(value), running, now));
+        self.ledger.enter(running, Ok(value), now);
         self.judge(ended, false, false);
         if let Some(place) = self.running.iter_mut().find(|other| other.index == ended) {
             *place = Running::first(index, now);
