@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from bisect import bisect_left
@@ -24,6 +25,17 @@ def interrupt_after(seconds):
     threading.Thread(target=send, daemon=True).start()
 """
 """Prelude of scripts that interrupt themselves as a terminal would."""
+
+
+@contextmanager
+def eager_thread_switches() -> Iterator[None]:
+    """Have the interpreter switch threads about as often as it can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
 
 
 class RecordingLimiter:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
+import sys
 from collections.abc import Callable, Iterator
 from functools import partial
+from types import FunctionType, MethodType
 from typing import Any
 from unittest.mock import Mock
 
@@ -47,6 +50,13 @@ class AsyncCallable:
         pass
 
 
+def partial_of_itself() -> partial[Any]:
+    """What ``partial.__setstate__`` allows; to call it is an endless recursion."""
+    circle: partial[Any] = partial(int)
+    circle.__setstate__((circle, (), {}, {}))  # type: ignore[attr-defined]
+    return circle
+
+
 NOT_OPERATIONS = [
     pytest.param(None, "callable", id="None"),
     pytest.param("create_tenant", "callable", id="str"),
@@ -57,7 +67,28 @@ NOT_OPERATIONS = [
     pytest.param(partial(partial(coroutine_function)), "coroutine", id="partial of a partial"),
     pytest.param(AsyncCallable(), "coroutine", id="instance with async __call__"),
     pytest.param(AsyncCallable().method, "coroutine", id="async method"),
+    pytest.param(partial(AsyncCallable().method), "coroutine", id="partial of an async method"),
+    pytest.param(MethodType(AsyncCallable(), 1), "coroutine", id="async callable as a method"),
+    pytest.param(partial_of_itself(), "of itself", id="partial of itself"),
 ]
+if sys.version_info >= (3, 12):
+
+    def plain() -> None:
+        """What the marked function has its code from."""
+
+    marked = FunctionType(plain.__code__, {})
+    inspect.markcoroutinefunction(marked)
+    NOT_OPERATIONS += [
+        pytest.param(marked, "coroutine", id="marked function"),
+        pytest.param(partial(marked), "coroutine", id="partial of a marked function"),
+    ]
+
+    def test_functions_of_one_code_are_told_apart_by_their_mark() -> None:
+        with (
+            BatchExecutor() as executor,
+            pytest.raises(TypeError, match="operation 1 is"),
+        ):
+            executor.execute_batch([plain, marked])
 
 
 @pytest.mark.parametrize("entry", [param.values for param in NOT_OPERATIONS])

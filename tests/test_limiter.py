@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-import sys
 import threading
 import time
 import weakref
@@ -15,6 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from helpers import eager_thread_switches
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -407,21 +407,17 @@ def test_threads_together_get_no_more_than_the_limit() -> None:
     limiter = RateLimiter(1000, per=60)
     granted: list[int] = []
     barrier = threading.Barrier(8)
-    interval = sys.getswitchinterval()
 
     def take() -> None:
         barrier.wait()
         granted.append(sum(limiter.try_acquire() for _ in range(400)))
 
-    sys.setswitchinterval(1e-6)
-    try:
+    with eager_thread_switches():
         threads = [threading.Thread(target=take) for _ in range(8)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join(30)
-    finally:
-        sys.setswitchinterval(interval)
     assert sum(granted) == 1000
 
 

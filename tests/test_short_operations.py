@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import threading
 import time
 import weakref
@@ -233,41 +232,6 @@ def test_what_was_read_before_the_input_failed_is_not_lost(blocks: bool) -> None
         assert taken + len(report) == SHORT_ONES
         assert report.counts["done"] >= taken
         assert report.counts["done"] + report.counts["not_started"] == SHORT_ONES
-
-
-def test_operations_are_examined_though_the_examination_gives_way() -> None:
-    """What examines an operation may let other threads in; the order stays that of the input."""
-
-    class Slow:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def __getattr__(self, name: str) -> Any:
-            time.sleep(0.002)
-            raise AttributeError(name)
-
-        def __call__(self) -> int:
-            return self.number
-
-    def operations() -> Iterator[Callable[[], int]]:
-        number = 0
-        for _ in range(12):
-            for _ in range(700):
-                yield partial(int, number)
-                number += 1
-            for _ in range(3):
-                yield Slow(number)
-                number += 1
-            time.sleep(0.004)
-
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        with BatchExecutor(None, 5) as executor:
-            values = [outcome.value for outcome in executor.stream(operations(), ordered=True)]
-    finally:
-        sys.setswitchinterval(interval)
-    assert values == list(range(12 * 703))
 
 
 def test_an_idle_stream_costs_no_time() -> None:

@@ -5,32 +5,18 @@ from __future__ import annotations
 import contextvars
 import gc
 import statistics
-import sys
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any
 
 import pytest
-from helpers import Gauge, RecordingLimiter, in_thread, wait_until
+from helpers import Gauge, RecordingLimiter, eager_thread_switches, in_thread, wait_until
 
 from paceline import BatchExecutor, BatchTimeoutError, RateLimiter
-
-
-@contextmanager
-def eager_thread_switches() -> Iterator[None]:
-    """Have the interpreter switch threads about as often as it can."""
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        yield
-    finally:
-        sys.setswitchinterval(interval)
-
 
 # Threads that Python knows.
 

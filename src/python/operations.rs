@@ -1,5 +1,7 @@
 //! What may stand in a batch: callables without arguments, and no coroutine functions.
 
+use std::iter;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -12,36 +14,56 @@ use super::showing::show;
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
 
+/// More partials and bound methods around one function than this are taken for a circle of them.
+const MOST_LAYERS: usize = 100;
+
 /// Remembers what was found last: a batch is mostly one function, bound many times.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
-    operation: Option<Py<PyAny>>,
-    /// What a partial was made of.
-    inner: Option<Py<PyAny>>,
+    /// What the last operation calls in the end.
+    function: Option<Py<PyAny>>,
+    /// The code of the last one that is written in Python.
     code: Option<Py<PyAny>>,
 }
 
 impl Seen {
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.operation)?;
-        visit.call(&self.inner)?;
+        visit.call(&self.function)?;
         visit.call(&self.code)
     }
 
-    /// Whether it is as good as the one before, by what can be told without running its code.
+    /// Whether it calls the same function as the one before. No code of anybody's runs.
     pub(crate) fn knows(&self, operation: &Bound<'_, PyAny>) -> bool {
-        let is = |known: &Option<Py<PyAny>>, object: &Bound<'_, PyAny>| {
-            known.as_ref().is_some_and(|known| known.is(object))
-        };
-        let py = operation.py();
-        is(&self.operation, operation)
-            || self.inner.is_some()
-                && partial(py)
-                    .is_ok_and(|partial| operation.get_type_ptr().cast() == partial.as_ptr())
-                && operation
-                    .getattr(pyo3::intern!(py, "func"))
-                    .is_ok_and(|inner| is(&self.inner, &inner))
+        self.function.as_ref().is_some_and(|known| {
+            let calls_known = |inner: Bound<'_, PyAny>| {
+                // As a rule, no more than a partial of a method.
+                known.is(&inner) || beneath(&inner).is_some_and(|function| known.is(&function))
+            };
+            known.is(operation) || beneath(operation).is_some_and(calls_known)
+        })
     }
+}
+
+/// What a partial or a bound method was made of. No code of anybody's runs.
+#[inline]
+fn beneath<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let py = operation.py();
+    let class = operation.get_type_ptr().cast();
+    let attribute = if class == partial(py).ok()?.as_ptr() {
+        pyo3::intern!(py, "func")
+    } else if class == method(py).ok()?.as_ptr() {
+        pyo3::intern!(py, "__func__")
+    } else {
+        return None;
+    };
+    operation.getattr(attribute).ok()
+}
+
+/// What an operation calls in the end. None if its partials are made of themselves.
+fn function_of<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+    let layers = iter::successors(Some(operation.clone()), beneath);
+    let function = layers.take(MOST_LAYERS).last()?;
+    beneath(&function).is_none().then_some(function)
 }
 
 /// Takes the operations of a list that is a whole batch.
@@ -98,7 +120,11 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
     if !operation.is_callable() {
         return Ok(Some(format!("must be callable, not {}", show(operation)?)));
     }
-    match is_async(operation, seen) {
+    let Some(function) = function_of(operation) else {
+        let shown = show(operation)?;
+        return Ok(Some(format!("must not be a partial of itself: {shown}")));
+    };
+    match is_async(&function, seen) {
         Err(error) if is_exception(operation.py(), &error) => {
             Ok(Some(format!("cannot be examined: {error}")))
         }
@@ -109,40 +135,42 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
             show(operation)?
         ))),
         Ok(false) => {
-            seen.operation = Some(operation.clone().unbind());
+            seen.function = Some(function.unbind());
             Ok(None)
         }
     }
 }
 
-fn is_async(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
-    let py = operation.py();
-    if operation.is_exact_instance_of::<PyFunction>() {
-        let code = operation.getattr(pyo3::intern!(py, "__code__"))?;
-        if seen.code.as_ref().is_some_and(|known| known.is(&code)) {
-            return Ok(false);
-        }
-        let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
-        if flags & ASYNC == 0 {
-            seen.code = Some(code.unbind());
-            // inspect.markcoroutinefunction marks functions that are not async by themselves.
-            return operation.hasattr(pyo3::intern!(py, "_is_coroutine_mark"));
-        }
-        return Ok(true);
+fn is_async(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
+    if function.is_exact_instance_of::<PyFunction>() {
+        return is_async_function(function, seen);
     }
-    if operation.is_exact_instance_of::<PyCFunction>() || operation.is_exact_instance_of::<PyType>()
-    {
+    if function.is_exact_instance_of::<PyCFunction>() || function.is_exact_instance_of::<PyType>() {
         return Ok(false);
     }
-    if operation.get_type().is(partial(py)?) {
-        let inner = operation.getattr(pyo3::intern!(py, "func"))?;
-        let found = is_async(&inner, seen)?;
-        if !found {
-            seen.inner = Some(inner.unbind());
+    is_async_otherwise(function.py())?
+        .call1((function,))?
+        .extract()
+}
+
+fn is_async_function(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
+    let py = function.py();
+    let code = function.getattr(pyo3::intern!(py, "__code__"))?;
+    if seen.code.as_ref().is_none_or(|known| !known.is(&code)) {
+        let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
+        if flags & ASYNC != 0 {
+            return Ok(true);
         }
-        return Ok(found);
+        seen.code = Some(code.unbind());
     }
-    is_async_otherwise(py)?.call1((operation,))?.extract()
+    let marker = pyo3::intern!(py, "_is_coroutine_marker");
+    Ok(has_markers(py) && function.getattr_opt(marker)?.is_some())
+}
+
+/// Whether `inspect.markcoroutinefunction` can mark functions that are not async by themselves.
+fn has_markers(py: Python<'_>) -> bool {
+    static HAS_MARKERS: PyOnceLock<bool> = PyOnceLock::new();
+    *HAS_MARKERS.get_or_init(py, || py.version_info() >= (3, 12))
 }
 
 /// What tells it of any other callable, in Python.
@@ -164,4 +192,9 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
 fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static PARTIAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     PARTIAL.import(py, "functools", "partial")
+}
+
+fn method(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static METHOD: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    METHOD.import(py, "types", "MethodType")
 }

@@ -12,6 +12,9 @@ use super::worker::Operations;
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Scheduler, SourceId};
 
+/// How many operations are examined before the first of them can start: that may take long.
+const EXAMINED_AT_ONCE: usize = 64;
+
 /// What the input of one batch is read by.
 ///
 /// The thread that owns the batch reads. While operations are short it reads many in one go, without
@@ -50,7 +53,8 @@ impl Reading {
         id: SourceId,
     ) -> PyResult<bool> {
         if !lock(&self.seen).knows(operation) {
-            self.examine(operation, scheduler, id)?;
+            let index = scheduler.with(id, |source| source.read()).unwrap_or(0);
+            self.examine(std::slice::from_ref(operation), index).1?;
         }
         self.added.fetch_add(1, Ordering::Relaxed);
         Ok(scheduler.feed_some(id, std::iter::once(operation.clone().unbind())))
@@ -85,19 +89,30 @@ impl Reading {
         id: SourceId,
     ) -> PyResult<()> {
         let inbox = self.inbox.bind(py);
-        loop {
+        while !inbox.is_empty() {
+            let mut jobs = self.known(inbox);
+            let mut checked = Ok(());
+            // Dropped last: it may be the only one to hold what others have added and run.
+            let mut read = Vec::new();
+            if jobs.is_empty() {
+                let first = scheduler.with(id, |source| source.read()).unwrap_or(0);
+                read.extend(inbox.iter().take(EXAMINED_AT_ONCE));
+                let good;
+                (good, checked) = self.examine(&read, first);
+                // Of those that are good others may have added some meanwhile.
+                let left = read.iter().take(good).zip(inbox.iter());
+                let left = left.take_while(|(good, left)| good.is(left));
+                jobs.extend(left.map(|(_, left)| left.unbind()));
+            }
             // Up to where they are added nobody else comes in between, as no code of Python's runs.
-            let known = self.known(inbox);
-            inbox.del_slice(0, known.len())?;
-            if !known.is_empty() {
-                self.added.fetch_add(known.len(), Ordering::Relaxed);
-                scheduler.feed_some(id, known.into_iter());
+            inbox.del_slice(0, jobs.len())?;
+            if !jobs.is_empty() {
+                self.added.fetch_add(jobs.len(), Ordering::Relaxed);
+                scheduler.feed_some(id, jobs.into_iter());
             }
-            if inbox.is_empty() {
-                return Ok(());
-            }
-            self.examine(&inbox.get_item(0)?, scheduler, id)?;
+            checked?;
         }
+        Ok(())
     }
 
     /// Takes what was read and not added, checked or not.
@@ -117,18 +132,19 @@ impl Reading {
         known
     }
 
-    fn examine(
-        &self,
-        operation: &Bound<'_, PyAny>,
-        scheduler: &Scheduler<Operations>,
-        id: SourceId,
-    ) -> PyResult<()> {
-        // Not under the lock: what examines it may run code of anybody's.
-        let mut found = std::mem::take(&mut *lock(&self.seen));
-        let index = || scheduler.with(id, |source| source.read()).unwrap_or(0);
-        check_one(operation, &mut found, index)?;
-        *lock(&self.seen) = found;
-        Ok(())
+    /// Examines operations, of which the first has the index `first`: how many are good, and what is
+    /// wrong with the one after them.
+    fn examine(&self, operations: &[Bound<'_, PyAny>], first: usize) -> (usize, PyResult<()>) {
+        // Not under the lock: what examines them may run code of anybody's.
+        let mut seen = std::mem::take(&mut *lock(&self.seen));
+        let mut good = 0;
+        let checked = operations.iter().try_for_each(|operation| {
+            check_one(operation, &mut seen, || first + good)?;
+            good += 1;
+            Ok(())
+        });
+        *lock(&self.seen) = seen;
+        (good, checked)
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

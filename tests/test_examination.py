@@ -1,0 +1,125 @@
+"""Operations are examined as they are read: quickly, and each of them is added once."""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import FrameType
+from typing import Any
+
+import pytest
+from helpers import eager_thread_switches
+
+from paceline import BatchExecutor
+from paceline._checks import is_async
+
+
+class Client:
+    def get(self, number: int = 0) -> int:
+        return number
+
+    def __call__(self) -> int:
+        return 0
+
+
+def called(_client: Client, _number: int) -> Callable[[], object]:
+    """An operation that only Python can examine."""
+    return Client()
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        pytest.param(lambda client, number: lambda: client.get(number), id="closures"),
+        pytest.param(lambda client, number: client.get, id="bound methods"),
+        pytest.param(lambda client, number: partial(client.get, number), id="partials of methods"),
+        pytest.param(lambda client, number: partial(int, number), id="partials of a class"),
+        pytest.param(lambda client, number: str(number).upper, id="methods of builtins"),
+        pytest.param(called, id="callable objects"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["execute_batch", "stream"])
+def test_only_callable_objects_are_examined_by_running_python(
+    made: Callable[[Client, int], Callable[[], object]], verb: str
+) -> None:
+    """What runs Python for each takes ten times as long as all the rest."""
+    examined = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal examined
+        examined += event == "call" and frame.f_code is is_async.__code__
+
+    client = Client()
+    operations = [made(client, number) for number in range(100)]
+    with BatchExecutor() as executor:
+        sys.setprofile(count)
+        try:
+            list(getattr(executor, verb)(iter(operations)))
+        finally:
+            sys.setprofile(None)
+    assert examined == (100 if made is called else 0)
+
+
+def test_operations_are_examined_though_the_examination_gives_way() -> None:
+    """What examines an operation may let other threads in; the order stays that of the input."""
+
+    class Slow:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __getattr__(self, name: str) -> Any:
+            time.sleep(0.002)
+            raise AttributeError(name)
+
+        def __call__(self) -> int:
+            return self.number
+
+    def operations() -> Iterator[Callable[[], int]]:
+        number = 0
+        for _ in range(12):
+            for _ in range(700):
+                yield partial(int, number)
+                number += 1
+            for _ in range(3):
+                yield Slow(number)
+                number += 1
+            time.sleep(0.004)
+
+    with eager_thread_switches(), BatchExecutor(None, 5) as executor:
+        values = [outcome.value for outcome in executor.stream(operations(), ordered=True)]
+    assert values == list(range(12 * 703))
+
+
+def test_what_others_have_added_meanwhile_is_not_added_again() -> None:
+    """A worker may still examine what the owner has added, and read on from, long ago."""
+
+    class SlowAtFirst:
+        examined = False
+
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __getattr__(self, name: str) -> Any:
+            if not self.examined:
+                self.examined = True
+                time.sleep(0.01)
+            raise AttributeError(name)
+
+        def __call__(self) -> int:
+            return self.number
+
+    numbers = itertools.count()
+
+    def operations() -> Iterator[Callable[[], int]]:
+        for _ in range(10):
+            for _ in range(5000):
+                yield partial(int, next(numbers))
+            yield SlowAtFirst(next(numbers))
+            time.sleep(0.004)
+
+    with eager_thread_switches(), BatchExecutor(None, 5) as executor:
+        values = [outcome.value for outcome in executor.stream(operations(), ordered=True)]
+    assert values == list(range(next(numbers)))
