@@ -143,7 +143,8 @@ impl Reading {
             good += 1;
             Ok(())
         });
-        *lock(&self.seen) = seen;
+        // Nor is what another thread has put there meanwhile dropped under it.
+        let _others = std::mem::replace(&mut *lock(&self.seen), seen);
         (good, checked)
     }
 
