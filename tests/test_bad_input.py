@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, partialmethod
 from types import FunctionType, MethodType
 from typing import Any
 from unittest.mock import Mock
@@ -69,8 +69,26 @@ NOT_OPERATIONS = [
     pytest.param(AsyncCallable().method, "coroutine", id="async method"),
     pytest.param(partial(AsyncCallable().method), "coroutine", id="partial of an async method"),
     pytest.param(MethodType(AsyncCallable(), 1), "coroutine", id="async callable as a method"),
-    pytest.param(partial_of_itself(), "of itself", id="partial of itself"),
+    pytest.param(partial_of_itself(), "fewer than 100", id="partial of itself"),
 ]
+if sys.version_info >= (3, 13):
+
+    class WithPartialMethods:
+        async def method(self, number: int) -> None:
+            pass
+
+        of_method = partialmethod(method, 1)
+        of_function = partialmethod(partial(coroutine_function), 1)
+
+    NOT_OPERATIONS += [
+        pytest.param(WithPartialMethods().of_method, "coroutine", id="partialmethod"),
+        pytest.param(WithPartialMethods().of_function, "coroutine", id="partialmethod of partial"),
+        pytest.param(
+            partial(WithPartialMethods.of_method, WithPartialMethods()),
+            "coroutine",
+            id="partial of a partialmethod",
+        ),
+    ]
 if sys.version_info >= (3, 12):
 
     def plain() -> None:

@@ -14,7 +14,7 @@ use super::showing::show;
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
 
-/// More partials and bound methods around one function than this are taken for a circle of them.
+/// So many partials and bound methods around one function are taken for a circle of them.
 const MOST_LAYERS: usize = 100;
 
 /// Remembers what was found last: a batch is mostly one function, bound many times.
@@ -59,7 +59,7 @@ fn beneath<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     operation.getattr(attribute).ok()
 }
 
-/// What an operation calls in the end. None if its partials are made of themselves.
+/// What an operation calls in the end. None if that is not to be found.
 fn function_of<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let layers = iter::successors(Some(operation.clone()), beneath);
     let function = layers.take(MOST_LAYERS).last()?;
@@ -122,7 +122,9 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
     }
     let Some(function) = function_of(operation) else {
         let shown = show(operation)?;
-        return Ok(Some(format!("must not be a partial of itself: {shown}")));
+        return Ok(Some(format!(
+            "must have fewer than {MOST_LAYERS} partials and methods around it: {shown}"
+        )));
     };
     match is_async(&function, seen) {
         Err(error) if is_exception(operation.py(), &error) => {
@@ -163,14 +165,25 @@ fn is_async_function(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<b
         }
         seen.code = Some(code.unbind());
     }
-    let marker = pyo3::intern!(py, "_is_coroutine_marker");
-    Ok(has_markers(py) && function.getattr_opt(marker)?.is_some())
+    if is_marked(function)? {
+        return is_async_otherwise(py)?.call1((function,))?.extract();
+    }
+    Ok(false)
 }
 
-/// Whether `inspect.markcoroutinefunction` can mark functions that are not async by themselves.
-fn has_markers(py: Python<'_>) -> bool {
-    static HAS_MARKERS: PyOnceLock<bool> = PyOnceLock::new();
-    *HAS_MARKERS.get_or_init(py, || py.version_info() >= (3, 12))
+/// Whether it has what tells `inspect` that a function may be async though its code is not: the mark
+/// of `inspect.markcoroutinefunction`, or the `partialmethod` that it was made by.
+fn is_marked(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static VERSION: PyOnceLock<(u8, u8)> = PyOnceLock::new();
+    let py = function.py();
+    let version = *VERSION.get_or_init(py, || {
+        let version = py.version_info();
+        (version.major, version.minor)
+    });
+    let mark = pyo3::intern!(py, "_is_coroutine_marker");
+    let partialmethod = pyo3::intern!(py, "__partialmethod__");
+    Ok(version >= (3, 12) && function.getattr_opt(mark)?.is_some()
+        || version >= (3, 13) && function.getattr_opt(partialmethod)?.is_some())
 }
 
 /// What tells it of any other callable, in Python.
@@ -182,8 +195,9 @@ fn is_async_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// Makes what is made only once: the names that are looked up as well.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let mut seen = Seen::default();
+    let as_method = method(py)?.call1((is_async_otherwise(py)?, 0))?;
     for _ in 0..2 {
-        let operation = partial(py)?.call1((is_async_otherwise(py)?,))?;
+        let operation = partial(py)?.call1((&as_method,))?;
         check_one(&operation, &mut seen, || 0)?;
     }
     Ok(())
