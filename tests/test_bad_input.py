@@ -104,7 +104,7 @@ if sys.version_info >= (3, 12):
     def test_functions_of_one_code_are_told_apart_by_their_mark() -> None:
         with (
             BatchExecutor() as executor,
-            pytest.raises(TypeError, match="operation 1 is"),
+            pytest.raises(TypeError, match="operation 1 is a coroutine"),
         ):
             executor.execute_batch([plain, marked])
 

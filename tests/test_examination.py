@@ -65,19 +65,34 @@ def test_only_callable_objects_are_examined_by_running_python(
     assert (examined > 0) == (made is called)
 
 
+class Slow:
+    """An operation that takes its time whenever it is examined."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __getattr__(self, name: str) -> Any:
+        time.sleep(0.002)
+        raise AttributeError(name)
+
+    def __call__(self) -> int:
+        return self.number
+
+
+class SlowAtFirst(Slow):
+    """It takes its time when it is examined for the first time only."""
+
+    examined = False
+
+    def __getattr__(self, name: str) -> Any:
+        if not self.examined:
+            self.examined = True
+            time.sleep(0.015)
+        raise AttributeError(name)
+
+
 def test_operations_are_examined_though_the_examination_gives_way() -> None:
     """What examines an operation may let other threads in; the order stays that of the input."""
-
-    class Slow:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def __getattr__(self, name: str) -> Any:
-            time.sleep(0.002)
-            raise AttributeError(name)
-
-        def __call__(self) -> int:
-            return self.number
 
     def operations() -> Iterator[Callable[[], int]]:
         number = 0
@@ -93,24 +108,6 @@ def test_operations_are_examined_though_the_examination_gives_way() -> None:
     with eager_thread_switches(), BatchExecutor(None, 5) as executor:
         values = [outcome.value for outcome in executor.stream(operations(), ordered=True)]
     assert values == list(range(12 * 703))
-
-
-class SlowAtFirst:
-    """It takes its time when it is examined for the first time only."""
-
-    examined = False
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-
-    def __getattr__(self, name: str) -> Any:
-        if not self.examined:
-            self.examined = True
-            time.sleep(0.015)
-        raise AttributeError(name)
-
-    def __call__(self) -> int:
-        return self.number
 
 
 async def coroutine_function() -> None:

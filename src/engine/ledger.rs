@@ -164,8 +164,8 @@ impl<V, E> Ledger<V, E> {
     }
 
     /// Enters what an operation has come to. Gives that back where no records are kept.
-    //
-    // The record is made here, where it is to stay: it would be copied at each call.
+    ///
+    /// The record is made where it is to stay, not copied from call to call.
     #[inline(never)]
     pub(super) fn enter(
         &mut self,

@@ -22,7 +22,7 @@ const MOST_LAYERS: usize = 100;
 pub(crate) struct Seen {
     /// What the last operation calls in the end.
     function: Option<Py<PyAny>>,
-    /// The code of the last one that is written in Python.
+    /// The code of the last function that is written in Python.
     code: Option<Py<PyAny>>,
 }
 
@@ -144,8 +144,8 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
 }
 
 fn is_async(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
-    if function.is_exact_instance_of::<PyFunction>() {
-        return is_async_function(function, seen);
+    if function.is_exact_instance_of::<PyFunction>() && !is_marked(function)? {
+        return has_async_code(function, seen);
     }
     if function.is_exact_instance_of::<PyCFunction>() || function.is_exact_instance_of::<PyType>() {
         return Ok(false);
@@ -155,20 +155,18 @@ fn is_async(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
         .extract()
 }
 
-fn is_async_function(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
+fn has_async_code(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     let py = function.py();
     let code = function.getattr(pyo3::intern!(py, "__code__"))?;
-    if seen.code.as_ref().is_none_or(|known| !known.is(&code)) {
-        let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
-        if flags & ASYNC != 0 {
-            return Ok(true);
-        }
+    if seen.code.as_ref().is_some_and(|known| known.is(&code)) {
+        return Ok(false);
+    }
+    let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
+    let found = flags & ASYNC != 0;
+    if !found {
         seen.code = Some(code.unbind());
     }
-    if is_marked(function)? {
-        return is_async_otherwise(py)?.call1((function,))?.extract();
-    }
-    Ok(false)
+    Ok(found)
 }
 
 /// Whether it has what tells `inspect` that a function may be async though its code is not: the mark

@@ -53,7 +53,7 @@ impl Reading {
         id: SourceId,
     ) -> PyResult<bool> {
         if !lock(&self.seen).knows(operation) {
-            let index = scheduler.with(id, |source| source.read()).unwrap_or(0);
+            let index = || scheduler.with(id, |source| source.read()).unwrap_or(0);
             self.examine(std::slice::from_ref(operation), index).1?;
         }
         self.added.fetch_add(1, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Reading {
                 let first = scheduler.with(id, |source| source.read()).unwrap_or(0);
                 read.extend(inbox.iter().take(EXAMINED_AT_ONCE));
                 let good;
-                (good, checked) = self.examine(&read, first);
+                (good, checked) = self.examine(&read, || first);
                 // Of those that are good others may have added some meanwhile.
                 let left = read.iter().take(good).zip(inbox.iter());
                 let left = left.take_while(|(good, left)| good.is(left));
@@ -134,12 +134,16 @@ impl Reading {
 
     /// Examines operations, of which the first has the index `first`: how many are good, and what is
     /// wrong with the one after them.
-    fn examine(&self, operations: &[Bound<'_, PyAny>], first: usize) -> (usize, PyResult<()>) {
+    fn examine(
+        &self,
+        operations: &[Bound<'_, PyAny>],
+        first: impl Fn() -> usize,
+    ) -> (usize, PyResult<()>) {
         // Not under the lock: what examines them may run code of anybody's.
         let mut seen = std::mem::take(&mut *lock(&self.seen));
         let mut good = 0;
         let checked = operations.iter().try_for_each(|operation| {
-            check_one(operation, &mut seen, || first + good)?;
+            check_one(operation, &mut seen, || first() + good)?;
             good += 1;
             Ok(())
         });
