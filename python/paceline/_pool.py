@@ -157,14 +157,14 @@ class Pool:
         return True
 
     def _make_thread(self, role: _core.Worker | _core.Dispatcher) -> threading.Thread:
-        initialize = None
+        initialize: Callable[[], object] = _nothing
         if isinstance(role, _core.Dispatcher):
             name = f"{self._prefix}_dispatcher"
         else:
             name = f"{self._prefix}_{next(self._numbers)}"
             if self._initializer is not None:
                 initialize = partial(self._initializer, *self._initargs)
-        args = (role, initialize, weakref.ref(self))
+        args = (role, threading.get_native_id(), initialize, weakref.ref(self))
         thread = threading.Thread(target=_run, args=args, name=name, daemon=True)
         if isinstance(role, _core.Dispatcher):
             _dispatchers.add(thread)
@@ -180,36 +180,53 @@ class Pool:
         finally:
             self._asking.discard(here)
 
-    def break_down(self) -> None:
+    def break_down(self, reason: str) -> None:
         """Let everything that has not started end: the workers cannot be set up."""
-        self.broken = "A thread initializer failed, the thread pool is not usable anymore"
+        self.broken = reason
         self.runtime.break_down()
         self.runtime.give_up_all(partial(BrokenThreadPool, self.broken))
 
 
+_NOT_INITIALIZED = "A thread initializer failed, the thread pool is not usable anymore"
+_NO_REAL_THREADS = (
+    "threading.Thread does not start a thread of the operating system here, and an executor's "
+    "workers have to be some: where gevent or eventlet patch the standard library, leave threads "
+    "out, as in gevent.monkey.patch_all(thread=False)"
+)
+
+
+def _nothing() -> None:
+    """Initialize nothing."""
+
+
 def _run(
     role: _core.Worker | _core.Dispatcher,
-    initialize: Callable[[], object] | None,
+    started_from: int,
+    initialize: Callable[[], object],
     pool: weakref.ref[Pool],
 ) -> None:
     try:
-        if isinstance(role, _core.Dispatcher):
-            _dispatch(role, pool)
-            return
-        if initialize is not None:
+        unusable = None
+        if threading.get_native_id() == started_from:
+            unusable = _NO_REAL_THREADS
+        else:
             try:
                 initialize()
             except BaseException:
                 logging.getLogger("concurrent.futures").critical(
                     "Exception in initializer:", exc_info=True
                 )
-                role.abandon()
-                if (owner := pool()) is not None:
-                    owner.break_down()
-                return
-            # What it was made of is not needed any more.
-            del initialize
-        role()
+                unusable = _NOT_INITIALIZED
+        # What it was made of is not needed any more.
+        del initialize
+        if unusable is not None:
+            role.abandon()
+            if (owner := pool()) is not None:
+                owner.break_down(unusable)
+        elif isinstance(role, _core.Dispatcher):
+            _dispatch(role, pool)
+        else:
+            role()
     finally:
         _threads.pop(threading.current_thread(), None)
 

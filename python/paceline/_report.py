@@ -85,7 +85,7 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
             ``"interrupt"``, what a signal handler raised; ``"limiter"`` or ``"input"``, what that
             raised; ``"operation"``, a failure that ends the batch; ``"consumer"``, who left the
             loop; ``"shutdown"`` with ``cancel_futures``; ``"broken"``, an ``initializer`` that
-            raised; ``"exit"``, the end of the program.
+            raised, or threads that are none; ``"exit"``, the end of the program.
     """
 
     __slots__ = (
