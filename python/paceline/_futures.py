@@ -152,7 +152,7 @@ def submit(
     pool: Pool, fn: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> CallFuture[T]:
     """Queue a call in the caller's context."""
-    future = CallFuture[T](pool)
+    future: CallFuture[T] = CallFuture(pool)
     call = (future, fn, args, kwargs, contextvars.copy_context())
     try:
         # Gives the future its number: a signal may come before anything is returned.
