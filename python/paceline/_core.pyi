@@ -51,9 +51,8 @@ _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
 # A submitted call: its future, the function, its arguments and the caller's context.
-_Call: TypeAlias = tuple[
-    CallFuture[Any], Callable[..., Any], tuple[Any, ...], dict[str, Any], Context
-]
+# A future, the function with its arguments, its keywords and its context.
+_Call: TypeAlias = tuple[CallFuture[Any], tuple[Any, ...], dict[str, Any], Context]
 
 @final
 class RateLimiter:
@@ -332,8 +331,10 @@ class Handle:
             RuntimeError: After shutdown, or when the interpreter is exiting.
         """
 
-    def submit(self, job: _Call) -> None:
+    def submit(self, job: _Call) -> bool:
         """Queues a call, and sets the ``number`` of its future to its place there.
+
+        Returns whether there is work for a further worker thread.
 
         Raises:
             RuntimeError: After shutdown, or when the interpreter is exiting.

@@ -137,7 +137,7 @@ class CallFuture(Future[T]):
         Returns whether another worker may work in its place until it has waited.
         """
         pool, number = self._pool, self.number
-        if self.done() or number is None or not pool.runtime.works_here():
+        if number is None or not pool.runtime.works_here() or self.done():
             return False
         if timeout is None:
             pool.run_here(number)
@@ -153,12 +153,13 @@ def submit(
 ) -> CallFuture[T]:
     """Queue a call in the caller's context."""
     future: CallFuture[T] = CallFuture(pool)
-    call = (future, fn, args, kwargs, contextvars.copy_context())
+    call = (future, (fn, *args), kwargs, contextvars.copy_context())
     try:
         # Gives the future its number: a signal may come before anything is returned.
-        pool.runtime.submit(call)
+        wants_thread = pool.runtime.submit(call)
         pool.dispatch()
-        pool.grow()
+        if wants_thread:
+            pool.grow()
     except BaseException:
         # No thread is there to run it, nor can one be started; or a signal came between.
         if future.number is not None:

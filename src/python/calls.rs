@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::logging;
 use super::retrying::Decision;
@@ -72,6 +73,36 @@ pub(super) fn conclude_call(
     Finished { ended, ending }
 }
 
+/// What is asked for by its name for each submitted call.
+pub(super) struct Names<'py> {
+    /// Of a future.
+    pub(super) number: &'py Bound<'py, PyString>,
+    begin: &'py Bound<'py, PyString>,
+    copy: &'py Bound<'py, PyString>,
+    run: &'py Bound<'py, PyString>,
+    set_result: &'py Bound<'py, PyString>,
+    set_exception: &'py Bound<'py, PyString>,
+}
+
+impl<'py> Names<'py> {
+    #[inline(always)]
+    pub(super) fn new(py: Python<'py>) -> Self {
+        Self {
+            number: intern!(py, "number"),
+            begin: intern!(py, "set_running_or_notify_cancel"),
+            copy: intern!(py, "copy"),
+            run: intern!(py, "run"),
+            set_result: intern!(py, "set_result"),
+            set_exception: intern!(py, "set_exception"),
+        }
+    }
+}
+
+/// Makes what is made only once.
+pub(super) fn prepare(py: Python<'_>) {
+    Names::new(py);
+}
+
 /// Hands a result on: a batch's to its records, a submitted call's to its future.
 pub(crate) fn conclude(
     py: Python<'_>,
@@ -96,9 +127,8 @@ pub(crate) fn conclude(
     }
 }
 
-/// The submitted call's parts.
+/// The submitted call's parts: its future, the function with its arguments, and its context.
 type Call<'py> = (
-    Bound<'py, PyAny>,
     Bound<'py, PyAny>,
     Bound<'py, PyTuple>,
     Bound<'py, PyDict>,
@@ -113,31 +143,31 @@ pub(super) fn call_submitted(
     job: &Bound<'_, PyAny>,
     running: &Running,
 ) -> PyResult<Py<PyAny>> {
+    let names = Names::new(py);
     if running.refused {
         let (future, error): Refused<'_> = job.extract()?;
         if running.attempt == 0 {
-            future.call_method0("set_running_or_notify_cancel")?;
+            future.call_method0(names.begin)?;
         }
         return Err(PyErr::from_value(error));
     }
-    let (future, function, args, kwargs, context): Call<'_> = job.extract()?;
+    let (future, call, kwargs, context): Call<'_> = job.extract()?;
     if running.attempt == 1 {
-        future.call_method0("set_running_or_notify_cancel")?;
+        future.call_method0(names.begin)?;
     }
-    let mut all = vec![function];
-    all.extend(args.iter());
     // Each attempt has a copy of its own.
     context
-        .call_method0("copy")?
-        .call_method("run", PyTuple::new(py, all)?, Some(&kwargs))
+        .call_method0(names.copy)?
+        .call_method(names.run, call, Some(&kwargs))
         .map(Bound::unbind)
 }
 
 fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>) -> PyResult<()> {
     let future = job.get_item(0)?;
+    let names = Names::new(job.py());
     match result {
-        Ok(value) => future.call_method1("set_result", (value,))?,
-        Err(error) => future.call_method1("set_exception", (error,))?,
+        Ok(value) => future.call_method1(names.set_result, (value,))?,
+        Err(error) => future.call_method1(names.set_exception, (error,))?,
     };
     Ok(())
 }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::batch::Batch;
-use super::calls::run_submitted;
+use super::calls::{Names, run_submitted};
 use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
@@ -95,18 +95,21 @@ impl Handle {
         Ok(Batch::new(Arc::clone(runtime), id, owner, reading, timed))
     }
 
-    /// Queues a call, and gives its future its number there.
-    fn submit(&self, job: Bound<'_, PyTuple>) -> PyResult<()> {
+    /// Queues a call, and gives its future its number there. Whether there is work for a further
+    /// worker thread.
+    fn submit(&self, py: Python<'_>, job: Bound<'_, PyTuple>) -> PyResult<bool> {
         let runtime = &self.0;
-        if interpreter::is_exiting(job.py()) {
+        if interpreter::is_exiting(py) {
             return Err(after_exit());
         }
+        let now = Time::now();
         let future = job.get_item(0)?;
         let number = runtime
             .scheduler
-            .submit(job.into_any().unbind(), Time::now())
+            .submit(job.into_any().unbind(), now)
             .map_err(|_job| closed())?;
-        future.setattr("number", number)
+        future.setattr(Names::new(py).number, number)?;
+        Ok(runtime.scheduler.wants_thread(now))
     }
 
     /// Takes a call back that has not started, or waits to be tried again, and settles its future:

@@ -29,6 +29,7 @@ use pyo3::prelude::*;
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     interpreter::prepare(py)?;
     operations::prepare(py)?;
+    calls::prepare(py);
     contexts::prepare(py)?;
     stint::prepare(py);
     // By rayon's threads, when they first look for work.

@@ -48,8 +48,8 @@ pub(crate) enum Context {
         /// What its owner reads it by.
         reading: Arc<Reading>,
     },
-    /// Submitted calls: each job is a tuple of future, function, arguments, keywords and context;
-    /// where its permit was refused, of the future and the exception.
+    /// Submitted calls: each job is a tuple of future, function with arguments, keywords and
+    /// context; where its permit was refused, of the future and the exception.
     Calls,
 }
 
