@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 import batches
+import futures
 import limiters
 import loopback
 import streams
@@ -28,6 +29,7 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "python-work": batches.python_work,
     "sleep-50": batches.sleep_50,
     "sleep-500": batches.sleep_500,
+    "submitted": futures.submitted,
     "stream-speed": streams.stream_speed,
     "stream-memory": streams.stream_memory,
     "batch-memory": streams.batch_memory,
