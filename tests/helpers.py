@@ -128,6 +128,11 @@ def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
         time.sleep(0.002)
 
 
+def fail(message: str = "no") -> None:
+    """An operation that fails."""
+    raise ValueError(message)
+
+
 def paceline_notes(error: BaseException) -> list[str]:
     """The notes that the executor has attached to ``error``."""
     return [note for note in getattr(error, "__notes__", []) if note.startswith("paceline: ")]

@@ -16,15 +16,10 @@ from concurrent.futures import (
 from typing import Any
 
 import pytest
-from helpers import RecordingLimiter, wait_until
+from helpers import RecordingLimiter, fail, wait_until
 from observing import PATIENCE, Blocker, GatedLimiter, stays
 
 from paceline import BatchExecutor, RateLimiter
-
-
-def fail(message: str) -> None:
-    raise ValueError(message)
-
 
 # What it is
 

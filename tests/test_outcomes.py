@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import gc
-import json
 import pickle
 import threading
 import time
@@ -13,22 +12,17 @@ from functools import partial
 from typing import Any
 
 import pytest
-from helpers import Metronome, statuses
+from helpers import Metronome, fail, statuses
 
 from paceline import (
     BatchExecutor,
     BatchReport,
     BatchTimeoutError,
-    ErrorRecord,
     Outcome,
     RateLimiter,
 )
 
 STATUSES = {"done", "failed", "running", "not_started", "cancelled"}
-
-
-def fail(message: str = "no") -> None:
-    raise ValueError(message)
 
 
 @pytest.fixture
@@ -408,43 +402,7 @@ def test_a_report_outlives_its_executor_and_may_be_read_by_many_threads() -> Non
     assert wrong == []
 
 
-# Error records
-
-
-def test_an_error_record_is_a_dict_and_more(executor: BatchExecutor) -> None:
-    results: list[Any] = executor.execute_batch([int, partial(fail, "tenant exists")])
-    record = results[1]
-    assert isinstance(record, ErrorRecord)
-    assert isinstance(record, dict)
-    assert record == {"error": "tenant exists"}
-    assert record["error"] == "tenant exists"
-    assert list(record) == ["error"]
-    assert record.index == 1
-    assert isinstance(record.exception, ValueError)
-    assert "tenant exists" in repr(record)
-
-
-def test_an_error_record_is_written_as_json(executor: BatchExecutor) -> None:
-    results = executor.execute_batch([partial(fail, "tenant “exists”\n")])
-    assert json.loads(json.dumps(results)) == [{"error": "tenant “exists”\n"}]
-
-
-def test_an_error_record_can_be_told_from_a_result_that_looks_like_one(
-    executor: BatchExecutor,
-) -> None:
-    results = executor.execute_batch([lambda: {"error": "a value"}, partial(fail, "a value")])
-    assert results[0] == results[1]
-    assert [isinstance(result, ErrorRecord) for result in results] == [False, True]
-
-
-def test_an_error_record_can_be_copied_and_pickled(executor: BatchExecutor) -> None:
-    (record,) = executor.execute_batch([partial(fail, "tenant exists")])
-    record["tenant"] = "7"
-    for duplicate in (copy.copy(record), copy.deepcopy(record), pickle.loads(pickle.dumps(record))):
-        assert duplicate == {"error": "tenant exists", "tenant": "7"}
-        assert isinstance(duplicate, ErrorRecord)
-        assert duplicate.index == 0
-        assert isinstance(duplicate.exception, ValueError)
+# What stands for a failure
 
 
 def test_on_error_return_gives_the_exception_itself(executor: BatchExecutor) -> None:

@@ -3,9 +3,10 @@
 from paceline import _logging as _logging
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__
+from paceline._error_record import ErrorRecord
 from paceline._errors import BatchTimeoutError, PermitRefusedError
 from paceline._executor import BatchExecutor
-from paceline._report import BatchReport, ErrorRecord
+from paceline._report import BatchReport
 from paceline._retry import Retry
 
 __all__ = [

@@ -23,9 +23,10 @@ from paceline import _core
 from paceline._batch import Drive, Outcomes, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_async, positive_int
 from paceline._core import Acquirer, Keep
+from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
 from paceline._pool import Pool
-from paceline._report import BatchReport, ErrorRecord
+from paceline._report import BatchReport
 from paceline._retry import Retry
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             stop_on_failure=mode == "raise",
             logged=mode != "raise",
         )
-        failed = ErrorRecord if mode == "record" else None
+        failed = error_record if mode == "record" else None
         return drive.to_end(lambda records: records.values(failed))
 
     def run(

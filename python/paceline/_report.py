@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     _Bound: TypeAlias = Literal["limit", "workers", "server pauses", "idle workers"]
 
-__all__ = ["BatchReport", "ErrorRecord"]
+__all__ = ["BatchReport"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -35,31 +35,6 @@ _MEANS: dict[_Bound, str] = {
     "time, their input or their consumer was slow, retries were not due, or Python computed, which "
     "it does on one thread at a time",
 }
-
-
-class ErrorRecord(dict[str, str]):
-    """The entry of a failed operation: equal to ``{"error": str(exception)}``.
-
-    It is a dictionary of plain text, so it can be written as JSON like one.
-
-    Attributes:
-        exception: The exception itself.
-        index: The operation's place in the batch, from 0.
-    """
-
-    __slots__ = ("exception", "index")
-
-    exception: BaseException
-    index: int
-
-    def __init__(self, error: str, exception: BaseException, index: int) -> None:
-        super().__init__(error=error)
-        self.exception = exception
-        self.index = index
-
-    def __reduce__(self) -> tuple[object, ...]:
-        made = (self.get("error", ""), self.exception, self.index)
-        return type(self), made, None, None, iter(self.items())
 
 
 class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
@@ -277,5 +252,4 @@ def _without_outcomes(
     return BatchReport(records, ended_by=ended_by, max_workers=max_workers)
 
 
-for _public in (BatchReport, ErrorRecord):
-    _public.__module__ = "paceline"
+BatchReport.__module__ = "paceline"
