@@ -34,6 +34,12 @@ def mixed(executor: BatchExecutor) -> BatchReport[Any]:
 # One outcome
 
 
+def test_an_outcome_is_its_own_copy(mixed: BatchReport[Any]) -> None:
+    outcome = mixed[1]
+    assert copy.copy(outcome) is outcome
+    assert copy.deepcopy([outcome])[0] is outcome
+
+
 def test_a_done_outcome_has_its_value(mixed: BatchReport[Any]) -> None:
     outcome = mixed[2]
     assert isinstance(outcome, Outcome)
@@ -143,7 +149,7 @@ def test_a_report_is_a_sequence(mixed: BatchReport[Any]) -> None:
 
 @pytest.mark.parametrize("index", [5, -6, 10**30])
 def test_an_index_outside_is_an_index_error(mixed: BatchReport[Any], index: int) -> None:
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=f"no outcome {index}, of 5"):
         mixed[index]
 
 

@@ -11,6 +11,7 @@ import sys
 import tomllib
 import types
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -64,6 +65,25 @@ def test_public_classes_and_their_members_are_documented(name: str) -> None:
         if member.startswith("_") or not (callable(value) or isinstance(value, property)):
             continue
         assert getattr(value, "__doc__", None) or stub.get(member), f"{name}.{member}"
+
+
+@pytest.mark.parametrize("name", ["RateLimiter", "Outcome"])
+def test_what_help_shows_of_native_classes_is_what_the_stub_says(name: str) -> None:
+    cls = getattr(paceline, name)
+    of_slots = [member for member in stub_docstrings()[name] if member.startswith("__")]
+    for member, text in stub_docstrings()[name].items():
+        if text is not None and member not in of_slots:
+            assert inspect.getdoc(getattr(cls, member) if member else cls) == text, member
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_annotations_can_be_read_at_run_time(name: str) -> None:
+    cls = getattr(paceline, name)
+    get_type_hints(cls)
+    for member, value in vars(cls).items():
+        function = value.fget if isinstance(value, property) else value
+        if inspect.isfunction(function) and (member == "__init__" or not member.startswith("_")):
+            get_type_hints(function)
 
 
 def stub_docstrings() -> dict[str, dict[str, str | None]]:

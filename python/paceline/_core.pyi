@@ -276,6 +276,8 @@ class Outcome(Generic[_T_co]):
         waited for its permit, all in seconds.
         """
 
+    def __copy__(self) -> Self: ...
+    def __deepcopy__(self, _memo: object) -> Self: ...
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
 
@@ -547,6 +549,8 @@ class Records(Generic[_T_co]):
     def counts(self) -> dict[str, int]:
         """How many operations there are of each status, with those that were handed over."""
 
+    @classmethod
+    def __class_getitem__(cls, key: Any) -> GenericAlias: ...
     def totals(self) -> Totals:
         """The sums over the batch."""
 

@@ -7,13 +7,12 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from datetime import timedelta
 from typing import (
-    TYPE_CHECKING,
     Any,
     Literal,
     ParamSpec,
     SupportsIndex,
-    TypeAlias,
     TypeVar,
     cast,
     overload,
@@ -23,16 +22,12 @@ from paceline import _core
 from paceline._batch import Drive, Outcomes, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_async, positive_int
 from paceline._core import Acquirer, Keep
+from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
 from paceline._pool import Pool
 from paceline._report import BatchReport
 from paceline._retry import Retry
-
-if TYPE_CHECKING:
-    from datetime import timedelta
-
-    _OnError: TypeAlias = Literal["record", "return", "raise"]
 
 __all__ = ["BatchExecutor"]
 
@@ -70,26 +65,29 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         rate_limiter: Any = None,
         max_workers: int = 5,
         *,
-        on_error: _OnError = "record",
+        on_error: Literal["record", "return", "raise"] = "record",
         retry: Retry | None = None,
         thread_name_prefix: str = "paceline",
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
     ) -> None:
         workers = positive_int("max_workers", max_workers, MOST_WORKERS)
-        native = isinstance(rate_limiter, _core.RateLimiter)
+        # A mock or a proxy says that it is what it stands for.
+        native = is_a(rate_limiter, _core.RateLimiter)
         acquire = getattr(rate_limiter, "acquire", None)
         if rate_limiter is not None and not callable(acquire):
             raise TypeError(
                 f"rate_limiter must have an acquire() method or be None, not {rate_limiter!r}"
             )
+        if rate_limiter is _core.RateLimiter:
+            raise TypeError("rate_limiter must be made first, as in RateLimiter(100, per=60)")
         if initializer is not None and (not callable(initializer) or is_async(initializer)):
             raise TypeError(f"initializer must be a function, and not async: {initializer!r}")
         if not isinstance(initargs, Iterable):
             raise TypeError(f"initargs must be an iterable of arguments, not {initargs!r}")
         if not isinstance(thread_name_prefix, str):
             raise TypeError(f"thread_name_prefix must be a string, not {thread_name_prefix!r}")
-        if retry is not None and not isinstance(retry, Retry):
+        if retry is not None and not is_a(retry, Retry):
             raise TypeError(f"retry must be a Retry or None, not {retry!r}")
         self._rate_limiter = rate_limiter
         self._max_workers = workers
@@ -179,7 +177,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         *,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
-        on_error: _OnError | None = None,
+        on_error: Literal["record", "return", "raise"] | None = None,
     ) -> list[Any]: ...
     def execute_batch(
         self,
@@ -187,7 +185,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         *,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
-        on_error: _OnError | None = None,
+        on_error: Literal["record", "return", "raise"] | None = None,
     ) -> list[Any]:
         """Run the operations, and return one entry for each, in their order.
 
@@ -325,7 +323,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """Call ``fn`` with the items of the iterables, and iterate over the values in order.
 
         As ``concurrent.futures.Executor.map`` of Python 3.14: without ``buffersize`` the input is
-        read at once, and the calls run whether or not the values are taken.
+        read at once, and the calls run whether or not the values are taken. They are run as a
+        batch, not by :meth:`submit`.
 
         Args:
             fn: Called with one item of each iterable.
@@ -434,7 +433,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         )
 
 
-def _check_on_error(on_error: _OnError) -> _OnError:
+def _check_on_error(on_error: str) -> str:
     if on_error not in ON_ERROR:
         raise ValueError(
             f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {on_error!r}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, Literal, Never, Self, TypeAlias, TypeVar, cast, overload
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+from paceline._core import Outcome, Records
 
-    from paceline._core import Outcome, Records, Totals
+if TYPE_CHECKING:
+    from paceline._core import Totals
 
     _Bound: TypeAlias = Literal["limit", "workers", "server pauses", "idle workers"]
 
@@ -37,7 +37,7 @@ _MEANS: dict[_Bound, str] = {
 }
 
 
-class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
+class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
     """The outcomes of a batch in input order, and the totals that explain its time.
 
     Pickled, it keeps its counts and totals but no outcomes, which hold whatever the operations
@@ -108,7 +108,11 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
     @overload
     def __getitem__(self, index: slice, /) -> tuple[Outcome[T_co], ...]: ...
     def __getitem__(self, index: int | slice, /) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
-        places = self._places[index]
+        try:
+            places = self._places[index]
+        except IndexError:
+            message = f"there is no outcome {index}, of {len(self)}"
+            raise IndexError(message) from None
         return self._records[places] if isinstance(places, int) else tuple(self._at(places))
 
     def __len__(self) -> int:
@@ -195,7 +199,7 @@ class BatchReport(Sequence["Outcome[T_co]"], Generic[T_co]):
         return spent
 
     @property
-    def bounded_by(self) -> _Bound:
+    def bounded_by(self) -> Literal["limit", "workers", "server pauses", "idle workers"]:
         """What bounded the speed of the run, by the largest part of the elapsed time.
 
         ``"limit"``: waiting for permits with a worker free. ``"server pauses"``: pauses that the

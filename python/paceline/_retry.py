@@ -1,12 +1,12 @@
 """The policy of repeating: which failures, how often, and how long everybody waits before that."""
 
-from __future__ import annotations
+# Annotations are evaluated here: those of a dataclass are read where it says that it is from.
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import SupportsFloat, TypeAlias, TypeVar
+from typing import SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._checks import as_seconds, duration, is_async, positive_int
 from paceline._throttling import throttling
@@ -33,7 +33,7 @@ class Verdict:
     wait: float | None
 
 
-@dataclass(frozen=True, slots=True, init=False, repr=False)
+@dataclass(frozen=True, init=False, repr=False)
 class Retry:
     """Which failed operations are repeated, how often, and how long to wait before that.
 
@@ -184,6 +184,8 @@ _F = TypeVar("_F", bound=Callable[..., object] | None)
 def _budget(value: object) -> float | None:
     if value is None:
         return None
+    if isinstance(value, SupportsIndex) and not isinstance(value, bool):
+        value = value.__index__()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise TypeError(f"budget must be a number of retries, a share or None, not {value!r}")
     if isinstance(value, float) and not 0 <= value <= 1:

@@ -1,25 +1,60 @@
 //! `RateLimiter`.
 
-use std::convert::Infallible;
+#![allow(clippy::doc_markdown)] // what is public is documented for Python
+
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDelta, PyInt, PyTuple};
+use pyo3::types::PyTuple;
 
+use super::arguments::{Given, Seconds, flag, period, seconds, wait, whole};
 use super::interpreter;
-use super::showing::show;
 use crate::engine::limiter::{Limiter, Rate, Turn};
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Monotonic, Time};
 
-/// The longest wait or pause: 292 years, and a little more than `threading.TIMEOUT_MAX`.
-const LONGEST_WAIT: Duration = Duration::from_nanos(1 << 63);
-
 /// At most ``limit`` permits in any window of ``per`` seconds, first come first served.
+///
+/// The window is exact, wherever it begins: after a burst, after idling, and with any number of
+/// threads and executors on one limiter. Waiters stand in one queue and nobody overtakes its
+/// head, however heavy the request there is. A limiter may be shared among threads, executors
+/// and event loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
+///
+/// Memory grows with the permits in the window, not with ``limit``: 16 bytes for each (up to 32
+/// while it grows), so a window of a million permits takes 16 to 32 MB when it is full.
+///
+/// A process that is forked begins with an empty window and an empty queue: the permits of its
+/// parent are not counted there.
+///
+/// Args:
+///     limit: Permits in any window, from 1 to 2**63.
+///     per: Length of the window, in seconds or as a ``timedelta``.
+///     burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
+///         spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds.
+///         ``burst=1`` is a metronome. By default permits are given as soon as the window has
+///         room, so ``limit`` calls or fewer start at once. A start that the system delays by
+///         up to half an interval (or a millisecond, if that is more) does not delay those
+///         after it. A pace is kept for bursts of up to 4,294,967,295 permits.
+///     margin: How much longer than ``per`` the window is kept, in seconds or as a
+///         ``timedelta``: servers count arrivals, and the network moves them closer together.
+///         By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
+///     adaptive: Whether the limit in effect is halved when an executor meets a refusal (429),
+///         once per episode, and grows back by a twentieth of ``limit`` (at least 1) per window,
+///         never beyond ``limit`` and never below 1. Additive increase and multiplicative
+///         decrease, after D.-M. Chiu and R. Jain, "Analysis of the increase and decrease
+///         algorithms for congestion avoidance in computer networks", Computer Networks and
+///         ISDN Systems 17 (1989).
+///
+/// Raises:
+///     ValueError: If a number is out of its range, or is not finite.
+///     TypeError: If an argument is of another type.
+///
+/// Example:
+///     >>> RateLimiter(200, per=60)
+///     RateLimiter(200, per=60.0)
 #[pyclass(frozen, module = "paceline", weakref)]
 pub(crate) struct RateLimiter {
     limiter: Limiter,
@@ -140,7 +175,24 @@ impl RateLimiter {
         })
     }
 
-    /// Waits for a permit and takes it. False if it was not to be had within ``timeout`` seconds.
+    /// Waits for a permit and takes it.
+    ///
+    /// The permit counts from the instant this returns. Other threads run while it waits; in the
+    /// main thread, Ctrl-C ends the wait. A wait that ends early takes nothing.
+    ///
+    /// Args:
+    ///     weight: How many permits to take, all at once.
+    ///     timeout: How long to wait at most, in seconds or as a ``timedelta``; without limit by
+    ///         default.
+    ///
+    /// Returns:
+    ///     True, or False if the permit was not to be had in time: at once, if the wait is known
+    ///     to be longer than ``timeout``, counting those who wait already.
+    ///
+    /// Raises:
+    ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``, so that
+    ///         waiting would never end; if ``timeout`` is negative or not finite.
+    ///     TypeError: If an argument is of another type.
     #[pyo3(
         signature = (weight=Given(None), *, timeout=None),
         text_signature = "($self, weight=1, *, timeout=None)"
@@ -167,13 +219,33 @@ impl RateLimiter {
         self.wait_in_line(py, weight, Time::now() + timeout)
     }
 
-    /// Takes a permit if there is one now, without waiting. False while anyone waits.
+    /// Takes a permit if there is one now, without waiting.
+    ///
+    /// Args:
+    ///     weight: How many permits to take, all at once.
+    ///
+    /// Returns:
+    ///     Whether it was taken; False while anyone waits in the queue.
+    ///
+    /// Raises:
+    ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
+    ///     TypeError: If ``weight`` is of another type.
     #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
     fn try_acquire(&self, weight: Given<'_>) -> PyResult<bool> {
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
-    /// The least seconds until a permit would be granted, without taking it.
+    /// The least time until a permit would be granted, without taking it.
+    ///
+    /// Args:
+    ///     weight: How many permits would be taken, all at once.
+    ///
+    /// Returns:
+    ///     Seconds, counting everyone who waits in the queue; 0.0 if there is a permit now.
+    ///
+    /// Raises:
+    ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
+    ///     TypeError: If ``weight`` is of another type.
     #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
     fn wait_time(&self, weight: Given<'_>) -> PyResult<f64> {
         Ok(self
@@ -182,7 +254,17 @@ impl RateLimiter {
             .as_secs_f64())
     }
 
-    /// Gives no permit to anybody for so many seconds. Only ever lengthens a pause.
+    /// Gives no permit to anybody for a time.
+    ///
+    /// A later call can lengthen the pause and never shortens it. Pausing a combination pauses
+    /// each of its parts, and so everybody who uses one of them.
+    ///
+    /// Args:
+    ///     seconds: How long from now, in seconds or as a ``timedelta``.
+    ///
+    /// Raises:
+    ///     ValueError: If ``seconds`` is negative or not finite.
+    ///     TypeError: If it is of another type.
     fn pause(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let pause = wait("seconds", seconds)?;
         self.limiter.pause_until(Time::now() + pause);
@@ -190,6 +272,10 @@ impl RateLimiter {
     }
 
     /// Permits in any window.
+    ///
+    /// Raises:
+    ///     AttributeError: If it is a combination: its ``parts`` have limits, it has none. The
+    ///         same holds for the properties below.
     #[getter]
     fn limit(&self) -> PyResult<u64> {
         Ok(self.spec("limit")?.rate.limit())
@@ -222,7 +308,7 @@ impl RateLimiter {
         Ok(self.spec("adaptive")?.rate.is_adaptive())
     }
 
-    /// Permits in any window as of now.
+    /// Permits in any window as of now: ``limit``, or less after a refusal if ``adaptive``.
     #[getter]
     fn effective_limit(&self) -> PyResult<u64> {
         self.spec("effective_limit")?;
@@ -283,121 +369,4 @@ impl std::fmt::Display for Spec {
         }
         f.write_char(')')
     }
-}
-
-/// An argument whose default is not None: it takes None as given, and refuses it.
-struct Given<'py>(Option<Bound<'py, PyAny>>);
-
-impl<'py> FromPyObject<'_, 'py> for Given<'py> {
-    type Error = Infallible;
-
-    fn extract(given: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
-        Ok(Self(Some(given.to_owned())))
-    }
-}
-
-/// A time in seconds as a Python number.
-#[derive(Clone, Copy)]
-struct Seconds {
-    number: f64,
-    duration: Duration,
-}
-
-impl Seconds {
-    const ONE: Self = Self {
-        number: 1.0,
-        duration: Duration::from_secs(1),
-    };
-}
-
-/// The `per` of a rate.
-fn period(value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
-    let per = seconds("per", value, Rate::LONGEST)?;
-    if per.duration.is_zero() {
-        return Err(PyValueError::new_err(format!(
-            "per must be at least a nanosecond, not {}",
-            show(value)?
-        )));
-    }
-    Ok(per)
-}
-
-fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
-    match value.cast::<PyBool>() {
-        Ok(flag) => Ok(flag.is_true()),
-        Err(_) => Err(PyTypeError::new_err(format!(
-            "{name} must be a bool, not {}",
-            show(value)?
-        ))),
-    }
-}
-
-/// A whole number from 1 to `largest`.
-fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
-    let index = if value.is_instance_of::<PyBool>() {
-        None
-    } else if value.is_instance_of::<PyInt>() {
-        Some(value.clone())
-    } else {
-        value.call_method0("__index__").ok()
-    };
-    let Some(index) = index else {
-        return Err(PyTypeError::new_err(format!(
-            "{name} must be an int, not {}",
-            show(value)?
-        )));
-    };
-    match index.extract::<u64>() {
-        Ok(number) if (1..=largest).contains(&number) => Ok(number),
-        _ if index.lt(1)? => Err(PyValueError::new_err(format!(
-            "{name} must be at least 1, not {}",
-            show(value)?
-        ))),
-        _ => Err(PyValueError::new_err(format!(
-            "{name} must be at most {largest}, not {}",
-            show(value)?
-        ))),
-    }
-}
-
-/// A time from 0 to `longest`, as a number of seconds or a `timedelta`.
-fn seconds(name: &str, value: &Bound<'_, PyAny>, longest: Duration) -> PyResult<Seconds> {
-    let wrong_type = || {
-        Err(PyTypeError::new_err(format!(
-            "{name} must be a number of seconds or a timedelta, not {}",
-            show(value)?
-        )))
-    };
-    let wrong_value = |rule: &str| {
-        let message = format!("{name} must be {rule}, not {}", show(value)?);
-        Err(PyValueError::new_err(message))
-    };
-    let number = if value.is_instance_of::<PyDelta>() {
-        value.call_method0("total_seconds")?.extract::<f64>()?
-    } else if value.is_instance_of::<PyBool>() {
-        return wrong_type();
-    } else {
-        match value.extract::<f64>() {
-            Ok(number) => number,
-            // An int that no float can hold.
-            Err(_) if value.is_instance_of::<PyInt>() && value.gt(0)? => f64::MAX,
-            Err(_) if value.is_instance_of::<PyInt>() => f64::MIN,
-            Err(_) => return wrong_type(),
-        }
-    };
-    if !number.is_finite() {
-        return wrong_value("a finite number of seconds");
-    }
-    if number < 0.0 {
-        return wrong_value("0 seconds or more");
-    }
-    match Duration::try_from_secs_f64(number) {
-        Ok(duration) if duration <= longest => Ok(Seconds { number, duration }),
-        _ => wrong_value(&format!("at most {} seconds", longest.as_secs())),
-    }
-}
-
-/// How long to wait, from 0 on.
-fn wait(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    seconds(name, value, LONGEST_WAIT).map(|wait| wait.duration)
 }

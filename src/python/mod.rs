@@ -1,5 +1,6 @@
 //! The binding: Python's arguments in, Python's objects out.
 
+pub(crate) mod arguments;
 pub(crate) mod batch;
 pub(crate) mod calls;
 pub(crate) mod contexts;

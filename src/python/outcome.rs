@@ -47,7 +47,10 @@ impl Status {
     }
 }
 
-/// What became of one operation of a batch. It never changes. All times are in seconds.
+/// What became of one operation of a batch. It never changes.
+///
+/// All times are in seconds. Only the package makes outcomes: :meth:`BatchExecutor.run`,
+/// :meth:`BatchExecutor.stream`, and the ``batch_report`` of an exception that ended a batch.
 #[pyclass(frozen, generic, module = "paceline")]
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -56,7 +59,7 @@ pub(crate) struct Outcome {
     index: usize,
     status: Status,
     result: Option<Result<Py<PyAny>, Py<PyBaseException>>>,
-    /// How often it was called.
+    /// How often it was called; 0 if never, also when its permit was refused.
     #[pyo3(get)]
     attempts: u32,
     started: Time,
@@ -129,25 +132,35 @@ impl Outcome {
 
 #[pymethods]
 impl Outcome {
-    /// What became of it: `"done"`, `"failed"`, `"running"`, `"not_started"` or `"cancelled"`.
+    /// What became of the operation.
+    ///
+    /// ``"done"``: it returned ``value``.
+    /// ``"failed"``: it raised ``exception``, or its permit was refused; or it had failed and
+    /// waited to be tried again when the batch ended.
+    /// ``"running"``: it had started and not ended when the report was made; its thread runs on,
+    /// and what it returns is lost to the report.
+    /// ``"not_started"``: the batch ended before its turn.
+    /// ``"cancelled"``: it had not started when ``shutdown(cancel_futures=True)`` was called.
     #[getter]
     fn status(&self) -> &'static str {
         self.status.name()
     }
 
-    /// What it returned; None also if it is not done.
+    /// What the operation returned; None also if it is not done, so look at ``status``.
     #[getter]
     fn value(&self) -> Option<&Py<PyAny>> {
         self.result.as_ref()?.as_ref().ok()
     }
 
-    /// What its last attempt raised; None if it has not failed.
+    /// What its last attempt raised, with the traceback into it; None if it has not failed.
     #[getter]
     fn exception(&self) -> Option<&Py<PyBaseException>> {
         self.result.as_ref()?.as_ref().err()
     }
 
-    /// When its last attempt started, on the clock of `time.monotonic()`; None if it was never called.
+    /// When its last attempt started, in seconds on the clock of ``time.monotonic()``.
+    ///
+    /// None if it was never called.
     #[getter]
     fn started_at(&self, py: Python<'_>) -> PyResult<Option<f64>> {
         (self.attempts > 0)
@@ -155,7 +168,9 @@ impl Outcome {
             .transpose()
     }
 
-    /// Seconds that its last attempt took.
+    /// Seconds that its last attempt took; if it still runs, until the report was made.
+    ///
+    /// 0.0 if it was never called.
     #[getter]
     fn duration(&self) -> f64 {
         seconds(self.duration)
@@ -167,7 +182,11 @@ impl Outcome {
         seconds(self.permit_wait)
     }
 
-    /// The failed attempts before the last one, as tuples of exception, start, duration and wait.
+    /// The failed attempts before the last one, in their order.
+    ///
+    /// Each is a tuple of ``(exception, started_at, duration, permit_wait)``: what it raised,
+    /// when it started on the clock of ``time.monotonic()``, how long it took and how long it
+    /// waited for its permit, all in seconds.
     #[getter]
     fn earlier_attempts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let rows = self.earlier.iter().map(|each| {
@@ -179,6 +198,14 @@ impl Outcome {
             ))
         });
         PyTuple::new(py, rows.collect::<PyResult<Vec<_>>>()?)
+    }
+
+    fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
+        slf
+    }
+
+    fn __deepcopy__<'py>(slf: Bound<'py, Self>, _memo: &Bound<'py, PyAny>) -> Bound<'py, Self> {
+        slf
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

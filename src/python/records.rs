@@ -26,7 +26,7 @@ enum Unfinished {
 }
 
 /// The records of a batch that was taken out of its scheduler. Its documentation is in the stub.
-#[pyclass(frozen, module = "paceline._core")]
+#[pyclass(frozen, generic, module = "paceline._core")]
 pub(crate) struct Records {
     /// Where `indices` does not say it, the operation in the first place has this index.
     base: usize,

@@ -1,0 +1,135 @@
+//! Numbers, durations and flags that Python passes, each checked and named where it is wrong.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDelta, PyInt};
+
+use super::showing::show;
+use crate::engine::limiter::Rate;
+
+/// The longest wait or pause: 292 years, and a little more than `threading.TIMEOUT_MAX`.
+const LONGEST_WAIT: Duration = Duration::from_nanos(1 << 63);
+
+/// An argument whose default is not None: it takes None as given, and refuses it.
+pub(super) struct Given<'py>(pub(super) Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Given<'py> {
+    type Error = Infallible;
+
+    fn extract(given: Borrowed<'_, 'py, PyAny>) -> Result<Self, Infallible> {
+        Ok(Self(Some(given.to_owned())))
+    }
+}
+
+/// A time in seconds as a Python number.
+#[derive(Clone, Copy)]
+pub(super) struct Seconds {
+    pub(super) number: f64,
+    pub(super) duration: Duration,
+}
+
+impl Seconds {
+    pub(super) const ONE: Self = Self {
+        number: 1.0,
+        duration: Duration::from_secs(1),
+    };
+}
+
+/// The `per` of a rate.
+pub(super) fn period(value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+    let per = seconds("per", value, Rate::LONGEST)?;
+    if per.duration.is_zero() {
+        return Err(PyValueError::new_err(format!(
+            "per must be at least a nanosecond, not {}",
+            show(value)?
+        )));
+    }
+    Ok(per)
+}
+
+pub(super) fn flag(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match value.cast::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => Err(PyTypeError::new_err(format!(
+            "{name} must be a bool, not {}",
+            show(value)?
+        ))),
+    }
+}
+
+/// A whole number from 1 to `largest`.
+pub(super) fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<u64> {
+    let index = if value.is_instance_of::<PyBool>() {
+        None
+    } else if value.is_instance_of::<PyInt>() {
+        Some(value.clone())
+    } else {
+        value.call_method0("__index__").ok()
+    };
+    let Some(index) = index else {
+        return Err(PyTypeError::new_err(format!(
+            "{name} must be an int, not {}",
+            show(value)?
+        )));
+    };
+    match index.extract::<u64>() {
+        Ok(number) if (1..=largest).contains(&number) => Ok(number),
+        _ if index.lt(1)? => Err(PyValueError::new_err(format!(
+            "{name} must be at least 1, not {}",
+            show(value)?
+        ))),
+        _ => Err(PyValueError::new_err(format!(
+            "{name} must be at most {largest}, not {}",
+            show(value)?
+        ))),
+    }
+}
+
+/// A time from 0 to `longest`, as a number of seconds or a `timedelta`.
+pub(super) fn seconds(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    longest: Duration,
+) -> PyResult<Seconds> {
+    let wrong_type = || {
+        Err(PyTypeError::new_err(format!(
+            "{name} must be a number of seconds or a timedelta, not {}",
+            show(value)?
+        )))
+    };
+    let wrong_value = |rule: &str| {
+        let message = format!("{name} must be {rule}, not {}", show(value)?);
+        Err(PyValueError::new_err(message))
+    };
+    let number = if value.is_instance_of::<PyDelta>() {
+        value.call_method0("total_seconds")?.extract::<f64>()?
+    } else if value.is_instance_of::<PyBool>() {
+        return wrong_type();
+    } else {
+        match value.extract::<f64>() {
+            Ok(number) => number,
+            // An int that no float can hold.
+            Err(_) if value.is_instance_of::<PyInt>() && value.gt(0)? => f64::MAX,
+            Err(_) if value.is_instance_of::<PyInt>() => f64::MIN,
+            Err(_) => return wrong_type(),
+        }
+    };
+    if !number.is_finite() {
+        return wrong_value("a finite number of seconds");
+    }
+    if number < 0.0 {
+        return wrong_value("0 seconds or more");
+    }
+    match Duration::try_from_secs_f64(number) {
+        Ok(duration) if duration <= longest => Ok(Seconds { number, duration }),
+        _ => wrong_value(&format!("at most {} seconds", longest.as_secs())),
+    }
+}
+
+/// How long to wait, from 0 on.
+pub(super) fn wait(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    seconds(name, value, LONGEST_WAIT).map(|wait| wait.duration)
+}
