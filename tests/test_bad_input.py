@@ -13,7 +13,7 @@ from unittest.mock import Mock
 import pytest
 from helpers import RecordingLimiter
 
-from paceline import BatchExecutor
+from paceline import BatchExecutor, Retry
 
 # Bad input
 
@@ -246,12 +246,30 @@ async def prepare() -> None:
         ("thread_name_prefix", None),
         ("retry", 5),
         ("retry", Mock()),
+        ("retry", Mock(spec=Retry)),
     ],
 )
 def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> None:
     with pytest.raises(TypeError, match=setting) as caught:
         BatchExecutor(**{setting: value})
     assert repr(value) in str(caught.value)
+
+
+class NoFloat:
+    """Has the method of numbers, as the durations of numpy do, and is none."""
+
+    def __float__(self) -> float:
+        raise TypeError("a duration of another kind")
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+@pytest.mark.parametrize(
+    "terms", [{"timeout": NoFloat()}, {"max_failures": (NoFloat(), 10)}, {"max_failures": ("1", 9)}]
+)
+def test_bad_terms_are_refused_by_their_name(verb: str, terms: dict[str, Any]) -> None:
+    ((name, _),) = terms.items()
+    with BatchExecutor() as executor, pytest.raises(TypeError, match=name):
+        getattr(executor, verb)([int], **terms)
 
 
 def test_an_unknown_setting_is_refused() -> None:

@@ -436,3 +436,16 @@ def test_another_batch_goes_on_when_one_ends_early() -> None:
                 executor.execute_batch([refuse, int, int], on_error="raise")
         other.join(30)
     assert box == [[None] * 60]
+
+
+def test_an_exception_raised_from_many_batches_tells_of_each_only_once() -> None:
+    error = Refused("the same object")
+
+    def fail() -> None:
+        raise error
+
+    with BatchExecutor() as executor:
+        for count in (1, 1, 2, 2, 1):
+            with pytest.raises(Refused):
+                executor.execute_batch([int] * (count - 1) + [fail], on_error="raise")
+    assert len(paceline_notes(error)) == 2

@@ -7,11 +7,13 @@ import gc
 import threading
 import time
 import warnings
-from collections.abc import Awaitable, Callable, Generator
+import weakref
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
-from unittest.mock import AsyncMock, MagicMock, Mock
+from unittest.mock import AsyncMock, MagicMock, Mock, create_autospec
 
 import pyrate_limiter
 import pytest
@@ -24,14 +26,35 @@ from helpers import (
     worst_window,
 )
 
-from paceline import BatchExecutor, ErrorRecord, PermitRefusedError
+from paceline import BatchExecutor, ErrorRecord, PermitRefusedError, RateLimiter
 
 
-@pytest.mark.parametrize("limiter", [Mock(), MagicMock(), Mock(**{"acquire.return_value": None})])
+@pytest.mark.parametrize(
+    "limiter",
+    [
+        Mock(),
+        MagicMock(),
+        Mock(**{"acquire.return_value": None}),
+        Mock(spec=RateLimiter),
+        create_autospec(RateLimiter, instance=True),
+    ],
+)
 def test_mocks_grant(limiter: Mock) -> None:
     with BatchExecutor(limiter) as executor:
         assert executor.execute_batch([int] * 20) == [0] * 20
     assert limiter.acquire.call_count == 20
+
+
+def test_a_proxy_of_a_limiter_of_ours_is_a_limiter() -> None:
+    limiter = RateLimiter(3, per=60)
+    with BatchExecutor(weakref.proxy(limiter)) as executor:
+        assert executor.execute_batch([int] * 3) == [0] * 3
+    assert not limiter.try_acquire()
+
+
+def test_the_class_of_limiters_is_no_limiter() -> None:
+    with pytest.raises(TypeError, match="made first"):
+        BatchExecutor(RateLimiter)
 
 
 def test_pyrate_limiter_behind_an_acquire_method() -> None:
@@ -225,7 +248,7 @@ def test_a_waiting_limiter_does_not_hold_up_operations_that_run() -> None:
     assert finished_while_waiting == [True]
 
 
-# Awaitables.
+# What would limit nothing.
 
 
 class AsyncLimiter:
@@ -239,12 +262,30 @@ class FutureLike(Awaitable[bool]):
         return True
 
 
+class EnteredLimiter:
+    @contextmanager
+    def acquire(self) -> Iterator[None]:
+        yield
+
+
+class IteratedLimiter:
+    def acquire(self) -> Iterator[bool]:
+        yield True
+
+
 @pytest.mark.parametrize(
     "make",
-    [AsyncLimiter, asyncio.Lock, AsyncMock, lambda: Mock(**{"acquire.return_value": FutureLike()})],
+    [
+        AsyncLimiter,
+        asyncio.Lock,
+        AsyncMock,
+        lambda: Mock(**{"acquire.return_value": FutureLike()}),
+        EnteredLimiter,
+        IteratedLimiter,
+    ],
 )
 @pytest.mark.parametrize("verb", ["execute", "execute_batch", "run", "submit", "stream"])
-def test_an_async_limiter_is_a_type_error_and_nothing_runs(
+def test_a_limiter_that_does_nothing_when_it_is_called_is_a_type_error(
     make: Callable[[], Any], verb: str
 ) -> None:
     ran: list[int] = []
@@ -269,6 +310,15 @@ def test_an_async_limiter_is_a_type_error_and_nothing_runs(
         gc.collect()
     assert ran == []
     assert [str(warning.message) for warning in caught] == []
+
+
+def test_a_permit_that_is_given_back_when_it_is_left_is_a_permit() -> None:
+    class Permit:
+        def __enter__(self) -> None: ...
+        def __exit__(self, *_: object) -> None: ...
+
+    with BatchExecutor(RecordingLimiter(Permit())) as executor:
+        assert executor.execute_batch([int] * 3) == [0] * 3
 
 
 # Operations that wait for calls of their own.

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from client_errors import httpx_error
 
+from paceline import BatchExecutor
 from paceline._retry import Retry, Verdict
 
 
@@ -223,9 +224,31 @@ def test_an_instance_never_changes() -> None:
     retry = Retry()
     with pytest.raises(AttributeError):
         retry.attempts = 9  # type: ignore[misc]
-    with pytest.raises((AttributeError, TypeError)):
+    with pytest.raises(AttributeError):
         retry.other = 9  # type: ignore[attr-defined]
-    assert not hasattr(retry, "__dict__")
+
+
+def test_a_policy_of_ones_own_may_have_attributes() -> None:
+    class Named(Retry):
+        def __init__(self, name: str, attempts: int) -> None:
+            super().__init__(attempts)
+            self.name = name
+
+    retry = Named("imports", 3)
+    assert (retry.name, retry.attempts) == ("imports", 3)
+    with pytest.raises(AttributeError):
+        retry.attempts = 9  # type: ignore[misc]
+    (outcome,) = BatchExecutor(retry=retry).run([int])
+    assert outcome.status == "done"
+
+
+def test_a_budget_may_be_any_whole_number() -> None:
+    class Five:
+        def __index__(self) -> int:
+            return 5
+
+    budget = Retry(budget=Five()).budget  # type: ignore[arg-type]
+    assert (budget, type(budget)) == (5, int)
 
 
 def test_equality_hash_copies_and_pickles() -> None:

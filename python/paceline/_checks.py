@@ -34,14 +34,19 @@ def positive_int(name: str, value: Any, most: int) -> int:
 
 def as_seconds(value: object) -> float | None:
     """Return a number or a ``timedelta`` as seconds, of any size; None if it is neither."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
+    return value.total_seconds() if isinstance(value, timedelta) else _number(value)
+
+
+def _number(value: object) -> float | None:
     if isinstance(value, bool) or not isinstance(value, SupportsFloat):
         return None
     try:
         return float(value)
     except OverflowError:
         return math.inf if value > 0 else -math.inf  # type: ignore[operator]
+    except TypeError:
+        # It has the method, for others of its kind.
+        return None
 
 
 def duration(name: str, value: object) -> float:
@@ -64,11 +69,12 @@ def failure_limit(value: Any) -> tuple[float, int] | None:
         except ValueError:
             message = f"max_failures must be a count or (share, of), not {value!r}"
             raise ValueError(message) from None
-        if isinstance(share, bool) or not isinstance(share, (int, float)):
+        number = _number(share)
+        if number is None:
             raise TypeError(f"the share in max_failures must be a number, not {share!r}")
-        if not 0 < share <= 1:
+        if not 0 < number <= 1:
             raise ValueError(
                 f"the share in max_failures must be above 0 and up to 1, not {share!r}"
             )
-        return float(share), positive_int("the number of operations in max_failures", of, 2**31)
+        return number, positive_int("the number of operations in max_failures", of, 2**31)
     return 0.0, positive_int("max_failures", value, 2**62)

@@ -22,7 +22,10 @@ class BatchTimeoutError(TimeoutError):
 
 
 class PermitRefusedError(RuntimeError):
-    """A limiter's ``acquire()`` returned a false value, so the operation was not called."""
+    """A limiter's ``acquire()`` returned a false value that is not None.
+
+    The operation was not called.
+    """
 
 
 for _public in (BatchTimeoutError, PermitRefusedError):
@@ -35,4 +38,7 @@ def attach_report(error: BaseException, report: BatchReport[object]) -> None:
     with suppress(Exception):
         error.batch_report = report  # type: ignore[attr-defined]
     with suppress(Exception):
-        error.add_note(f"paceline: {report.describe_counts()}")
+        note = f"paceline: {report.describe_counts()}"
+        # The same exception may be raised from one batch after another.
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from contextlib import AbstractContextManager, ContextDecorator
 from typing import TYPE_CHECKING
 
 from paceline._errors import PermitRefusedError
@@ -23,15 +24,23 @@ def ask(acquire: Callable[[], object]) -> PermitRefusedError | None:
     answer = acquire()
     if answer is None or answer is True:
         return None
-    if inspect.isawaitable(answer):
+    if inspect.isawaitable(answer) or inspect.isgenerator(answer) or _is_to_be_entered(answer):
         # Closed, it does not warn that it was never awaited.
         if close := getattr(answer, "close", None):
             close()
         message = (
-            "the rate limiter's acquire() returned an awaitable, which would limit nothing: "
-            f"{answer!r}; a blocking acquire() is needed"
+            "the rate limiter's acquire() returned an awaitable, a generator or a context manager "
+            f"made of one, which would limit nothing: {answer!r}; a blocking acquire() is needed"
         )
         raise TypeError(message)
     if answer:
         return None
     return PermitRefusedError(f"the rate limiter refused a permit: acquire() returned {answer!r}")
+
+
+def _is_to_be_entered(answer: object) -> bool:
+    """Whether ``answer`` does nothing before it is entered: contextlib makes it of a generator.
+
+    Others may be permits that were taken, and are given back when they are left.
+    """
+    return isinstance(answer, ContextDecorator) and isinstance(answer, AbstractContextManager)

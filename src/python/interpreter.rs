@@ -188,8 +188,11 @@ fn thread_time(py: Python<'_>) -> PyResult<u64> {
 
 /// Whether one thread at a time runs Python, as in all but free-threaded builds.
 pub(crate) fn gil_enabled(py: Python<'_>) -> PyResult<bool> {
-    py.import("sys")?
-        .getattr_opt("_is_gil_enabled")?
+    // While the interpreter ends, not even that can be imported.
+    let Ok(sys) = py.import("sys") else {
+        return Ok(true);
+    };
+    sys.getattr_opt("_is_gil_enabled")?
         .map_or(Ok(true), |enabled| enabled.call0()?.extract())
 }
 

@@ -338,6 +338,22 @@ def test_objects_that_outlive_the_modules_do_no_harm() -> None:
     ).assert_silent()
 
 
+def test_an_executor_made_when_the_interpreter_has_ended_is_told_so() -> None:
+    ended = run_script(
+        """
+        from paceline import BatchExecutor
+        class Late:
+            def __del__(self, made=BatchExecutor, write=os.write):
+                try:
+                    made().execute_batch([int])
+                except RuntimeError as error:
+                    write(1, str(error).encode())
+        late = Late()
+        """,
+    ).assert_silent()
+    assert ended.stdout == "cannot schedule new futures after interpreter shutdown"
+
+
 def test_os_exit_ends_at_once() -> None:
     ended = run_script(
         """
