@@ -6,6 +6,7 @@ import io
 import json
 import logging
 from collections.abc import Iterator
+from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ import structlog
 from childprocess import run_script
 from helpers import RecordingLimiter, statuses
 
-from paceline import BatchExecutor
+from paceline import BatchExecutor, Retry
 
 EVENT = "batch_operation_failed"
 
@@ -84,6 +85,59 @@ def test_refused_permits_are_logged_as_failures(caplog: pytest.LogCaptureFixture
     records: list[Any] = failures_in(caplog)
     assert sorted(record.index for record in records) == [0, 1]
     assert {record.error_type.rpartition(".")[2] for record in records} == {"PermitRefusedError"}
+
+
+REQUEST: ContextVar[str] = ContextVar("REQUEST", default="none")
+
+
+@pytest.fixture
+def requests(caplog: pytest.LogCaptureFixture) -> Iterator[list[tuple[str, str]]]:
+    """The events, each with the request that its filter has read from the context."""
+    seen: list[tuple[str, str]] = []
+
+    def see(record: logging.LogRecord) -> bool:
+        seen.append((record.getMessage(), REQUEST.get()))
+        return True
+
+    caplog.handler.addFilter(see)
+    caplog.set_level(logging.DEBUG)
+    token = REQUEST.set("req-42")
+    yield seen
+    REQUEST.reset(token)
+    caplog.handler.removeFilter(see)
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_is_logged_of_an_operation_is_logged_in_the_context_of_the_caller(
+    verb: str, refused: bool, requests: list[tuple[str, str]]
+) -> None:
+    limiter = RecordingLimiter(False) if refused else None
+    with BatchExecutor(limiter) as executor:
+        assert len(list(getattr(executor, verb)([fail, fail]))) == 2
+    assert requests == [(EVENT, "req-42")] * 2 + [("batch_ended", "req-42")]
+
+
+@pytest.mark.parametrize("verb", ["run", "submit"])
+def test_the_policy_and_the_pauses_are_in_the_context_of_the_caller(
+    verb: str, requests: list[tuple[str, str]]
+) -> None:
+    judged: list[str] = []
+
+    def asked(_: Exception) -> float:
+        judged.append(REQUEST.get())
+        REQUEST.set("changed by the policy")
+        return 0.01
+
+    with BatchExecutor(retry=Retry(3, on=QuotaError, retry_after=asked)) as executor:
+        if verb == "run":
+            executor.run([fail])
+        else:
+            executor.submit(fail).exception(10)
+    assert judged == ["req-42"] * 3
+    pauses = [request for event, request in requests if event == "rate_limited"]
+    assert pauses
+    assert set(pauses) == {"changed by the policy"}, "the event belongs to the call of the policy"
 
 
 def test_success_is_silent_above_debug(

@@ -8,6 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
+use super::contexts::within;
 use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
@@ -55,22 +56,49 @@ pub(super) fn conclude_call(
         }
         Err(error) => error.into_value(py),
     };
-    let decision = match &runtime.retrying {
-        Some(retrying) if !ongoing.running.refused => {
-            retrying.decide(py, runtime, ongoing, error.bind(py))
-        }
-        _ => Decision::GiveUp,
-    };
-    let ending = match decision {
+    let ending = match judge(py, runtime, context, ongoing, &job, &error) {
         Decision::Again(due) => Ending::Again(error, due, job),
-        Decision::GiveUp => {
-            if let Context::Batch { logged: true, .. } = context {
-                logging::operation_failed(py, ongoing.running.index, error.bind(py));
-            }
-            conclude(py, context, job, Err(error))
-        }
+        Decision::GiveUp => conclude(py, context, job, Err(error)),
     };
     Finished { ended, ending }
+}
+
+/// What is to become of an operation that has failed. The policy that is asked and the handlers of
+/// what is logged see the variables that the operation's caller had set.
+fn judge(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    ongoing: &Ongoing,
+    job: &Py<PyAny>,
+    error: &Py<PyBaseException>,
+) -> Decision {
+    let logged = matches!(context, Context::Batch { logged: true, .. });
+    if runtime.retrying.is_none() && !logged {
+        return Decision::GiveUp;
+    }
+    let caller = match context {
+        Context::Batch { caller, .. } => caller.copy(py),
+        Context::Calls => copied_context(job.bind(py)).ok(),
+    };
+    let (runtime, ongoing, error) = (Arc::clone(runtime), *ongoing, error.clone_ref(py));
+    within(py, caller, move |py| {
+        let decision = match &runtime.retrying {
+            Some(retrying) if !ongoing.running.refused => {
+                retrying.decide(py, &runtime, &ongoing, error.bind(py))
+            }
+            _ => Decision::GiveUp,
+        };
+        if logged && matches!(decision, Decision::GiveUp) {
+            logging::operation_failed(py, ongoing.running.index, error.bind(py));
+        }
+        decision
+    })
+}
+
+/// A copy of the context of a submitted call, if that was not refused its permit.
+fn copied_context<'py>(job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    job.get_item(3)?.call_method0(Names::new(job.py()).copy)
 }
 
 /// What is asked for by its name for each submitted call.

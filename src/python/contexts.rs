@@ -1,8 +1,13 @@
 //! The `contextvars` that a batch's operations see: those of the verb's caller, each operation in a
 //! copy of its own.
 
+use std::sync::{Arc, Mutex};
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyCFunction;
+
+use crate::engine::lock::lock;
 
 /// The caller's context, as it was when the verb was called.
 #[derive(Debug)]
@@ -40,6 +45,12 @@ impl Caller {
         })
     }
 
+    /// A copy of it; None if no variable is set in it, so that none is needed.
+    pub(crate) fn copy<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        let copy = (!self.empty).then(|| self.copy.bind(py).call0());
+        copy?.ok()
+    }
+
     /// Calls `job` in a copy.
     pub(crate) fn call(&self, job: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
         let py = job.py();
@@ -52,6 +63,33 @@ impl Caller {
         let copy = self.copy.call0(py)?;
         self.run.call1(py, (&copy, work, &copy))
     }
+}
+
+/// Does `work` in a context, which is nobody else's: what it calls sees the variables set there.
+/// Without one, or if that cannot be entered, it is done all the same.
+pub(crate) fn within<T: Send + 'static>(
+    py: Python<'_>,
+    context: Option<Bound<'_, PyAny>>,
+    work: impl Fn(Python<'_>) -> T + Send + Sync + 'static,
+) -> T {
+    let Some(context) = context else {
+        return work(py);
+    };
+    let work = Arc::new(work);
+    let done = Arc::new(Mutex::new(None));
+    let inside = {
+        let (work, done) = (Arc::clone(&work), Arc::clone(&done));
+        PyCFunction::new_closure(py, None, None, move |arguments, _| {
+            let result = work(arguments.py());
+            *lock(&done) = Some(result);
+        })
+    };
+    let entered = inside.and_then(|inside| context.call_method1("run", (inside,)));
+    let result = lock(&done).take();
+    if let (Err(error), Some(_)) = (entered, &result) {
+        error.write_unraisable(py, None);
+    }
+    result.unwrap_or_else(|| work(py))
 }
 
 impl<'py> Untouched<'py> {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::calls::conclude;
+use super::contexts::within;
 use super::interpreter;
 use super::logging;
 use super::runtime::Runtime;
@@ -178,9 +179,16 @@ pub(crate) fn refuse(
     if let Some((ongoing, start)) = runtime.scheduler.refuse(source, now)
         && let Some(context) = start.context
     {
-        if let Context::Batch { logged: true, .. } = &*context {
-            let index = ongoing.running.index;
-            logged = logging::operation_failed_here(py, index, error.bind(py));
+        if let Context::Batch {
+            caller,
+            logged: true,
+            ..
+        } = &*context
+        {
+            let (index, error) = (ongoing.running.index, error.clone_ref(py));
+            logged = within(py, caller.copy(py), move |py| {
+                logging::operation_failed_here(py, index, error.bind(py))
+            });
         }
         let ending = conclude(py, &context, start.job, Err(error));
         drop(
