@@ -3,7 +3,7 @@
 //! Until Python 3.13 a thread that attaches while the interpreter is being finalized is killed, and
 //! its Rust frames turn that into an abort. So once the process exits, whoever still waits here is
 //! parked for ever instead; only the main thread and our own workers, which are joined before, go
-//! on.
+//! on, and until then those who wait for a permit.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -24,7 +24,8 @@ const SLICE: Duration = Duration::from_millis(20);
 /// How often the end of the process is begun anew that a signal handler has interrupted.
 const MOST_INTERRUPTIONS: usize = 1000;
 
-/// The process exits: only the main thread and workers come back to Python.
+/// The process exits: only the main thread, workers and those who wait for permits come back to
+/// Python.
 static EXITING: AtomicBool = AtomicBool::new(false);
 /// The workers have ended: nobody but the main thread comes back.
 static FINISHED: AtomicBool = AtomicBool::new(false);
@@ -44,6 +45,7 @@ thread_local! {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Waiter {
     Main,
+    /// A worker, or one whom workers may wait for: it comes back until they have ended.
     Worker,
     Other,
 }
@@ -59,8 +61,9 @@ impl Waiter {
         }
     }
 
-    /// Called detached, before attaching again; [`returned`] is to be called after.
-    fn comes_back(self) {
+    /// Called detached, before attaching again; [`returned`] is to be called after. One who does not
+    /// come back calls `leave` before it is parked.
+    fn comes_back(self, leave: impl FnOnce()) {
         RETURNING.fetch_add(1, Ordering::SeqCst);
         let stays = match self {
             Self::Main => false,
@@ -69,6 +72,7 @@ impl Waiter {
         };
         if stays {
             returned();
+            leave();
             park_for_ever();
         }
     }
@@ -80,18 +84,23 @@ fn returned() {
 
 /// Runs `wait` with the interpreter released.
 pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
-    detach_as(py, Waiter::here(py), wait)
+    detach_as(py, Waiter::here(py), wait, || ())
 }
 
 /// Runs a worker's whole life with the interpreter released.
 pub(crate) fn detach_worker<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
-    detach_as(py, Waiter::Worker, work)
+    detach_as(py, Waiter::Worker, work, || ())
 }
 
-fn detach_as<T: Send>(py: Python<'_>, who: Waiter, wait: impl FnOnce() -> T + Send) -> T {
+fn detach_as<T: Send>(
+    py: Python<'_>,
+    who: Waiter,
+    wait: impl FnOnce() -> T + Send,
+    leave: impl FnOnce() + Send,
+) -> T {
     let result = py.detach(|| {
         let result = wait();
-        who.comes_back();
+        who.comes_back(leave);
         result
     });
     returned();
@@ -100,7 +109,7 @@ fn detach_as<T: Send>(py: Python<'_>, who: Waiter, wait: impl FnOnce() -> T + Se
 
 /// Attaches a worker for `work`.
 pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
-    Waiter::Worker.comes_back();
+    Waiter::Worker.comes_back(|| ());
     let result = Python::try_attach(|py| {
         returned();
         work(py)
@@ -121,16 +130,41 @@ pub(crate) fn wait_after(
     signal: &Signal,
     until: Time,
 ) -> PyResult<()> {
-    let until = if is_main_thread(py) {
-        until.min(Time::now() + SLICE)
-    } else {
-        until
-    };
+    let until = until_signals(py, until);
     detach(py, || {
         first();
         signal.wait_until(until)
     });
     py.check_signals()
+}
+
+/// [`wait`] in a line, where others may stand behind: `leave` leaves it, detached, if this thread is
+/// never to come back.
+///
+/// Workers may need what this thread does next: on a dispatcher's, the limiter that is asked may ask
+/// one of ours, and any may hold a lock of the user's. So it comes back for as long as they run.
+pub(crate) fn wait_in_line(
+    py: Python<'_>,
+    signal: &Signal,
+    until: Time,
+    leave: impl FnOnce() + Send,
+) -> PyResult<()> {
+    let who = match Waiter::here(py) {
+        Waiter::Other => Waiter::Worker,
+        who => who,
+    };
+    let until = until_signals(py, until);
+    detach_as(py, who, || signal.wait_until(until), leave);
+    py.check_signals()
+}
+
+/// `until`, or when the main thread is to look for signals.
+fn until_signals(py: Python<'_>, until: Time) -> Time {
+    if is_main_thread(py) {
+        until.min(Time::now() + SLICE)
+    } else {
+        until
+    }
 }
 
 /// Whether an error is an `Exception`: what is not, such as Ctrl-C, is to reach the caller.
@@ -236,7 +270,7 @@ pub(crate) fn forked(py: Python<'_>) -> PyResult<()> {
 }
 
 /// Called when the process exits. From now on no thread comes back to Python but the main thread
-/// and, until it has waited for them with `wait`, our workers.
+/// and, until it has waited for them with `wait`, our workers and those who wait for permits.
 ///
 /// Whatever a signal handler raises is raised in one of these calls, as no other code of Python's runs
 /// here. Then `give_up` ends the process: it must not go on while workers run.

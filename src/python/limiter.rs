@@ -126,7 +126,7 @@ impl RateLimiter {
                     Turn::Behind if now >= deadline => return Ok(false),
                     Turn::Behind => deadline,
                 };
-                interpreter::wait(py, &signal, until)?;
+                interpreter::wait_in_line(py, &signal, until, || ticket.leave())?;
             }
         }
     }

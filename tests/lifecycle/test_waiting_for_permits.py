@@ -166,3 +166,89 @@ def test_a_daemon_thread_may_wait_while_the_interpreter_ends() -> None:
     )
     assert done.returncode in (0, -signal.SIGINT), done.stderr
     assert done.stderr == ""
+
+
+def test_a_daemon_thread_that_waits_does_not_hold_up_the_calls_that_finish_at_exit() -> None:
+    ended = run_script(
+        """
+        from paceline import BatchExecutor, RateLimiter
+
+        limiter = RateLimiter(1, per=0.3)
+        executor = BatchExecutor(limiter, max_workers=2)
+        limiter.acquire()
+        for _ in range(3):
+            threading.Thread(target=limiter.acquire, daemon=True).start()
+        time.sleep(0.05)
+        for _ in range(2):
+            executor.submit(print, "ran")
+        """,
+        timeout=15,
+    ).assert_silent()
+    assert ended.stdout == "ran\nran\n"
+
+
+def test_a_daemon_thread_lets_go_of_what_the_calls_need_that_finish_at_exit() -> None:
+    ended = run_script(
+        """
+        from paceline import BatchExecutor, RateLimiter
+
+        limiter = RateLimiter(1, per=0.3)
+        limiter.acquire()
+        lock = threading.Lock()
+        def wait_with_the_lock():
+            with lock:
+                limiter.acquire()
+        threading.Thread(target=wait_with_the_lock, daemon=True).start()
+        time.sleep(0.05)
+        def work():
+            with lock:
+                print("ran")
+        executor = BatchExecutor()
+        executor.submit(work)
+        """,
+        timeout=15,
+    ).assert_silent()
+    assert ended.stdout == "ran\n"
+
+
+def test_a_limiter_that_asks_ours_does_so_until_the_last_call_at_exit() -> None:
+    ended = run_script(
+        """
+        from paceline import BatchExecutor, RateLimiter
+
+        class Wrapped:
+            limiter = RateLimiter(1, per=0.2)
+            def acquire(self):
+                return self.limiter.acquire()
+
+        executor = BatchExecutor(Wrapped(), max_workers=2)
+        for _ in range(3):
+            executor.submit(print, "ran")
+        """,
+        timeout=15,
+    ).assert_silent()
+    assert ended.stdout == "ran\nran\nran\n"
+
+
+def test_nobody_stands_in_line_behind_a_thread_that_will_not_come_back() -> None:
+    ended = run_script(
+        """
+        import atexit
+
+        def last():
+            limiter.acquire()
+            print("last")
+
+        # Registered first, it runs last: after the workers have ended.
+        atexit.register(last)
+        from paceline import RateLimiter
+
+        limiter = RateLimiter(1, per=0.3)
+        limiter.acquire()
+        for _ in range(3):
+            threading.Thread(target=limiter.acquire, daemon=True).start()
+        time.sleep(0.05)
+        """,
+        timeout=15,
+    ).assert_silent()
+    assert ended.stdout == "last\n"

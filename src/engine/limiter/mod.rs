@@ -304,12 +304,11 @@ impl Ticket {
         }
         due(states, self.weight, now).map_or(Turn::Ready, Turn::At)
     }
-}
 
-impl Drop for Ticket {
-    fn drop(&mut self) {
+    /// Leaves the queue, if it is still in it; nothing is taken. For one who may never be dropped.
+    pub fn leave(&mut self) {
         // A forked child has queues of its own, and the ticket is in none of them.
-        if !self.waiting || self.generation != process::generation() {
+        if !std::mem::take(&mut self.waiting) || self.generation != process::generation() {
             return;
         }
         let heads: Vec<_> = self.limiter.locked(|states| {
@@ -319,5 +318,11 @@ impl Drop for Ticket {
                 .collect()
         });
         wake(&heads);
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
