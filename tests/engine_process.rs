@@ -125,7 +125,7 @@ fn a_child_has_a_fresh_limiter_that_keeps_the_same_rate() {
     let now = Time::from_nanos(5);
     let limiter = Limiter::new(Rate::new(2, Duration::from_secs(10), None, None).unwrap());
     assert!(limiter.try_acquire(1, now) && limiter.try_acquire(1, now));
-    limiter.pause_until(now + Duration::from_secs(100));
+    limiter.pause_until(now + Duration::from_secs(100), now);
     let (first, second) = (Arc::<Signal>::default(), Arc::<Signal>::default());
     let ahead = limiter.enqueue(1, Arc::clone(&first));
     let behind = limiter.enqueue(1, Arc::clone(&second));

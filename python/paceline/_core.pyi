@@ -83,10 +83,10 @@ class RateLimiter:
             By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
         adaptive: Whether the limit in effect is halved when an executor meets a refusal (429),
             once per episode, and grows back by a twentieth of ``limit`` (at least 1) per window,
-            never beyond ``limit`` and never below 1. Additive increase and multiplicative
-            decrease, after D.-M. Chiu and R. Jain, "Analysis of the increase and decrease
-            algorithms for congestion avoidance in computer networks", Computer Networks and
-            ISDN Systems 17 (1989).
+            pauses not counted; never beyond ``limit`` and never below 1. Additive increase and
+            multiplicative decrease, after D.-M. Chiu and R. Jain, "Analysis of the increase and
+            decrease algorithms for congestion avoidance in computer networks", Computer Networks
+            and ISDN Systems 17 (1989).
 
     Raises:
         ValueError: If a number is out of its range, or is not finite.

@@ -267,7 +267,7 @@ impl RateLimiter {
     ///     TypeError: If it is of another type.
     fn pause(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let pause = wait("seconds", seconds)?;
-        self.limiter.pause_until(Time::now() + pause);
+        self.limiter.pause_until(Time::now() + pause, Monotonic);
         Ok(())
     }
 

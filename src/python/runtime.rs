@@ -102,7 +102,7 @@ impl Runtime {
     /// Applies a server's wish that nothing starts before `until`.
     pub(crate) fn pause(&self, now: Time, until: Time, new_episode: bool) {
         if let Some(limiter) = &self.limiter {
-            limiter.pause_until(until);
+            limiter.pause_until(until, now);
             if new_episode {
                 limiter.slow_down(now);
             }

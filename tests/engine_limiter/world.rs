@@ -233,7 +233,8 @@ impl World {
             Step::Pause { limiter, length } => {
                 let (parts, limiter, _) = self.limiter(limiter, 0);
                 let until = self.now + length;
-                limiter.pause_until(at(until));
+                self.read_clock(&parts, self.now);
+                limiter.pause_until(at(until), at(self.now));
                 for part in &parts {
                     let model = &mut self.models[*part];
                     model.paused_until = model.paused_until.max(until);

@@ -313,7 +313,7 @@ fn a_pause_that_the_limiter_keeps_is_counted_and_not_kept_twice() {
     let (scheduler, limiter) = limited(1, 5, 10);
     let (source, _) = scheduler.add_complete(batch(), 2, at(1));
     let mut seat = scheduler.seat();
-    limiter.pause_until(at(4));
+    limiter.pause_until(at(4), at(0));
     scheduler.pause(at(1), at(4), true, false);
     assert_eq!(scheduler.rest(&mut seat, at(1)), at(4));
     scheduler.start(&mut seat, at(4));

@@ -78,15 +78,15 @@ impl Adaptive {
             return false;
         }
         self.effective = (self.effective / CUT).max(1);
-        self.since = self.since.max(now);
+        self.since = now;
         self.last_cut = Some(now);
         self.tried = false;
         true
     }
 
-    /// Does not grow before `until`: nothing is learnt while nothing starts.
-    pub(super) fn hold_until(&mut self, until: Time) {
-        self.since = self.since.max(until);
+    /// Makes the step under way so much longer: nothing is learnt while nothing starts.
+    pub(super) fn hold(&mut self, longer: Duration) {
+        self.since = self.since + longer;
     }
 }
 
@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn it_does_not_grow_while_paused() {
         let mut adaptive = Adaptive::new(100, SECOND);
-        adaptive.hold_until(second(30));
         adaptive.cut(second(10));
+        adaptive.hold(SECOND * 20);
         assert_eq!(settled(&mut adaptive, second(30)), 50);
         assert_eq!(settled(&mut adaptive, second(31)), 55);
     }

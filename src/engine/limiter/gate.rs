@@ -2,6 +2,7 @@
 
 use std::collections::{VecDeque, vec_deque};
 use std::iter::Peekable;
+use std::time::Duration;
 
 use super::adaptive::Adaptive;
 use super::pacing::{Arrival, Pacing};
@@ -67,6 +68,12 @@ impl Speed {
             self.follow_limit(now);
         }
         cut
+    }
+
+    fn hold(&mut self, longer: Duration) {
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.hold(longer);
+        }
     }
 
     fn follow_limit(&mut self, now: Time) {
@@ -164,11 +171,10 @@ impl Gate {
         }
     }
 
-    pub(super) fn pause_until(&mut self, until: Time) {
+    pub(super) fn pause_until(&mut self, until: Time, now: Time) {
+        let resumes = self.settle(now).max(self.paused_until);
         self.paused_until = self.paused_until.max(until);
-        if let Some(adaptive) = &mut self.speed.adaptive {
-            adaptive.hold_until(until);
-        }
+        self.speed.hold(until.since(resumes));
     }
 
     pub(super) const fn paused_until(&self) -> Time {
@@ -177,7 +183,11 @@ impl Gate {
 
     pub(super) fn slow_down(&mut self, now: Time) -> bool {
         let now = self.settle(now);
-        self.speed.cut(now)
+        let cut = self.speed.cut(now);
+        if cut {
+            self.speed.hold(self.paused_until.since(now));
+        }
+        cut
     }
 
     pub(super) fn effective_limit(&mut self, now: Time) -> u64 {
@@ -277,8 +287,6 @@ impl Forecast<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::super::rate::RateError;
     use super::*;
 
@@ -349,6 +357,45 @@ mod tests {
         let late = at(10 * SECOND + SECOND / 2);
         gate.charge(1, late, Arrival::Direct);
         assert_eq!(gate.due(20, late), Some(late + Duration::from_secs(1)));
+        Ok(())
+    }
+
+    #[test]
+    fn a_pause_keeps_what_had_grown_before() -> Result<(), RateError> {
+        let (mut looked_at, mut unseen) = (gate(20, None)?, gate(20, None)?);
+        for gate in [&mut looked_at, &mut unseen] {
+            assert!(gate.slow_down(at(10 * SECOND)));
+            gate.charge(1, at(10 * SECOND), Arrival::Direct);
+        }
+        let refused = at(30 * SECOND);
+        assert_eq!(looked_at.effective_limit(refused), 20);
+        for gate in [&mut looked_at, &mut unseen] {
+            gate.pause_until(at(31 * SECOND), refused);
+            assert!(gate.slow_down(refused));
+            assert_eq!(gate.effective_limit(at(32 * SECOND - 1)), 10);
+            assert_eq!(gate.effective_limit(at(32 * SECOND)), 11);
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn pauses_hold_growth_up_for_as_long_as_they_last() -> Result<(), RateError> {
+        let mut gate = gate(20, None)?;
+        assert!(gate.slow_down(at(10 * SECOND)));
+        // The second and third lie within the first, and one is over already.
+        for (from, until) in [(10, 12), (10, 11), (11, 12), (12, 9)] {
+            gate.pause_until(at(until * SECOND), at(from * SECOND));
+        }
+        assert_eq!(gate.effective_limit(at(13 * SECOND - 1)), 10);
+        assert_eq!(gate.effective_limit(at(13 * SECOND)), 11);
+        let tenth = SECOND / 10;
+        for pause in 0..10 {
+            let from = 13 * SECOND + pause * 5 * tenth;
+            gate.pause_until(at(from + tenth), at(from));
+        }
+        // Five seconds, of which one was paused.
+        assert_eq!(gate.effective_limit(at(18 * SECOND - 1)), 14);
+        assert_eq!(gate.effective_limit(at(18 * SECOND)), 15);
         Ok(())
     }
 }

@@ -173,10 +173,11 @@ impl Limiter {
     /// Gives no permit to anybody until then. A pause is only ever lengthened.
     ///
     /// Pauses every rate of a combination, so everybody who shares one of them.
-    pub fn pause_until(&self, until: Time) {
+    pub fn pause_until(&self, until: Time, clock: impl Clock) {
         self.locked(|states| {
+            let now = clock.now();
             for state in states {
-                state.gate.pause_until(until);
+                state.gate.pause_until(until, now);
             }
         });
     }

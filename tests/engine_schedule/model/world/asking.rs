@@ -22,7 +22,7 @@ impl World {
         let until = Time::from_nanos(self.now + units * UNIT);
         self.paused_until = self.paused_until.max(until);
         if let Some(limiter) = &self.limiter {
-            limiter.pause_until(until);
+            limiter.pause_until(until, self.now());
         }
         self.scheduler
             .pause(self.now(), until, true, self.limiter.is_none());
