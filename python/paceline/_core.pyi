@@ -109,8 +109,10 @@ class RateLimiter:
     def acquire(self, weight: int = 1, *, timeout: float | timedelta | None = None) -> bool:
         """Waits for a permit and takes it.
 
-        The permit counts from the instant this returns. Other threads run while it waits; in the
-        main thread, Ctrl-C ends the wait. A wait that ends early takes nothing.
+        The permit counts from the instant this returns. Other threads run while it waits. In the
+        main thread signal handlers run, and while one does, others may go first: it may use the
+        same limiter. What it raises, as Ctrl-C does, ends the wait. A wait that ends early takes
+        nothing.
 
         Args:
             weight: How many permits to take, all at once.

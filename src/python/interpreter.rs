@@ -138,8 +138,9 @@ pub(crate) fn wait_after(
     py.check_signals()
 }
 
-/// [`wait`] in a line, where others may stand behind: `leave` leaves it, detached, if this thread is
-/// never to come back.
+/// [`wait`] in a line, where others may stand behind, and without running signal handlers: those are
+/// to run when these others may go first. `leave` leaves the line, detached, if this thread is never
+/// to come back.
 ///
 /// Workers may need what this thread does next: on a dispatcher's, the limiter that is asked may ask
 /// one of ours, and any may hold a lock of the user's. So it comes back for as long as they run.
@@ -148,14 +149,13 @@ pub(crate) fn wait_in_line(
     signal: &Signal,
     until: Time,
     leave: impl FnOnce() + Send,
-) -> PyResult<()> {
+) {
     let who = match Waiter::here(py) {
         Waiter::Other => Waiter::Worker,
         who => who,
     };
     let until = until_signals(py, until);
     detach_as(py, who, || signal.wait_until(until), leave);
-    py.check_signals()
 }
 
 /// `until`, or when the main thread is to look for signals.

@@ -126,7 +126,13 @@ impl RateLimiter {
                     Turn::Behind if now >= deadline => return Ok(false),
                     Turn::Behind => deadline,
                 };
-                interpreter::wait_in_line(py, &signal, until, || ticket.leave())?;
+                interpreter::wait_in_line(py, &signal, until, || ticket.leave());
+                // A signal handler may wait for a permit itself, or for whoever stands behind. What
+                // can start does so first: nobody is to take that away.
+                if interpreter::is_main_thread(py) && ticket.turn(Monotonic) != Turn::Ready {
+                    ticket.step_aside();
+                    py.check_signals()?;
+                }
             }
         }
     }

@@ -143,3 +143,43 @@ fn a_ticket_that_is_dropped_takes_nothing_and_wakes_the_next() {
     assert!(limiter.try_acquire(1, at(1)));
     assert!(!limiter.try_acquire(1, at(1)));
 }
+
+#[test]
+fn a_ticket_that_steps_aside_lets_others_go_first_and_keeps_its_place() {
+    let second = Duration::from_secs(1);
+    let limiter = Limiter::new(Rate::new(2, second, None, Some(Duration::ZERO)).unwrap());
+    let both = Limiter::all_of([
+        &limiter,
+        &Limiter::new(Rate::new(9, second, None, None).unwrap()),
+    ]);
+    assert!(limiter.try_acquire(1, at(1)));
+    let [first, second, third] = [(); 3].map(|()| Arc::new(Signal::default()));
+    let mut heavy = both.enqueue(2, Arc::clone(&first));
+    let mut light = limiter.enqueue(1, Arc::clone(&second));
+    assert_eq!(heavy.try_start(at(1)), Turn::At(at(1_000_000_001)));
+    assert_eq!(light.try_start(at(1)), Turn::Behind);
+    heavy.step_aside();
+    assert!(signalled(&second) && !signalled(&first));
+    assert_eq!(light.turn(at(1)), Turn::Ready);
+    // Both are aside: nobody is in the way of one who comes now.
+    light.step_aside();
+    assert_eq!(limiter.wait_time(1, at(1)), Duration::ZERO);
+    let mut last = limiter.enqueue(1, Arc::clone(&third));
+    assert_eq!(last.turn(at(1)), Turn::Ready);
+    // Back in their places, they are ahead again.
+    assert_eq!(heavy.try_start(at(1)), Turn::At(at(1_000_000_001)));
+    assert_eq!(light.try_start(at(1)), Turn::Behind);
+    assert_eq!(last.try_start(at(1)), Turn::Behind);
+    assert!(!limiter.try_acquire(1, at(1)));
+    // One that is aside may leave, and nobody's turn comes by that.
+    heavy.step_aside();
+    assert!(signalled(&second));
+    drop(heavy);
+    assert!(
+        ![&first, &second, &third]
+            .into_iter()
+            .any(|signal| signalled(signal))
+    );
+    assert_eq!(light.try_start(at(1)), Turn::Ready);
+    assert!(signalled(&third));
+}

@@ -34,6 +34,9 @@ pub(crate) enum Step {
     Leave {
         ticket: usize,
     },
+    Aside {
+        ticket: usize,
+    },
     Pause {
         limiter: usize,
         length: u64,
@@ -49,6 +52,15 @@ struct Waiting {
     signal: Arc<Signal>,
     parts: Vec<usize>,
     weight: u64,
+    /// It lets others go first until it is tried again.
+    aside: bool,
+}
+
+impl Waiting {
+    /// Whether one who came later must wait for this one, for one of `parts`.
+    fn is_ahead(&self, parts: &[usize]) -> bool {
+        !self.aside && self.parts.iter().any(|part| parts.contains(part))
+    }
 }
 
 /// The limiter and its model, side by side.
@@ -105,18 +117,13 @@ impl World {
     }
 
     fn queue_is_empty(&self, parts: &[usize]) -> bool {
-        !self
-            .waiting
-            .values()
-            .any(|other| other.parts.iter().any(|part| parts.contains(part)))
+        !self.waiting.values().any(|other| other.is_ahead(parts))
     }
 
     fn is_first(&self, came: usize) -> bool {
         let parts = &self.waiting[&came].parts;
-        !self
-            .waiting
-            .range(..came)
-            .any(|(_, other)| other.parts.iter().any(|part| parts.contains(part)))
+        let mut before = self.waiting.range(..came);
+        !before.any(|(_, other)| other.is_ahead(parts))
     }
 
     /// When each part first permits `weight`, if that is not now.
@@ -142,8 +149,9 @@ impl World {
 
     /// Tries one ticket, and takes it out when it started.
     fn try_start(&mut self, came: usize, now: u64) -> Result<Turn, TestCaseError> {
-        let Waiting { parts, weight, .. } = &self.waiting[&came];
-        let (parts, weight) = (parts.clone(), *weight);
+        let waiting = self.waiting.get_mut(&came).unwrap();
+        waiting.aside = false;
+        let (parts, weight) = (waiting.parts.clone(), waiting.weight);
         let first = self.is_first(came);
         // One who is not first does not look at the clock of the rates.
         if first {
@@ -164,17 +172,22 @@ impl World {
         Ok(expected)
     }
 
-    /// Takes a ticket out. Everybody whose turn can only have come by it must have been told.
+    /// Takes a ticket out.
     fn remove(&mut self, came: usize) -> Result<(), TestCaseError> {
+        self.tells_new_heads(|world| drop(world.waiting.remove(&came)))
+    }
+
+    /// Everybody whose turn can only have come by `change` must have been told.
+    fn tells_new_heads(&mut self, change: impl FnOnce(&mut Self)) -> Result<(), TestCaseError> {
         let behind: Vec<_> = self
             .waiting
             .keys()
             .copied()
             .filter(|other| !self.is_first(*other))
             .collect();
-        self.waiting.remove(&came);
+        change(self);
         for other in behind {
-            if self.waiting.contains_key(&other) && self.is_first(other) {
+            if self.waiting.get(&other).is_some_and(|other| !other.aside) && self.is_first(other) {
                 let told = signalled(&self.waiting[&other].signal);
                 prop_assert!(told, "the new head was not told");
             }
@@ -213,6 +226,7 @@ impl World {
                         signal,
                         parts,
                         weight,
+                        aside: false,
                     },
                 );
                 self.came += 1;
@@ -228,6 +242,15 @@ impl World {
             Step::Leave { ticket } => {
                 if let Some(came) = self.chosen(ticket) {
                     self.remove(came)?;
+                }
+            }
+            Step::Aside { ticket } => {
+                if let Some(came) = self.chosen(ticket) {
+                    self.tells_new_heads(|world| {
+                        let waiting = world.waiting.get_mut(&came).unwrap();
+                        waiting.ticket.step_aside();
+                        waiting.aside = true;
+                    })?;
                 }
             }
             Step::Pause { limiter, length } => {
@@ -262,7 +285,7 @@ impl World {
         for ahead in self
             .waiting
             .values()
-            .filter(|other| other.parts.contains(&part))
+            .filter(|other| other.is_ahead(&[part]))
         {
             model.latest = model.first_time(ahead.weight);
             model.give(ahead.weight, true);
@@ -341,6 +364,7 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
         6 => (any.clone(), behind)
             .prop_map(|(ticket, clock_behind)| Step::TryStart { ticket, clock_behind }),
         1 => any.clone().prop_map(|ticket| Step::Leave { ticket }),
+        1 => any.clone().prop_map(|ticket| Step::Aside { ticket }),
         1 => (any.clone(), length())
             .prop_map(|(limiter, length)| Step::Pause { limiter, length }),
         2 => (any, any_weight())

@@ -252,3 +252,115 @@ def test_nobody_stands_in_line_behind_a_thread_that_will_not_come_back() -> None
         timeout=15,
     ).assert_silent()
     assert ended.stdout == "last\n"
+
+
+HANDLERS = {
+    "acquires": "assert limiter.acquire() is True",
+    "acquires in time": "assert limiter.acquire(timeout=0.9) is True",
+    "tries": "while not limiter.try_acquire(): time.sleep(limiter.wait_time())",
+    "acquires more": "assert limiter.acquire(2) is True",
+    "executes": "assert executor.execute(int) == 0",
+    "runs": "assert executor.execute_batch([int] * 3) == [0] * 3",
+    "waits for a call": "assert executor.submit(int).result() == 0",
+    "waits for one who stood behind": "behind.join()",
+    "is interrupted": "number == signal.SIGALRM and interrupt(signal.SIGUSR1); limiter.acquire()",
+}
+
+
+@unix_only
+@pytest.mark.parametrize("limiter", ["single", "single & RateLimiter(9)"])
+@pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
+def test_a_signal_handler_may_wait_for_a_permit_before_the_code_it_interrupts(
+    handler: str, limiter: str
+) -> None:
+    ended = run_script(
+        f"""
+from paceline import BatchExecutor, RateLimiter
+
+single = RateLimiter(2, per=0.4)
+limiter = {limiter}
+executor = BatchExecutor(limiter, max_workers=1)
+
+def interrupt(number):
+    threading.Timer(0.1, os.kill, (os.getpid(), number)).start()
+
+def handle(number, _):
+    {handler}
+    print("handled", flush=True)
+
+for number in (signal.SIGALRM, signal.SIGUSR1):
+    signal.signal(number, handle)
+limiter.acquire(2)
+behind = threading.Thread(target=limiter.acquire)
+threading.Timer(0.05, behind.start).start()
+interrupt(signal.SIGALRM)
+assert limiter.acquire(timeout=20) is True
+print("granted", flush=True)
+behind.join()
+executor.shutdown()
+        """,
+        timeout=25,
+    ).assert_silent()
+    handled = 2 if "SIGUSR1" in handler else 1
+    assert ended.stdout == "handled\n" * handled + "granted\n"
+
+
+@unix_only
+def test_one_who_was_interrupted_keeps_its_place() -> None:
+    ended = run_script(
+        """
+        from paceline import RateLimiter
+
+        limiter = RateLimiter(1, per=0.5)
+        limiter.acquire()
+        def wait_behind(name):
+            limiter.acquire()
+            print(name, flush=True)
+        def stand_behind(name):
+            thread = threading.Thread(target=wait_behind, args=(name,))
+            thread.start()
+            return thread
+        def handle(*_):
+            stand_behind("last")
+            first.join()
+            print("handled", flush=True)
+        signal.signal(signal.SIGALRM, handle)
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGALRM)).start()
+        first = None
+        def stand_first():
+            global first
+            first = stand_behind("first")
+        threading.Timer(0.1, stand_first).start()
+        limiter.acquire()
+        print("main", flush=True)
+        """
+    ).assert_silent()
+    assert ended.stdout == "first\nhandled\nmain\nlast\n"
+
+
+@unix_only
+def test_a_signal_handler_that_raises_while_others_go_first_leaves_them_the_line() -> None:
+    ended = run_script(
+        """
+        from paceline import RateLimiter
+
+        single = RateLimiter(1, per=0.3)
+        limiter = single & RateLimiter(9)
+        def handle(*_):
+            limiter.acquire()
+            raise ZeroDivisionError
+        signal.signal(signal.SIGALRM, handle)
+        limiter.acquire()
+        behind = threading.Thread(target=limiter.acquire)
+        threading.Timer(0.05, behind.start).start()
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGALRM)).start()
+        try:
+            limiter.acquire()
+        except ZeroDivisionError:
+            print("raised")
+        behind.join()
+        assert limiter.acquire(timeout=5) is True
+        assert limiter.wait_time() > 0
+        """
+    ).assert_silent()
+    assert ended.stdout == "raised\n"

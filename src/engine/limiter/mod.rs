@@ -114,7 +114,7 @@ impl Limiter {
 
     /// Takes `weight` permits if they may be taken now; never blocks.
     ///
-    /// Refuses while anybody waits.
+    /// Refuses while anybody waits who has not stepped aside.
     #[inline(always)]
     pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
         if let [part] = &*self.parts {
@@ -270,7 +270,7 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Whether the turn has come; changes nothing.
+    /// Whether the turn has come; takes nothing.
     pub fn turn(&self, clock: impl Clock) -> Turn {
         self.limiter
             .locked(|states| self.turn_in(states, clock.now()))
@@ -300,22 +300,38 @@ impl Ticket {
     }
 
     fn turn_in(&self, states: &mut [MutexGuard<'_, State>], now: Time) -> Turn {
+        for state in &mut *states {
+            state.queue.step_aside(self.number, false);
+        }
         if !states.iter().all(|state| state.queue.is_head(self.number)) {
             return Turn::Behind;
         }
         due(states, self.weight, now).map_or(Turn::Ready, Turn::At)
     }
 
-    /// Leaves the queue, if it is still in it; nothing is taken. For one who may never be dropped.
+    /// Lets others go first, as if it did not wait, until it asks for its turn again: it keeps its
+    /// place. For one that is about to do what may need those behind it.
+    pub fn step_aside(&self) {
+        self.tell_heads(|queue| queue.step_aside(self.number, true));
+    }
+
+    /// Leaves the queue, if it is still in it; nothing is taken. For one that may never be dropped.
     pub fn leave(&mut self) {
+        if std::mem::take(&mut self.waiting) {
+            self.tell_heads(|queue| queue.leave(self.number));
+        }
+    }
+
+    /// Wakes whoever becomes a head by `change`.
+    fn tell_heads(&self, change: impl Fn(&mut Queue) -> Option<Arc<Signal>>) {
         // A forked child has queues of its own, and the ticket is in none of them.
-        if !std::mem::take(&mut self.waiting) || self.generation != process::generation() {
+        if self.generation != process::generation() {
             return;
         }
         let heads: Vec<_> = self.limiter.locked(|states| {
             states
                 .iter_mut()
-                .filter_map(|state| state.queue.leave(self.number))
+                .filter_map(|state| change(&mut state.queue))
                 .collect()
         });
         wake(&heads);
