@@ -21,7 +21,9 @@ impl Budget {
     pub fn allows(self, spent: usize, operations: usize) -> bool {
         match self {
             Self::Count(count) => spent < count,
-            Self::Share(share) => (spent + 1) as f64 <= share * operations as f64,
+            // The quotient is rounded as the share was when it was written down, so that 29 of 100
+            // are within 0.29. The product of 0.29 and 100 is less than 29.
+            Self::Share(share) => (spent + 1) as f64 / operations as f64 <= share,
         }
     }
 }
@@ -124,6 +126,8 @@ impl Episodes {
 
 #[cfg(test)]
 mod tests {
+    use std::num::ParseFloatError;
+
     use super::*;
     use proptest::prelude::*;
 
@@ -249,5 +253,21 @@ mod tests {
         assert!(!Budget::Count(2).allows(2, 1000));
         assert!(Budget::Share(0.1).allows(9, 100));
         assert!(!Budget::Share(0.1).allows(10, 100));
+        assert!(!Budget::Share(1.0).allows(0, 0));
+        assert!(!Budget::Share(0.0).allows(0, 100));
+    }
+
+    #[test]
+    fn a_share_is_spent_to_the_last_however_it_is_rounded() -> Result<(), ParseFloatError> {
+        for digits in 1..4 {
+            let operations = 10_usize.pow(digits);
+            for allowed in 1..=operations {
+                let share = format!("{allowed}e-{digits}").parse()?;
+                let allows = |spent| Budget::Share(share).allows(spent, operations);
+                let around = (allows(allowed - 1), allows(allowed));
+                assert_eq!(around, (true, false), "{share} of {operations}");
+            }
+        }
+        Ok(())
     }
 }
