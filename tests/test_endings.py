@@ -188,6 +188,14 @@ def test_the_last_operation_may_be_the_failure_too_many() -> None:
     assert statuses(report_of(caught.value)) == ["done", "failed"]
 
 
+def test_a_share_of_failures_is_judged_as_soon_as_there_are_enough_operations() -> None:
+    operations = [refuse, refuse, int, int, int]
+    with BatchExecutor(None, 1) as executor, pytest.raises(ExceptionGroup) as caught:
+        executor.run(operations, max_failures=(0.5, 4))
+    expected = ["failed", "failed", "done", "done", "not_started"]
+    assert statuses(report_of(caught.value)) == expected
+
+
 def test_too_many_failures_wait_for_operations_that_run() -> None:
     operations = Operations()
 

@@ -129,6 +129,8 @@ fn a_share_of_the_last_failures_ends_a_batch() {
         ("F...F", false),
         ("F..F", true),
         ("FF.", false),
+        ("FF..", true),
+        ("F...", false),
         ("F....F....F....", false),
         ("........F.F", true),
     ] {

@@ -74,7 +74,7 @@ impl Watched {
 
 #[test]
 fn to_repeat_is_to_claim() {
-    let limit = Some(FailureLimit::Share { share: 0.5, of: 4 });
+    let limit = Some(FailureLimit::Share { share: 0.5, of: 3 });
     let limited = Terms {
         failure_limit: limit,
         ..batch()
@@ -86,6 +86,9 @@ fn to_repeat_is_to_claim() {
         stream(Keep::Completed, 100),
     ] {
         let (mut one, mut other) = (alone(terms), alone(terms));
+        // There are enough then to take a share of.
+        one.claim();
+        other.claim();
         for round in 0..90 {
             let long = round % 7 == 6;
             let duration = if long { NOT_SHORT } else { SHORT };
@@ -390,4 +393,24 @@ fn a_seat_of_another_worker_repeats_nothing() {
             .is_err()
     );
     assert!(alone.repeats());
+}
+
+#[test]
+fn a_claim_is_not_repeated_where_what_returns_may_end_the_source() {
+    let terms = Terms {
+        failure_limit: Some(FailureLimit::Share { share: 0.25, of: 4 }),
+        ..batch()
+    };
+    let mut alone = alone(terms);
+    // Two have returned: with this one, which fails, and the next there are four.
+    let finished = failed(&alone.running, alone.now);
+    alone.running = alone
+        .scheduler
+        .start_next(&mut alone.worker, finished, alone.now);
+    assert!(!alone.repeats());
+    let finished = done(&alone.running, alone.now);
+    alone
+        .scheduler
+        .rest_after(&mut alone.worker, finished, alone.now);
+    assert_eq!(alone.scheduler.ended(alone.source), Some(End::MaxFailures));
 }

@@ -17,20 +17,21 @@ impl<W: Work> Source<W> {
     /// Ends the source if its failures ask for it.
     #[inline]
     pub(in crate::engine) fn judge(&mut self, index: usize, failed: bool, fatal: bool) {
+        let judged = failed || self.judges_successes();
         if let Some(FailureLimit::Share { of, .. }) = self.terms.failure_limit {
             self.recent.push_back(failed);
             if self.recent.len() > of {
                 self.recent.pop_front();
             }
         }
-        if failed && self.ended.is_none() {
-            self.judge_failure(index, fatal);
+        if judged && self.ended.is_none() {
+            self.judge_failures(index, failed, fatal);
         }
     }
 
-    fn judge_failure(&mut self, index: usize, fatal: bool) {
+    fn judge_failures(&mut self, index: usize, failed: bool, fatal: bool) {
         let failures = self.ledger.totals.failed;
-        if fatal || self.terms.stop_on_failure {
+        if failed && (fatal || self.terms.stop_on_failure) {
             self.ended = Some(End::Operation);
             self.ended_at = Some(index);
         } else if self.terms.failure_limit.is_some_and(|limit| match limit {
@@ -41,6 +42,15 @@ impl<W: Work> Source<W> {
         }) {
             self.ended = Some(End::MaxFailures);
         }
+    }
+
+    /// Whether one that succeeds may end the source: until there are as many as the share of
+    /// failures is of, the failures before it are still to be judged.
+    pub(super) fn judges_successes(&self) -> bool {
+        matches!(
+            self.terms.failure_limit,
+            Some(FailureLimit::Share { of, .. }) if self.recent.len() < of
+        )
     }
 
     /// Why it ended early, if it did.

@@ -7,7 +7,10 @@ use crate::engine::time::Time;
 impl<W: Work> Source<W> {
     /// Whether what its operations return is booked and no more.
     pub(in crate::engine) fn is_repeatable(&self) -> bool {
-        self.is_short() && self.ledger.keeps_records() && self.retries.is_empty()
+        self.is_short()
+            && self.ledger.keeps_records()
+            && self.retries.is_empty()
+            && !self.judges_successes()
     }
 
     /// Whether there is a next one, and the one that ends now leaves the source as short as it was:
