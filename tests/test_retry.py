@@ -26,6 +26,10 @@ class Throttled(Exception):
         self.seconds = seconds
 
 
+class RefusedWithoutAWord(Exception):
+    status_code = 429
+
+
 def wish(exception: Exception) -> float | None:
     return exception.seconds if isinstance(exception, Throttled) else None
 
@@ -193,6 +197,31 @@ def test_one_refusal_pauses_everybody(limiter: str, caplog: pytest.LogCaptureFix
     (record,) = [each for each in caplog.records if each.getMessage() == "rate_limited"]
     assert record.levelno == logging.WARNING
     assert 0.4 <= record.seconds <= 0.6  # type: ignore[attr-defined]
+
+
+def test_a_refusal_pauses_though_its_call_began_before_an_earlier_pause(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.WARNING, logger="paceline")
+    starts: list[float] = []
+
+    def refused_after(seconds: float) -> Callable[[], None]:
+        first = iter([True])
+
+        def operation() -> None:
+            starts.append(time.monotonic())
+            time.sleep(seconds)
+            if next(first, False):
+                raise RefusedWithoutAWord
+
+        return operation
+
+    executor = BatchExecutor(None, 2, retry=Retry(default_pause=0.3))
+    report = executor.run([refused_after(0.7), refused_after(0.05)])
+    assert report.counts["done"] == 2
+    assert starts[-1] - starts[0] >= 0.95, "it was called again at once"
+    assert report.pauses == 2
+    assert [each.getMessage() for each in caplog.records] == ["rate_limited"] * 2
 
 
 def test_a_pause_reaches_whoever_shares_the_limiter_and_is_named_as_the_bound() -> None:

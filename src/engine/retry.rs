@@ -70,7 +70,9 @@ fn doubled(duration: Duration, times: u32) -> Duration {
 pub struct Pause {
     /// Nothing starts before.
     pub until: Time,
-    /// The refusal is not merely one more of the calls that were under way when the pause began.
+    /// It is one of its own, not merely a longer one than before.
+    pub begins: bool,
+    /// The refusal is news: the call started after the last one that was.
     pub new_episode: bool,
 }
 
@@ -79,14 +81,21 @@ pub struct Pause {
 pub struct Episodes {
     /// How many there were in a row.
     count: u32,
-    /// When the pause in force was decided on.
+    /// When the last one began.
     decided: Time,
+    /// When the last pause ends.
     until: Time,
+    /// The longest pause of the last episode.
     length: Duration,
 }
 
 impl Episodes {
     /// A call that started at `started` was refused, and the server asks to wait `retry_after`.
+    ///
+    /// Those of calls that were under way when an episode began belong to it, however late they
+    /// come: they tell nothing of the speed since, and let unknown waits grow no further. What they
+    /// ask for is waited for all the same; one that does not say asks for no more than the pause
+    /// that goes on, if one does.
     pub fn refused(
         &mut self,
         policy: &Policy,
@@ -94,32 +103,32 @@ impl Episodes {
         now: Time,
         retry_after: Option<Duration>,
     ) -> Pause {
-        let same = self.count > 0 && started <= self.decided;
-        if same {
-            if let Some(retry_after) = retry_after {
-                self.until = self.until.max(now + retry_after.min(policy.max_pause));
+        let new_episode = self.count == 0 || started > self.decided;
+        let over = now >= self.until;
+        if new_episode {
+            // After a quiet spell as long as that, growth begins anew.
+            if now > self.until + self.length.max(policy.backoff) {
+                self.count = 0;
             }
-            return Pause {
-                until: self.until,
-                new_episode: false,
-            };
-        }
-        // After a quiet spell as long as the last pause, growth begins anew.
-        if now > self.until + self.length.max(policy.backoff) {
-            self.count = 0;
+            self.count = self.count.saturating_add(1);
+            self.length = Duration::ZERO;
+            self.decided = now;
         }
         let unknown = || {
+            let grown = doubled(policy.backoff, self.count.saturating_sub(1));
             policy
                 .default_pause
-                .unwrap_or_else(|| doubled(policy.backoff, self.count).min(policy.max_backoff))
+                .unwrap_or(grown.min(policy.max_backoff))
         };
-        self.length = retry_after.unwrap_or_else(unknown).min(policy.max_pause);
-        self.count = self.count.saturating_add(1);
-        self.decided = now;
-        self.until = self.until.max(now + self.length);
+        if new_episode || over || retry_after.is_some() {
+            let length = retry_after.unwrap_or_else(unknown).min(policy.max_pause);
+            self.length = self.length.max(length);
+            self.until = self.until.max(now + length);
+        }
         Pause {
             until: self.until,
-            new_episode: true,
+            begins: new_episode || over && now < self.until,
+            new_episode,
         }
     }
 }
@@ -192,38 +201,34 @@ mod tests {
     fn refusals_of_calls_under_way_are_one_episode() {
         let mut episodes = Episodes::default();
         let retry_after = Some(Duration::from_secs(2));
-        let first = episodes.refused(&policy(), at(0.0), at(1.0), retry_after);
-        assert_eq!(
-            first,
-            Pause {
-                until: at(3.0),
-                new_episode: true
-            }
-        );
-        let second = episodes.refused(&policy(), at(0.9), at(1.5), retry_after);
-        assert_eq!(
-            second,
-            Pause {
-                until: at(3.5),
-                new_episode: false
-            }
-        );
-        let unknown = episodes.refused(&policy(), at(0.9), at(1.6), None);
-        assert_eq!(
-            unknown,
-            Pause {
-                until: at(3.5),
-                new_episode: false
-            }
-        );
-        let later = episodes.refused(&policy(), at(3.6), at(3.7), retry_after);
-        assert_eq!(
-            later,
-            Pause {
-                until: at(5.7),
-                new_episode: true
-            }
-        );
+        let mut refused = |started, now, retry_after| {
+            let pause = episodes.refused(&policy(), at(started), at(now), retry_after);
+            (pause.until, pause.begins, pause.new_episode)
+        };
+        assert_eq!(refused(0.0, 1.0, retry_after), (at(3.0), true, true));
+        assert_eq!(refused(0.9, 1.5, retry_after), (at(3.5), false, false));
+        assert_eq!(refused(0.9, 1.6, None), (at(3.5), false, false));
+        assert_eq!(refused(3.6, 3.7, retry_after), (at(5.7), true, true));
+    }
+
+    #[test]
+    fn a_late_refusal_of_a_call_under_way_pauses_again() {
+        let mut episodes = Episodes::default();
+        let mut refused = |started, now, retry_after| {
+            let pause = episodes.refused(&policy(), at(started), at(now), retry_after);
+            (pause.until, pause.begins, pause.new_episode)
+        };
+        assert_eq!(refused(0.0, 1.0, None), (at(1.5), true, true));
+        // Each as long as the first: nothing was called meanwhile that would say more.
+        assert_eq!(refused(0.9, 1.5, None), (at(2.0), true, false));
+        assert_eq!(refused(0.5, 1.7, None), (at(2.0), false, false));
+        assert_eq!(refused(0.0, 8.0, None), (at(8.5), true, false));
+        let second = Some(Duration::from_secs(1));
+        assert_eq!(refused(0.8, 9.0, second), (at(10.0), true, false));
+        let at_once = Some(Duration::ZERO);
+        assert_eq!(refused(0.1, 20.0, at_once), (at(20.0), false, false));
+        // That of a later call is another episode, soon enough after the first to be longer.
+        assert_eq!(refused(20.1, 20.2, None), (at(21.2), true, true));
     }
 
     #[test]

@@ -133,8 +133,8 @@ impl Retrying {
         retry_after: Option<Duration>,
     ) -> Time {
         let pause = lock(&runtime.episodes).refused(&self.policy, started, now, retry_after);
-        runtime.pause(now, pause.until, pause.new_episode);
-        if pause.new_episode {
+        runtime.pause(now, pause);
+        if pause.begins {
             logging::rate_limited(py, pause.until.since(now).as_secs_f64());
         }
         pause.until.max(now)

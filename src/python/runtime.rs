@@ -9,7 +9,7 @@ use crate::engine::ledger::Keep;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::lock;
 use crate::engine::process;
-use crate::engine::retry::Episodes;
+use crate::engine::retry::{Episodes, Pause};
 use crate::engine::schedule::Scheduler;
 use crate::engine::terms::{Acquirer, Terms};
 use crate::engine::time::Time;
@@ -99,16 +99,16 @@ impl Runtime {
         self.process == process::generation()
     }
 
-    /// Applies a server's wish that nothing starts before `until`.
-    pub(crate) fn pause(&self, now: Time, until: Time, new_episode: bool) {
+    /// Applies a server's wish that nothing starts for a time.
+    pub(crate) fn pause(&self, now: Time, pause: Pause) {
         if let Some(limiter) = &self.limiter {
-            limiter.pause_until(until, now);
-            if new_episode {
+            limiter.pause_until(pause.until, now);
+            if pause.new_episode {
                 limiter.slow_down(now);
             }
         }
         self.scheduler
-            .pause(now, until, new_episode, self.limiter.is_none());
+            .pause(now, pause.until, pause.begins, self.limiter.is_none());
     }
 
     /// Lets the pool's threads end once all have left their workers' loop, for good.

@@ -202,9 +202,9 @@ impl<W: Work> Scheduler<W> {
         state.wake_one(Time::now());
     }
 
-    /// Books a server's wish that nothing starts before `until`. With `here` it is this scheduler
-    /// that keeps it; otherwise its limiter does.
-    pub fn pause(&self, now: Time, until: Time, new_episode: bool, here: bool) {
+    /// Books a server's wish that nothing starts before `until`, which `begins` a pause or makes one
+    /// longer. With `here` it is this scheduler that keeps it; otherwise its limiter does.
+    pub fn pause(&self, now: Time, until: Time, begins: bool, here: bool) {
         let mut state = self.state();
         let longer = until.nanos_since(state.pause_known.max(now));
         state.pause_known = state.pause_known.max(until);
@@ -213,7 +213,7 @@ impl<W: Work> Scheduler<W> {
         }
         for (_, source) in state.sources.iter_mut().flatten() {
             source.ledger.totals.paused += longer;
-            source.ledger.totals.pauses += usize::from(new_episode);
+            source.ledger.totals.pauses += usize::from(begins);
         }
     }
 
