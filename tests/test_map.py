@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from observing import PATIENCE, Blocker
 
-from paceline import BatchExecutor
+from paceline import BatchExecutor, RateLimiter
 
 
 def test_map_keeps_the_order_of_the_input(executor: BatchExecutor) -> None:
@@ -91,6 +91,22 @@ def test_map_timeout_counts_from_the_call(blocker: Blocker) -> None:
         with pytest.raises(StopIteration):
             next(values)
         blocker.release.set()
+
+
+def test_a_map_whose_time_is_up_keeps_nobody_else_from_the_limiter() -> None:
+    slow, shared = RateLimiter(1, per=40, margin=0), RateLimiter(10**6)
+    slow.acquire()
+    executor = BatchExecutor(slow & shared, 1)
+    began = time.monotonic()
+    values = executor.map(int, range(3), timeout=0.5)
+    # Its values are not asked for yet. A worker waits for its permits, for as long as it has time.
+    while shared.try_acquire() and time.monotonic() - began < 0.5:
+        time.sleep(0.002)
+    shared.acquire()
+    assert time.monotonic() - began < 30
+    with pytest.raises(TimeoutError):
+        next(values)
+    executor.shutdown()
 
 
 def test_map_timeout_passes_while_the_consumer_is_away(blocker: Blocker) -> None:

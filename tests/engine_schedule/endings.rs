@@ -252,6 +252,57 @@ fn a_source_that_ends_lets_go_of_who_waits_for_its_permit() {
 }
 
 #[test]
+fn a_source_that_nobody_ends_lets_go_of_who_waits_for_its_permit() {
+    let (scheduler, limiter) = limited(2, 1, 10);
+    assert!(limiter.try_acquire(1, at(1)));
+    for deadline in [at(5), at(7), at(20)] {
+        let terms = Terms {
+            deadline,
+            ..stream(Keep::Ordered, 9)
+        };
+        scheduler.add_complete(terms, 3, at(1));
+    }
+    let mut seat = scheduler.seat();
+    // It waits on, for what has time left, until that has none or there is a permit.
+    assert_eq!(scheduler.rest(&mut seat, at(1)), at(5));
+    assert_eq!(scheduler.rest(&mut seat, at(5)), at(7));
+    assert_eq!(scheduler.rest(&mut seat, at(7)), at(11));
+    let start = scheduler.start(&mut seat, at(11));
+    let finished = done(&start, at(12));
+    assert_eq!(scheduler.rest_after(&mut seat, finished, at(12)), at(20));
+    assert_eq!(scheduler.rest(&mut seat, at(20)), Time::NEVER);
+    assert!(
+        limiter.try_acquire(1, at(21)),
+        "a place in the queue is kept for nothing"
+    );
+}
+
+#[test]
+fn who_waits_for_a_permit_is_told_of_what_expires_before_it_looks_again() {
+    let (scheduler, limiter) = limited(2, 1, 10);
+    assert!(limiter.try_acquire(1, at(1)));
+    let (lasting, _) = scheduler.add_complete(batch(), 1, at(1));
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.rest(&mut seat, at(1)), at(11));
+    let (expiring, _) = scheduler.add_batch(
+        Terms {
+            deadline: at(5),
+            ..stream(Keep::Ordered, 9)
+        },
+        at(2),
+    );
+    scheduler.feed_some(expiring, 0..1);
+    assert!(woken(&seat));
+    assert_eq!(scheduler.rest(&mut seat, at(2)), at(5));
+    // Nothing that is told to it is news now.
+    scheduler.submit(7, at(3)).unwrap();
+    assert!(!woken(&seat));
+    scheduler.withdraw(CALLS, 0);
+    scheduler.remove(lasting, at(3));
+    assert_eq!(scheduler.rest(&mut seat, at(5)), Time::NEVER);
+}
+
+#[test]
 fn a_scheduler_is_joined_when_nothing_waits_or_runs() {
     let scheduler = unlimited(1);
     let joiner = Arc::new(Signal::default());

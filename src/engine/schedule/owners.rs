@@ -81,7 +81,7 @@ impl<W: Work> Scheduler<W> {
             return ready;
         }
         // What is new can start at once; retries that have become due meanwhile wake by themselves.
-        let now = Time::default();
+        let now = state.latest;
         state.stir(now);
         ready || state.wants_thread(now)
     }

@@ -15,8 +15,8 @@ use crate::engine::time::Time;
 /// What one worker does on behalf of all while it rests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Duty {
-    /// It waits for a permit.
-    Permit,
+    /// It waits for a permit, and looks again at that time.
+    Permit(Time),
     /// It waits until a retry is due.
     Retry,
     /// It looks whether another worker, left alone, gets on.
@@ -112,6 +112,16 @@ impl<W: Work> State<W> {
         let waiting = self.live().filter(|source| source.ended.is_none());
         let deadlines = waiting.map(|source| source.terms.deadline);
         deadlines.min().unwrap_or(Time::NEVER)
+    }
+
+    /// When the first of the sources expires that have something to start now, if any has.
+    pub(super) fn next_expiry(&self, now: Time) -> Option<Time> {
+        let available = self.live().filter(|source| source.available(now));
+        let expiries = available.map(|source| match source.ended {
+            None => source.terms.deadline,
+            Some(_) => Time::NEVER,
+        });
+        expiries.min()
     }
 
     /// The slots of the sources, beginning with the one whose turn it is.
@@ -383,12 +393,15 @@ impl<W: Work> State<W> {
 
     pub(super) fn wait_for_permit(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
         seat.waiting_since.get_or_insert(now);
+        // What has expired is not to keep a place in the limiter's queue, though its owner may be
+        // away and not end it.
+        let until = self.next_expiry(now).unwrap_or(until).min(until);
         if seat.only.is_none() {
             if self.another_waits(seat) {
                 self.leave_front(seat);
                 return self.park(seat);
             }
-            self.take_front(seat, Duty::Permit);
+            self.take_front(seat, Duty::Permit(until));
         }
         Claim::Rest(until)
     }
@@ -432,7 +445,7 @@ impl<W: Work> State<W> {
     pub(super) fn another_waits(&self, seat: &Seat) -> bool {
         self.front
             .as_ref()
-            .is_some_and(|front| front.duty == Duty::Permit && front.seat != seat.id)
+            .is_some_and(|front| matches!(front.duty, Duty::Permit(_)) && front.seat != seat.id)
     }
 }
 

@@ -43,7 +43,7 @@ impl<W: Work> State<W> {
             return;
         }
         match &self.front {
-            Some(front) if front.duty == Duty::Permit => return,
+            Some(front) if matches!(front.duty, Duty::Permit(_)) => return,
             Some(front) if front.duty == Duty::Watch && self.one_is_enough(now) => return,
             _ => {}
         }
@@ -67,9 +67,10 @@ impl<W: Work> State<W> {
     pub(super) fn stir(&mut self, now: Time) {
         self.wake_one(now);
         if let Some(front) = &self.front {
-            // The front looks again when what it waits for is gone, or a retry is due earlier.
+            // The front looks again when what it waits for is gone, or expires earlier than it
+            // looks by itself, or a retry is due earlier.
             let look_again = match front.duty {
-                Duty::Permit => !self.has_available(now),
+                Duty::Permit(until) => self.next_expiry(now).is_none_or(|at| at < until),
                 Duty::Retry => true,
                 Duty::Watch => false,
             };
