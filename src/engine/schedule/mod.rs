@@ -7,6 +7,7 @@
 //! back to the caller.
 
 mod claim;
+mod front;
 mod locked;
 mod owners;
 mod repeat;

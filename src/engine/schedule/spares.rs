@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::Scheduler;
 use super::claim::{Claim, Seat};
-use super::state::{Duty, State};
+use super::front::Duty;
+use super::state::State;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
 

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::state::{Duty, State};
+use super::front::Duty;
+use super::state::State;
 use crate::engine::source::Source;
 use crate::engine::terms::{Acquirer, Work};
 use crate::engine::time::Time;

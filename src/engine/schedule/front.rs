@@ -1,0 +1,106 @@
+//! Those who rest: one worker, the *front*, does so on behalf of all, and the others are parked until
+//! they are woken.
+
+use std::sync::Arc;
+
+use super::claim::{Claim, Seat};
+use super::state::State;
+use crate::engine::signal::Signal;
+use crate::engine::terms::Work;
+use crate::engine::time::Time;
+
+/// What one worker does on behalf of all while it rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// It waits for a permit, and looks again at that time.
+    Permit(Time),
+    /// It waits until a retry is due.
+    Retry,
+    /// It looks whether another worker, left alone, gets on.
+    Watch,
+}
+
+#[derive(Debug)]
+pub(super) struct Front {
+    pub(super) seat: u64,
+    pub(super) signal: Arc<Signal>,
+    pub(super) duty: Duty,
+}
+
+/// A worker that sleeps until it is woken.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) seat: u64,
+    pub(super) signal: Arc<Signal>,
+    /// A spare thread that is to look whether it is still needed, when it is told to.
+    pub(super) spare: bool,
+}
+
+impl<W: Work> State<W> {
+    pub(super) fn wait_for_permit(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
+        seat.waiting_since.get_or_insert(now);
+        // What has expired is not to keep a place in the limiter's queue, though its owner may be
+        // away and not end it.
+        let until = self.next_expiry(now).unwrap_or(until).min(until);
+        if seat.only.is_none() {
+            if self.another_waits(seat) {
+                self.leave_front(seat);
+                return self.park(seat);
+            }
+            self.take_front(seat, Duty::Permit(until));
+        }
+        Claim::Rest(until)
+    }
+
+    pub(super) fn take_front(&mut self, seat: &Seat, duty: Duty) {
+        self.front = Some(Front {
+            seat: seat.id,
+            signal: Arc::clone(&seat.signal),
+            duty,
+        });
+    }
+
+    pub(super) fn leave_front(&mut self, seat: &mut Seat) {
+        seat.ticket = None;
+        seat.waiting_since = None;
+        if self
+            .front
+            .as_ref()
+            .is_some_and(|front| front.seat == seat.id)
+        {
+            self.front = None;
+        }
+    }
+
+    pub(super) fn park(&mut self, seat: &Seat) -> Claim<W> {
+        self.parked.push(Parked {
+            seat: seat.id,
+            signal: Arc::clone(&seat.signal),
+            spare: seat.spare,
+        });
+        Claim::Rest(Time::NEVER)
+    }
+
+    pub(super) fn unpark(&mut self, seat: u64) {
+        if let Some(place) = self.parked.iter().rposition(|parked| parked.seat == seat) {
+            self.parked.remove(place);
+        }
+    }
+
+    /// Another worker waits for a permit on behalf of all.
+    pub(super) fn another_waits(&self, seat: &Seat) -> bool {
+        self.front
+            .as_ref()
+            .is_some_and(|front| matches!(front.duty, Duty::Permit(_)) && front.seat != seat.id)
+    }
+
+    /// When the first of the sources expires that have something to start now, if any has.
+    pub(super) fn next_expiry(&self, now: Time) -> Option<Time> {
+        let available = self.live().filter(|source| source.available(now));
+        let expiries = available.map(|source| match source.ended {
+            None => source.terms.deadline,
+            Some(_) => Time::NEVER,
+        });
+        expiries.min()
+    }
+}
