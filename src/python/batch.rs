@@ -50,7 +50,6 @@ pub(crate) struct Batch {
     runtime: Arc<Runtime>,
     id: SourceId,
     owner: Arc<Signal>,
-    asked: Mutex<Time>,
     closed: Mutex<Option<Py<Records>>>,
     reading: Arc<Reading>,
     /// It ends at a time of its own.
@@ -71,7 +70,6 @@ impl Batch {
             runtime,
             id,
             owner,
-            asked: Mutex::new(Time::default()),
             closed: Mutex::new(None),
             reading,
             timed,
@@ -255,10 +253,7 @@ impl Batch {
         };
         Ok(match step {
             EngineStep::Feed(count) => (Step::Feed, count),
-            EngineStep::Acquire => {
-                *lock(&self.asked) = Time::now();
-                (Step::Acquire, 1)
-            }
+            EngineStep::Acquire => (Step::Acquire, 1),
             EngineStep::HandOver => (Step::HandOver, 0),
             EngineStep::Settled | EngineStep::Rest(_) => (Step::Settled, 0),
         })
@@ -282,11 +277,7 @@ impl Batch {
 
     /// The permit asked for was granted.
     fn grant(&self) {
-        let now = Time::now();
-        let asked = *lock(&self.asked);
-        self.runtime
-            .scheduler
-            .grant(self.id, now.nanos_since(asked), now);
+        self.runtime.scheduler.grant(self.id, Time::now());
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.

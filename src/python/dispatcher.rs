@@ -22,7 +22,7 @@ use crate::engine::time::Time;
 #[pyclass(frozen, module = "paceline._core")]
 pub(crate) struct Dispatcher {
     runtime: Arc<Runtime>,
-    asking: Mutex<Option<(SourceId, Time)>>,
+    asking: Mutex<Option<SourceId>>,
     thread: Mutex<Thread>,
 }
 
@@ -54,7 +54,7 @@ impl Dispatcher {
         *thread == Thread::Begun
     }
 
-    fn asked(&self) -> Option<(SourceId, Time)> {
+    fn asked(&self) -> Option<SourceId> {
         lock(&self.asking).take()
     }
 
@@ -107,7 +107,7 @@ impl Dispatcher {
             match scheduler.dispatch(Time::now()) {
                 Dispatch::Exit => return Ok(false),
                 Dispatch::Acquire(source) => {
-                    *lock(&self.asking) = Some((source, Time::now()));
+                    *lock(&self.asking) = Some(source);
                     return Ok(true);
                 }
                 Dispatch::Rest(until) => interpreter::work_for(self.runtime.id, || {
@@ -119,24 +119,21 @@ impl Dispatcher {
 
     /// The permit was granted.
     fn grant(&self) {
-        if let Some((source, since)) = self.asked() {
-            let now = Time::now();
-            self.runtime
-                .scheduler
-                .grant(source, now.nanos_since(since), now);
+        if let Some(source) = self.asked() {
+            self.runtime.scheduler.grant(source, Time::now());
         }
     }
 
     /// No permit will be asked for after all.
     fn give_up(&self) {
-        if let Some((source, _)) = self.asked() {
+        if let Some(source) = self.asked() {
             self.runtime.scheduler.give_up(source, Time::now());
         }
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
     fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
-        if let Some((source, _)) = self.asked() {
+        if let Some(source) = self.asked() {
             self.refuse_one(py, source, error)
         } else {
             Ok(())
@@ -145,7 +142,7 @@ impl Dispatcher {
 
     /// The limiter raised: what asked for the permit ends with that.
     fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
-        let Some((source, _)) = self.asked() else {
+        let Some(source) = self.asked() else {
             return Ok(());
         };
         if source == CALLS {

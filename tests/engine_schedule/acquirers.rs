@@ -1,6 +1,7 @@
 //! Sources whose permits come from a limiter of another make: slot, then permit, then start.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Dispatch, Ending, Finished, Scheduler, SourceId, Step};
@@ -45,7 +46,7 @@ fn an_owner_asks_for_a_permit_while_a_worker_is_free() {
         );
     }
     assert_eq!(step(at(1)), Step::Acquire);
-    scheduler.grant(source, 3 * SECOND, at(4));
+    scheduler.grant(source, at(4));
     assert_eq!(step(at(4)), Step::Acquire);
     // One worker is for the permit it has, the other for the one it asks for.
     assert!(matches!(step(at(4)), Step::Rest(_)));
@@ -55,7 +56,7 @@ fn an_owner_asks_for_a_permit_while_a_worker_is_free() {
         (first.running.index, first.running.permit_wait),
         (0, 3 * SECOND)
     );
-    scheduler.grant(source, 0, at(5));
+    scheduler.grant(source, at(5));
     assert!(woken(&seats[1 - told]));
     let second = scheduler.start(&mut seats[1 - told], at(5));
     assert_eq!(second.running.index, 1);
@@ -70,7 +71,7 @@ fn an_owner_asks_for_a_permit_while_a_worker_is_free() {
         .unwrap();
     assert_eq!(
         (totals.permits, totals.attempts, totals.permit_wait),
-        (2, 2, 3 * SECOND)
+        (2, 2, 4 * SECOND)
     );
 }
 
@@ -99,7 +100,7 @@ fn permits_go_to_the_operations_in_the_order_of_the_input() {
     let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
     for wait in [5, 0, 7] {
         assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
-        scheduler.grant(source, wait, at(1));
+        scheduler.grant(source, at(1) + Duration::from_nanos(wait));
     }
     let order = seats.each_mut().map(|seat| {
         let running = scheduler.start(seat, at(2)).running;
@@ -125,12 +126,12 @@ fn a_refusal_hits_the_operation_that_it_was_asked_for() {
     let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
     let ask = || assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
     ask();
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     ask();
     // The first has its permit and has not started: it is not the one to be refused.
     assert_eq!(refuse(&scheduler, source, at(2)), 1);
     ask();
-    scheduler.grant(source, 0, at(3));
+    scheduler.grant(source, at(3));
     let first = scheduler.start(&mut seats[0], at(3));
     let second = scheduler.start(&mut seats[1], at(3));
     assert_eq!((first.running.index, second.running.index), (0, 2));
@@ -160,10 +161,10 @@ fn a_retry_that_is_refused_keeps_the_attempts_it_had() {
     let (source, _) = add(&scheduler, owned(), 1);
     let mut seat = scheduler.seat();
     scheduler.step(source, false, at(1));
-    scheduler.grant(source, 2 * SECOND, at(1));
-    let start = scheduler.start(&mut seat, at(1));
-    scheduler.rest_after(&mut seat, again(&start, at(2), at(9)), at(2));
-    assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(9)));
+    scheduler.grant(source, at(3));
+    let start = scheduler.start(&mut seat, at(3));
+    scheduler.rest_after(&mut seat, again(&start, at(4), at(9)), at(4));
+    assert_eq!(scheduler.step(source, false, at(4)), Step::Rest(at(9)));
     assert_eq!(scheduler.step(source, false, at(9)), Step::Acquire);
     assert_eq!(refuse(&scheduler, source, at(10)), 0);
     let mut closed = scheduler.remove(source, at(11)).unwrap();
@@ -200,7 +201,7 @@ fn the_dispatcher_asks_for_sources_in_turn() {
             Dispatch::Rest(Time::NEVER),
             "the worker is taken"
         );
-        scheduler.grant(source, 0, at(1));
+        scheduler.grant(source, at(1));
         assert!(woken(&seat));
         let start = scheduler.start(&mut seat, at(1));
         assert_eq!(start.source, source);
@@ -225,12 +226,12 @@ fn a_worker_that_the_dispatcher_has_no_use_for_is_offered_to_others() {
     let (mut waiting, mut worker) = (scheduler.seat(), scheduler.seat());
     scheduler.submit(0, at(1)).unwrap();
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     scheduler.start(&mut waiting, at(1));
     let (source, owner) = add(&scheduler, owned(), 2);
     let step = |now| scheduler.step(source, false, now);
     assert_eq!(step(at(1)), Step::Acquire);
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     let running = scheduler.start(&mut worker, at(1));
     let last = scheduler.submit(0, at(1)).unwrap();
     assert!(matches!(scheduler.dispatch(at(1)), Dispatch::Rest(_)));
@@ -266,7 +267,7 @@ fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     assert_eq!(scheduler.dispatch(at(20)), Dispatch::Acquire(CALLS));
     // A permit that was granted before another pause waits for its end, too.
     scheduler.pause(at(21), at(30), true, true);
-    scheduler.grant(source, 0, at(22));
+    scheduler.grant(source, at(22));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(22)), at(30));
     scheduler.start(&mut seat, at(30));
@@ -288,11 +289,11 @@ fn a_granted_permit_is_used_when_its_source_ends_and_waits() {
         let (source, owner) = add(&scheduler, owned(), 4);
         let mut seat = scheduler.seat();
         assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
-        scheduler.grant(source, 0, at(1));
+        scheduler.grant(source, at(1));
         assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
         scheduler.end(source, end, at(2));
         // The second was being asked for when the end came.
-        scheduler.grant(source, 0, at(3));
+        scheduler.grant(source, at(3));
         assert_eq!(scheduler.step(source, false, at(3)), Step::Settled);
         assert_eq!(scheduler.runs(source), used, "{end:?}");
         let mut indexes = Vec::new();
@@ -336,10 +337,10 @@ fn a_failure_that_ends_a_batch_leaves_the_permit_of_another_to_be_used() {
     let (source, owner) = add(&scheduler, terms, 5);
     let mut seats = [scheduler.seat(), scheduler.seat()];
     scheduler.step(source, false, at(1));
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     let first = scheduler.start(&mut seats[0], at(1));
     scheduler.step(source, false, at(1));
-    scheduler.grant(source, 0, at(2));
+    scheduler.grant(source, at(2));
     let (_, claim) = scheduler.claim_next(&mut seats[0], failed(&first, at(2)), at(2));
     let second = Started::by(&seats[0], claim).unwrap();
     assert_eq!(scheduler.ended(source), Some(End::Operation));
@@ -361,7 +362,7 @@ fn a_retry_can_be_what_a_permit_was_asked_for() {
             scheduler.rest_after(&mut seat, finished, now);
         }
         assert_eq!(scheduler.step(source, false, now), Step::Acquire);
-        scheduler.grant(source, 0, now);
+        scheduler.grant(source, now);
         scheduler.start(&mut seat, now)
     };
     let first = next(None, at(1));
@@ -380,7 +381,7 @@ fn the_permit_of_a_call_that_was_taken_back_is_for_the_next() {
         scheduler.submit(job, at(1)).unwrap();
     }
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(2));
@@ -391,7 +392,7 @@ fn the_permit_of_a_call_that_was_taken_back_is_for_the_next() {
         Dispatch::Acquire(CALLS),
         "the third needs a permit of its own"
     );
-    scheduler.grant(CALLS, 0, at(3));
+    scheduler.grant(CALLS, at(3));
     let start = scheduler.start(&mut seat, at(3));
     assert_eq!(start.running.index, 2);
     scheduler.rest_after(&mut seat, delivered(&start, at(4)), at(4));
@@ -454,11 +455,11 @@ fn the_dispatcher_waits_for_a_later_retry_beside_what_it_has_no_worker_for() {
     }
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(30)), at(2));
     assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(3));
+    scheduler.grant(CALLS, at(3));
     assert_eq!(scheduler.dispatch(at(3)), Dispatch::Rest(at(30)));
     // The call with the permit is cancelled. Another uses that, and nobody is told.
     assert_eq!(scheduler.withdraw(CALLS, 1), Some(1));
@@ -475,7 +476,7 @@ fn an_owner_waits_for_a_later_retry_beside_what_it_has_no_worker_for() {
     let (source, _) = add(&scheduler, owned(), 2);
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.submit(0, at(2)).unwrap();
     assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(Time::NEVER));
@@ -490,7 +491,7 @@ fn a_nested_seat_rests_beside_a_retry_that_is_due_and_has_no_permit() {
     let (source, owner) = add(&scheduler, owned(), 1);
     let mut nested = scheduler.nested_seat(owner, source, None);
     assert_eq!(scheduler.step(source, true, at(1)), Step::Acquire);
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     let start = scheduler.start(&mut nested, at(1));
     let until = scheduler.rest_after(&mut nested, again(&start, at(2), at(9)), at(2));
     assert_eq!(until, at(9));

@@ -129,14 +129,14 @@ fn a_nested_owner_asks_for_permits_without_a_free_worker() {
     };
     let (outer, _) = scheduler.add_complete(by_owner, 1, at(1));
     assert_eq!(scheduler.step(outer, false, at(1)), Step::Acquire);
-    scheduler.grant(outer, 0, at(1));
+    scheduler.grant(outer, at(1));
     let mut seat = scheduler.seat();
     scheduler.start(&mut seat, at(1));
     let (inner, owner) = scheduler.add_complete(by_owner, 2, at(2));
     let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
     for index in 0..2 {
         assert_eq!(scheduler.step(inner, true, at(2)), Step::Acquire);
-        scheduler.grant(inner, 0, at(3));
+        scheduler.grant(inner, at(3));
         // One at a time: it uses each before it asks for the next.
         assert!(matches!(scheduler.step(inner, true, at(3)), Step::Rest(_)));
         let start = scheduler.start(&mut nested, at(3));
@@ -158,7 +158,7 @@ fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
     assert!(matches!(scheduler.step(source, true, at(1)), Step::Rest(_)));
     assert!(!given(&owner));
-    scheduler.grant(source, 0, at(2));
+    scheduler.grant(source, at(2));
     assert!(given(&owner));
     let mut nested = scheduler.nested_seat(owner, source, None);
     assert_eq!(scheduler.start(&mut nested, at(2)).running.index, 0);
@@ -176,7 +176,7 @@ fn a_call_that_a_worker_asks_for_itself_is_asked_for_by_nobody_else() {
     assert!(!scheduler.hold(&nested, at(1)), "it is asked for already");
     // The dispatcher asks for the other one, and for nothing more.
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
     scheduler.grant_held(CALLS, 1, at(2));
     let start = scheduler.start(&mut nested, at(2));
@@ -203,7 +203,7 @@ fn a_call_that_was_granted_its_permit_is_not_asked_for_again() {
         "the dispatcher asks for it"
     );
     assert!(!given(&signal));
-    scheduler.grant(CALLS, 0, at(2));
+    scheduler.grant(CALLS, at(2));
     assert!(given(&signal), "it is not told of the answer");
     assert!(!scheduler.hold(&nested, at(2)), "it was granted");
     assert_eq!(scheduler.start(&mut nested, at(2)).running.index, 0);
@@ -216,7 +216,7 @@ fn a_permit_that_was_granted_for_another_call_is_not_used() {
         scheduler.submit(job, at(1)).unwrap();
     }
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(1));
     assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
     assert_eq!(
@@ -249,7 +249,7 @@ fn a_worker_that_was_kept_for_a_nested_start_is_offered() {
         scheduler.submit(job, at(1)).unwrap();
     }
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     scheduler.start(&mut scheduler.seat(), at(1));
     let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(2));
     assert!(scheduler.hold(&nested, at(1)));
@@ -278,11 +278,11 @@ fn a_retry_that_has_its_permit_is_no_first_attempt() {
     scheduler.submit(0, at(1)).unwrap();
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(3)), at(2));
     assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(3));
+    scheduler.grant(CALLS, at(3));
     assert_eq!(
         scheduler.with(CALLS, |calls| calls.holds(0)),
         Some(false),

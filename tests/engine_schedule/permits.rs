@@ -32,7 +32,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
         scheduler.submit(0, at(1)).unwrap();
         assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
         if granted_before {
-            scheduler.grant(CALLS, 0, at(1));
+            scheduler.grant(CALLS, at(1));
         }
         let (source, owner) = scheduler.add_complete(owned(), 1, at(1));
         assert_eq!(
@@ -42,7 +42,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
         given(&owner);
         assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
         if !granted_before {
-            scheduler.grant(CALLS, 0, at(2));
+            scheduler.grant(CALLS, at(2));
         }
         assert!(given(&owner), "nobody is told that the worker is free");
         assert_eq!(scheduler.step(source, false, at(2)), Step::Acquire);
@@ -71,7 +71,7 @@ fn an_owner_that_waits_for_what_runs_keeps_no_other_worker() {
     let (source, _) = scheduler.add_complete(owned(), 3, at(1));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     scheduler.start(&mut seat, at(1));
     assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
     // Its limiter raised, and the first operation takes long.
@@ -86,7 +86,7 @@ fn a_source_that_was_cancelled_keeps_no_worker() {
     let scheduler = foreign(1);
     let (source, _) = scheduler.add_complete(dispatched(), 3, at(1));
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     scheduler.end(source, End::Cancelled, at(2));
     scheduler.submit(0, at(3)).unwrap();
     assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
@@ -119,7 +119,7 @@ fn an_operation_with_its_permit_does_not_start_after_the_deadline() {
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     assert_eq!(scheduler.dispatch(at(9)), Dispatch::Acquire(source));
-    scheduler.grant(source, 0, at(20));
+    scheduler.grant(source, at(20));
     let mut seat = scheduler.seat();
     let claim = scheduler.claim(&mut seat, None, at(20)).1;
     assert!(matches!(claim, Claim::Rest(_)), "{claim:?}");
@@ -131,11 +131,11 @@ fn a_retry_with_its_permit_still_counts_as_a_retry() {
     let (source, _) = scheduler.add_complete(owned(), 1, at(1));
     let mut seat = scheduler.seat();
     scheduler.step(source, false, at(1));
-    scheduler.grant(source, 0, at(1));
+    scheduler.grant(source, at(1));
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(3)), at(2));
     assert_eq!(scheduler.step(source, false, at(3)), Step::Acquire);
-    scheduler.grant(source, 0, at(3));
+    scheduler.grant(source, at(3));
     scheduler.end(source, End::Owner, at(4));
     let closed = scheduler.remove(source, at(4)).unwrap();
     assert_eq!(closed.unstarted().count(), 0, "it was called once");
@@ -213,7 +213,7 @@ fn owners_take_turns_at_a_worker() {
             "{served:?} after {turn}"
         );
         let (source, signal) = &sources[owner];
-        scheduler.grant(*source, 0, at(1));
+        scheduler.grant(*source, at(1));
         let start = scheduler.start(&mut seat, at(1));
         // The thread that was granted its permit goes on to ask for the next.
         assert!(matches!(

@@ -78,7 +78,7 @@ fn one_thread_is_there_from_the_start_and_others_come_with_the_permits() {
         assert!(!scheduler.reserve_thread(at(1)));
         assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
         assert!(!scheduler.reserve_thread(at(1)));
-        scheduler.grant(CALLS, 0, at(2));
+        scheduler.grant(CALLS, at(2));
         assert_eq!(scheduler.reserve_thread(at(2)), more);
     }
 }
@@ -232,6 +232,6 @@ fn no_thread_is_taken_on_for_a_permit_that_comes_after_the_end() {
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
     scheduler.end(source, End::Owner, at(2));
-    scheduler.grant(source, 0, at(3));
+    scheduler.grant(source, at(3));
     assert!(!scheduler.wants_thread(at(3)));
 }

@@ -90,7 +90,7 @@ fn a_worker_that_comes_back_from_a_removed_source_is_offered() {
     let (other, owner) = scheduler.add_complete(owned(), 2, at(1));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.step(left, false, at(1)), Step::Acquire);
-    scheduler.grant(left, 0, at(1));
+    scheduler.grant(left, at(1));
     let running = scheduler.start(&mut seat, at(1));
     // Its owner was interrupted, and does not wait for what runs.
     scheduler.end(left, End::Owner, at(2));
@@ -112,7 +112,7 @@ fn a_worker_that_comes_back_from_the_last_operation_of_an_orphan_is_offered() {
     let (other, owner) = scheduler.add_complete(owned(), 2, at(1));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(orphan));
-    scheduler.grant(orphan, 0, at(1));
+    scheduler.grant(orphan, at(1));
     let running = scheduler.start(&mut seat, at(1));
     scheduler.orphan(orphan, at(2));
     assert_eq!(scheduler.step(other, false, at(2)), Step::Rest(Time::NEVER));
@@ -149,12 +149,12 @@ fn an_owner_that_waits_for_a_retry_does_not_keep_a_worker_from_others() {
     let mut seat = scheduler.seat();
     let step = |source, now| scheduler.step(source, false, now);
     assert_eq!(step(first, at(1)), Step::Acquire);
-    scheduler.grant(first, 0, at(1));
+    scheduler.grant(first, at(1));
     let running = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&running, at(2), at(1000)), at(2));
     assert_eq!(step(first, at(2)), Step::Rest(at(1000)));
     assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(2));
+    scheduler.grant(CALLS, at(2));
     let call = scheduler.start(&mut seat, at(2));
     assert_eq!(step(second, at(2)), Step::Rest(Time::NEVER));
     given(&delayed);
@@ -173,7 +173,7 @@ fn every_worker_that_a_removed_source_kept_is_offered() {
     let (third, also_wants) = scheduler.add_complete(owned(), 2, at(1));
     for _ in 0..2 {
         assert_eq!(scheduler.step(left, false, at(1)), Step::Acquire);
-        scheduler.grant(left, 0, at(1));
+        scheduler.grant(left, at(1));
     }
     for source in [second, third] {
         assert_eq!(
@@ -200,14 +200,14 @@ fn a_permit_that_was_left_over_is_used_for_a_retry() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, 0, at(1));
+    scheduler.grant(CALLS, at(1));
     let mut seat = scheduler.seat();
     let start = scheduler.start(&mut seat, at(1));
     scheduler.rest_after(&mut seat, again(&start, at(2), at(9)), at(2));
     scheduler.submit(1, at(3)).unwrap();
     assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
     assert_eq!(scheduler.withdraw(CALLS, 1), Some(1));
-    scheduler.grant(CALLS, 0, at(4));
+    scheduler.grant(CALLS, at(4));
     woken(&seat);
     let until = scheduler.rest(&mut seat, at(4));
     let dispatched = scheduler.dispatch(at(4));
@@ -221,7 +221,7 @@ fn a_permit_that_was_left_over_is_used_for_a_retry() {
             "the dispatcher runs in circles"
         );
         if dispatched == Dispatch::Acquire(CALLS) {
-            scheduler.grant(CALLS, 0, at(9));
+            scheduler.grant(CALLS, at(9));
         }
         assert!(
             woken(&seat),

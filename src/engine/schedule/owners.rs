@@ -189,7 +189,7 @@ impl<W: Work> Scheduler<W> {
                 if now < paused_until {
                     until = until.min(paused_until);
                 } else if free {
-                    source.asking += 1;
+                    source.ask(now);
                     return Step::Acquire;
                 }
             }
@@ -219,7 +219,7 @@ impl<W: Work> Scheduler<W> {
                 if now < paused_until {
                     until = until.min(paused_until);
                 } else if free > 0 {
-                    source.asking += 1;
+                    source.ask(now);
                     let id = SourceId {
                         slot,
                         serial: *serial,
@@ -246,11 +246,11 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Hands on a permit that the owner or the dispatcher was granted.
-    pub fn grant(&self, id: SourceId, waited: u64, now: Time) {
+    pub fn grant(&self, id: SourceId, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             let mut told = source.asked();
-            source.grant(waited, now);
+            source.grant(now);
             if source.owner_works && source.owner_waits {
                 told.push(source.tell_owner());
             }

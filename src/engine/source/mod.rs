@@ -79,7 +79,9 @@ pub struct Source<W: Work> {
     /// Its owner is a worker itself, and runs operations of it while it waits.
     pub(super) owner_works: bool,
     /// Permits being asked for.
-    pub(super) asking: usize,
+    asking: usize,
+    /// Since when the last of them is.
+    asking_since: Time,
     /// The operations that permits were granted for, in that order.
     granted: VecDeque<Granted<W::Job>>,
     /// Permits whose operation was withdrawn; the next one uses them.
@@ -127,6 +129,7 @@ impl<W: Work> Source<W> {
             limiter_error: None,
             began: now,
             asking: 0,
+            asking_since: now,
             owner_works: false,
             granted: VecDeque::new(),
             spare_permits: 0,

@@ -98,9 +98,15 @@ impl<W: Work> Source<W> {
         self.asking == 0 && self.startable(now) > self.spare_permits
     }
 
+    /// Its owner, or the dispatcher, asks for one more permit.
+    pub(in crate::engine) fn ask(&mut self, now: Time) {
+        self.asking += 1;
+        self.asking_since = now;
+    }
+
     /// A permit was granted: it is for the next operation, whichever worker will start it.
-    pub(in crate::engine) fn grant(&mut self, waited: u64, now: Time) {
-        match self.next(now, waited) {
+    pub(in crate::engine) fn grant(&mut self, now: Time) {
+        match self.next(now, now.nanos_since(self.asking_since)) {
             Some(granted) => self.granted.push_back(granted),
             None => self.spare_permits += 1,
         }

@@ -112,7 +112,7 @@ impl World {
         }
         if granted {
             self.accounts[place].granted += 1;
-            self.scheduler.grant(id, 0, now);
+            self.scheduler.grant(id, now);
         } else if let Some((ongoing, start)) = self.scheduler.refuse(id, now) {
             let account = &mut self.accounts[place];
             let index = ongoing.running.index;
