@@ -238,6 +238,49 @@ def test_a_pause_reaches_whoever_shares_the_limiter_and_is_named_as_the_bound() 
     executor.shutdown()
 
 
+@pytest.mark.parametrize("limiter", [None, RateLimiter(10**6)])
+def test_of_a_pause_that_a_batch_does_not_outlast_only_its_part_counts(limiter: Any) -> None:
+    calls = itertools.count(1)
+
+    def operation() -> None:
+        time.sleep(0.1)
+        if next(calls) == 8:
+            raise Throttled(60)
+
+    executor = BatchExecutor(limiter, 1, retry=Retry(retry_after=wish))
+    with pytest.raises(TimeoutError) as caught:
+        executor.run([operation] * 30, timeout=2)
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert report.pauses == 1
+    assert report.paused > 0
+    assert report.working + report.paused + report.permit_wait <= report.elapsed
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_batch_that_begins_in_a_pause_is_paused_for_the_rest_of_it(foreign: bool) -> None:
+    limiter: Any = RecordingLimiter() if foreign else RateLimiter(10**6)
+    executor = BatchExecutor(limiter, 2, retry=Retry(1, retry_after=wish))
+    executor.run([failing(1, lambda: Throttled(0.5))])
+    report = executor.run([int] * 3)
+    assert report.counts["done"] == 3
+    assert 0.3 <= report.paused <= report.elapsed
+    assert report.permit_wait < 0.1
+    assert report.bounded_by == "server pauses"
+
+
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_pause_is_not_taken_off_the_waiting_for_the_limit_beside_it(foreign: bool) -> None:
+    limiter: Any = Metronome(0.1) if foreign else RateLimiter(1, per=0.1, margin=0)
+    last = failing(1, lambda: Throttled(0.5))
+    executor = BatchExecutor(limiter, 2, retry=Retry(2, retry_after=wish))
+    report = executor.run([*[int] * 8, last])
+    assert report.counts["done"] == 9
+    assert report.paused >= 0.4
+    assert report.permit_wait >= 0.6
+    assert report.permit_wait + report.paused <= report.elapsed
+    assert report.bounded_by == "limit"
+
+
 def test_hostile_wishes_are_cut() -> None:
     executor = BatchExecutor(retry=Retry(2, retry_after=lambda _: 1e9, max_pause=0.2))
     began = time.monotonic()

@@ -253,7 +253,10 @@ class Outcome(Generic[_T_co]):
 
     @property
     def permit_wait(self) -> float:
-        """Seconds that it waited for permits with a worker free for it, over all attempts."""
+        """Seconds that it waited for permits with a worker free for it, over all attempts.
+
+        Pauses that a server asked this executor for are left out: the report has those.
+        """
 
     @property
     def started_at(self) -> float | None:

@@ -48,8 +48,10 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         counts: How many operations there are of each status. Of a stream these are all, also
             those whose outcomes were handed over before.
         elapsed: Seconds from the beginning of the batch to this report.
-        permit_wait: Seconds that operations waited for a permit while a worker was free for them.
-        paused: Seconds of pauses that the server asked for.
+        permit_wait: Seconds that operations waited for a permit while a worker was free for them,
+            those in ``paused`` left out.
+        paused: Seconds of the batch that fell into pauses which a server asked this executor for.
+            What it asked another one that shares the limiter is ``permit_wait`` here.
         working: Seconds that operations ran, summed over the workers; of those that still run,
             until this report.
         permits: Permits taken.
@@ -192,7 +194,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         """Return the seconds that each of what may bound a run took of those that elapsed."""
         spent: dict[_Bound, float] = {
             "workers": self.working / self._max_workers,
-            "limit": max(self.permit_wait - self.paused, 0.0),
+            "limit": self.permit_wait,
             "server pauses": self.paused,
         }
         spent["idle workers"] = max(self.elapsed - sum(spent.values()), 0.0)

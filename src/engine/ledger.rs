@@ -85,9 +85,9 @@ pub struct Totals {
     pub retries: usize,
     /// Pauses the server asked for.
     pub pauses: usize,
-    /// How long those pauses lasted.
+    /// How much of its time fell into such pauses. Known when the batch is taken out.
     pub paused: u64,
-    /// Time that operations waited for a permit while a worker was free.
+    /// Time outside of pauses that operations waited for a permit while a worker was free.
     pub permit_wait: u64,
     /// Time that operations ran, over all workers.
     pub working: u64,

@@ -176,7 +176,8 @@ impl Outcome {
         seconds(self.duration)
     }
 
-    /// Seconds that it waited for permits with a worker free for it, over all attempts.
+    /// Seconds outside of pauses that it waited for permits with a worker free for it, over all
+    /// attempts.
     #[getter]
     fn permit_wait(&self) -> f64 {
         seconds(self.permit_wait)

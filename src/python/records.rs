@@ -249,7 +249,7 @@ impl Records {
         dict.set_item("attempts", totals.attempts)?;
         dict.set_item("retries", totals.retries)?;
         dict.set_item("pauses", totals.pauses)?;
-        dict.set_item("paused", seconds(totals.paused.min(self.elapsed)))?;
+        dict.set_item("paused", seconds(totals.paused))?;
         dict.set_item("permit_wait", seconds(totals.permit_wait))?;
         dict.set_item("working", seconds(totals.working))?;
         dict.set_item("elapsed", seconds(self.elapsed))?;

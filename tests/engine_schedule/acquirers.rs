@@ -270,7 +270,11 @@ fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     scheduler.grant(source, at(22));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(22)), at(30));
-    scheduler.start(&mut seat, at(30));
+    let start = scheduler.start(&mut seat, at(30));
+    assert_eq!(
+        start.running.permit_wait, SECOND,
+        "in the pause it waited for no limiter"
+    );
 }
 
 #[test]

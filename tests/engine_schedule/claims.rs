@@ -284,57 +284,6 @@ fn a_context_is_handed_out_where_the_source_changes() {
 }
 
 #[test]
-fn nothing_starts_during_a_pause_that_a_server_asked_for() {
-    let scheduler = unlimited(2);
-    let (source, _) = scheduler.add_complete(batch(), 4, at(1));
-    let mut seats = [scheduler.seat(), scheduler.seat()];
-    let running = scheduler.start(&mut seats[0], at(1));
-    scheduler.pause(at(2), at(10), true, true);
-    assert_eq!(scheduler.rest(&mut seats[1], at(3)), at(10));
-    assert_eq!(
-        scheduler.rest_after(&mut seats[0], done(&running, at(4)), at(4)),
-        Time::NEVER
-    );
-    // Another refusal of the same episode makes it longer, and an earlier end does not shorten it.
-    scheduler.pause(at(5), at(12), false, true);
-    scheduler.pause(at(6), at(7), false, true);
-    assert_eq!(scheduler.rest(&mut seats[1], at(10)), at(12));
-    let start = scheduler.start(&mut seats[1], at(12));
-    assert_eq!(start.running.permit_wait, 9 * SECOND);
-    assert!(woken(&seats[0]));
-    let totals = scheduler
-        .with(source, |source| source.ledger().totals)
-        .unwrap();
-    assert_eq!((totals.pauses, totals.paused), (1, 10 * SECOND));
-}
-
-#[test]
-fn a_pause_that_the_limiter_keeps_is_counted_and_not_kept_twice() {
-    let (scheduler, limiter) = limited(1, 5, 10);
-    let (source, _) = scheduler.add_complete(batch(), 2, at(1));
-    let mut seat = scheduler.seat();
-    limiter.pause_until(at(4), at(0));
-    scheduler.pause(at(1), at(4), true, false);
-    assert_eq!(scheduler.rest(&mut seat, at(1)), at(4));
-    scheduler.start(&mut seat, at(4));
-    let totals = scheduler
-        .with(source, |source| source.ledger().totals)
-        .unwrap();
-    assert_eq!((totals.pauses, totals.paused), (1, 3 * SECOND));
-}
-
-#[test]
-fn a_source_that_came_after_a_pause_was_not_paused() {
-    let scheduler = unlimited(1);
-    scheduler.pause(at(2), at(10), true, true);
-    let (source, _) = scheduler.add_complete(batch(), 1, at(11));
-    let totals = scheduler
-        .with(source, |source| source.ledger().totals)
-        .unwrap();
-    assert_eq!((totals.pauses, totals.paused), (0, 0));
-}
-
-#[test]
 fn the_place_of_a_removed_source_is_not_mistaken_for_it() {
     let scheduler = unlimited(1);
     let (old, _) = scheduler.add_complete(batch(), 2, at(1));

@@ -10,6 +10,7 @@ mod fixture;
 mod model;
 mod nested;
 mod outcomes;
+mod pauses;
 mod permits;
 mod repeat;
 mod retries;

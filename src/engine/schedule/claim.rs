@@ -27,6 +27,7 @@ pub struct Seat {
     pub(super) spare: bool,
     /// Since when there are threads enough without this one, which has nothing to do.
     pub(super) unneeded_since: Option<Time>,
+    /// Since when it waits for permits, by the clock that stands still in pauses.
     pub(super) waiting_since: Option<Time>,
     pub(super) serves: Option<SourceId>,
     pub(super) ongoing: Option<Ongoing>,

@@ -38,7 +38,7 @@ pub(super) struct Parked {
 
 impl<W: Work> State<W> {
     pub(super) fn wait_for_permit(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
-        seat.waiting_since.get_or_insert(now);
+        seat.waiting_since.get_or_insert(self.pauses.unpaused(now));
         // What has expired is not to keep a place in the limiter's queue, though its owner may be
         // away and not end it.
         let until = self.next_expiry(now).unwrap_or(until).min(until);
@@ -50,6 +50,14 @@ impl<W: Work> State<W> {
             self.take_front(seat, Duty::Permit(until));
         }
         Claim::Rest(until)
+    }
+
+    /// How long an operation has waited for its permit that starts now.
+    #[inline(always)]
+    pub(super) fn permit_wait(&self, seat: &Seat, now: Time) -> u64 {
+        let unpaused = || self.pauses.unpaused(now);
+        seat.waiting_since
+            .map_or(0, |since| unpaused().nanos_since(since))
     }
 
     pub(super) fn take_front(&mut self, seat: &Seat, duty: Duty) {

@@ -10,6 +10,7 @@ mod claim;
 mod front;
 mod locked;
 mod owners;
+mod pauses;
 mod repeat;
 mod spares;
 mod state;
@@ -23,6 +24,7 @@ pub use self::claim::{
 };
 use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
+use self::pauses::Pauses;
 use self::state::State;
 use self::watch::Watch;
 use super::limiter::Limiter;
@@ -52,7 +54,8 @@ impl<W: Work> Scheduler<W> {
         context: Arc<W::Context>,
         terms: Terms,
     ) -> Self {
-        let calls = Source::new(context, Arc::default(), terms, Time::now());
+        let now = Time::now();
+        let calls = Source::new(context, Arc::default(), terms, now, now);
         Self {
             limiter,
             state: Mutex::new(State {
@@ -69,7 +72,7 @@ impl<W: Work> Scheduler<W> {
                 threads: 0,
                 busy: 0,
                 paused_until: Time::default(),
-                pause_known: Time::default(),
+                pauses: Pauses::default(),
                 closed: false,
                 latest: Time::default(),
                 asks_elsewhere: terms.acquirer != Acquirer::Worker,
@@ -207,13 +210,11 @@ impl<W: Work> Scheduler<W> {
     /// longer. With `here` it is this scheduler that keeps it; otherwise its limiter does.
     pub fn pause(&self, now: Time, until: Time, begins: bool, here: bool) {
         let mut state = self.state();
-        let longer = until.nanos_since(state.pause_known.max(now));
-        state.pause_known = state.pause_known.max(until);
+        let until = state.pauses.extend(now, until);
         if here {
-            state.paused_until = state.pause_known;
+            state.paused_until = until;
         }
         for (_, source) in state.sources.iter_mut().flatten() {
-            source.ledger.totals.paused += longer;
             source.ledger.totals.pauses += usize::from(begins);
         }
     }

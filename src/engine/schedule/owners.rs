@@ -34,7 +34,8 @@ impl<W: Work> Scheduler<W> {
         state.asks_elsewhere |= terms.acquirer != Acquirer::Worker;
         state.serials += 1;
         let serial = state.serials;
-        let source = (serial, Source::new(context, owner, terms, now));
+        let unpaused = state.pauses.unpaused(now);
+        let source = (serial, Source::new(context, owner, terms, now, unpaused));
         let slot = state.sources.iter().position(Option::is_none);
         let slot = if let Some(slot) = slot {
             state.sources[slot] = Some(source);
@@ -155,6 +156,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         let free = state.free_slots(now);
         let paused_until = state.paused_until;
+        let unpaused = state.pauses.unpaused(now);
         let Some(source) = state.source(id) else {
             return Step::Settled;
         };
@@ -189,7 +191,7 @@ impl<W: Work> Scheduler<W> {
                 if now < paused_until {
                     until = until.min(paused_until);
                 } else if free {
-                    source.ask(now);
+                    source.ask(unpaused);
                     return Step::Acquire;
                 }
             }
@@ -208,6 +210,7 @@ impl<W: Work> Scheduler<W> {
         let mut until = Time::NEVER;
         let free = state.free_slots(now);
         let paused_until = state.paused_until;
+        let unpaused = state.pauses.unpaused(now);
         for slot in state.turns() {
             let Some((serial, source)) = &mut state.sources[slot] else {
                 continue;
@@ -219,7 +222,7 @@ impl<W: Work> Scheduler<W> {
                 if now < paused_until {
                     until = until.min(paused_until);
                 } else if free > 0 {
-                    source.ask(now);
+                    source.ask(unpaused);
                     let id = SourceId {
                         slot,
                         serial: *serial,
@@ -248,9 +251,10 @@ impl<W: Work> Scheduler<W> {
     /// Hands on a permit that the owner or the dispatcher was granted.
     pub fn grant(&self, id: SourceId, now: Time) {
         let mut state = self.state();
+        let unpaused = state.pauses.unpaused(now);
         if let Some(source) = state.source(id) {
             let mut told = source.asked();
-            source.grant(now);
+            source.grant(now, unpaused);
             if source.owner_works && source.owner_waits {
                 told.push(source.tell_owner());
             }
@@ -352,7 +356,8 @@ impl<W: Work> Scheduler<W> {
     pub fn remove(&self, id: SourceId, now: Time) -> Option<Source<W>> {
         let mut state = self.state();
         state.source(id)?;
-        let (_, source) = state.sources[id.slot].take()?;
+        let (_, mut source) = state.sources[id.slot].take()?;
+        source.note_paused(now, state.pauses.unpaused(now));
         state.stir(now);
         state.tell_joiners();
         Some(source)

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
 use super::front::{Duty, Front, Parked};
 use super::locked::Notices;
+use super::pauses::Pauses;
 use super::watch::Watch;
 use crate::engine::ledger::Attempt;
 use crate::engine::limiter::{Limiter, Turn};
@@ -30,8 +31,7 @@ pub(super) struct State<W: Work> {
     pub(super) busy: usize,
     /// Nothing starts before.
     pub(super) paused_until: Time,
-    /// When the last pause that a server asked for ends, whoever keeps it.
-    pub(super) pause_known: Time,
+    pub(super) pauses: Pauses,
     pub(super) closed: bool,
     /// The latest time it was told.
     pub(super) latest: Time,
@@ -234,7 +234,6 @@ impl<W: Work> State<W> {
         let gated = self.sources[slot]
             .as_ref()
             .is_some_and(|(_, source)| source.terms.acquirer != Acquirer::Worker);
-        let mut permit_wait = 0;
         if let Some(limiter) = limiter.filter(|_| !gated) {
             let turn = if let Some(ticket) = &mut seat.ticket {
                 if attached {
@@ -261,9 +260,7 @@ impl<W: Work> State<W> {
         if !attached {
             return self.stand_back(seat, now).unwrap_or(Claim::Ready);
         }
-        if let Some(since) = seat.waiting_since {
-            permit_wait = now.nanos_since(since);
-        }
+        let permit_wait = self.permit_wait(seat, now);
         self.leave_front(seat);
         self.turn = slot + 1;
         let Some(start) = self.start(seat, slot, now, permit_wait) else {

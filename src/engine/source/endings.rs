@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use super::Source;
 use crate::engine::ledger::Keep;
 use crate::engine::terms::{End, FailureLimit, Work};
+use crate::engine::time::Time;
 
 impl<W: Work> Source<W> {
     /// Ends the source, unless it has run to its end or was ended before.
@@ -51,6 +52,12 @@ impl<W: Work> Source<W> {
             self.terms.failure_limit,
             Some(FailureLimit::Share { of, .. }) if self.recent.len() < of
         )
+    }
+
+    /// Books how much of its time everybody paused, as it ends now.
+    pub(in crate::engine) fn note_paused(&mut self, now: Time, unpaused: Time) {
+        let worked = unpaused.nanos_since(self.began_unpaused);
+        self.ledger.totals.paused = now.nanos_since(self.began).saturating_sub(worked);
     }
 
     /// Why it ended early, if it did.

@@ -76,11 +76,13 @@ pub struct Source<W: Work> {
     /// What the limiter failed with.
     limiter_error: Option<W::Error>,
     pub(super) began: Time,
+    /// The same by the clock that stands still in pauses.
+    pub(super) began_unpaused: Time,
     /// Its owner is a worker itself, and runs operations of it while it waits.
     pub(super) owner_works: bool,
     /// Permits being asked for.
     asking: usize,
-    /// Since when the last of them is.
+    /// Since when the last of them is, by the clock that stands still in pauses.
     asking_since: Time,
     /// The operations that permits were granted for, in that order.
     granted: VecDeque<Granted<W::Job>>,
@@ -118,6 +120,7 @@ impl<W: Work> Source<W> {
         owner: Arc<Signal>,
         terms: Terms,
         now: Time,
+        unpaused: Time,
     ) -> Self {
         Self {
             context,
@@ -128,8 +131,9 @@ impl<W: Work> Source<W> {
             ended_at: None,
             limiter_error: None,
             began: now,
+            began_unpaused: unpaused,
             asking: 0,
-            asking_since: now,
+            asking_since: unpaused,
             owner_works: false,
             granted: VecDeque::new(),
             spare_permits: 0,

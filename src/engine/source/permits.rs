@@ -99,14 +99,14 @@ impl<W: Work> Source<W> {
     }
 
     /// Its owner, or the dispatcher, asks for one more permit.
-    pub(in crate::engine) fn ask(&mut self, now: Time) {
+    pub(in crate::engine) fn ask(&mut self, unpaused: Time) {
         self.asking += 1;
-        self.asking_since = now;
+        self.asking_since = unpaused;
     }
 
     /// A permit was granted: it is for the next operation, whichever worker will start it.
-    pub(in crate::engine) fn grant(&mut self, now: Time) {
-        match self.next(now, now.nanos_since(self.asking_since)) {
+    pub(in crate::engine) fn grant(&mut self, now: Time, unpaused: Time) {
+        match self.next(now, unpaused.nanos_since(self.asking_since)) {
             Some(granted) => self.granted.push_back(granted),
             None => self.spare_permits += 1,
         }

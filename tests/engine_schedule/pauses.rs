@@ -1,0 +1,93 @@
+//! Pauses that servers ask for: nothing starts in them, and what they cost is told from the limit.
+
+use paceline::engine::schedule::{Scheduler, SourceId};
+use paceline::engine::time::Time;
+
+use crate::fixture::{Add, Plain, SECOND, at, batch, done, limited, unlimited, woken};
+
+#[test]
+fn nothing_starts_during_a_pause_that_a_server_asked_for() {
+    let scheduler = unlimited(2);
+    let (source, _) = scheduler.add_complete(batch(), 4, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat()];
+    let running = scheduler.start(&mut seats[0], at(1));
+    scheduler.pause(at(2), at(10), true, true);
+    assert_eq!(scheduler.rest(&mut seats[1], at(3)), at(10));
+    assert_eq!(
+        scheduler.rest_after(&mut seats[0], done(&running, at(4)), at(4)),
+        Time::NEVER
+    );
+    // Another refusal of the same episode makes it longer, and an earlier end does not shorten it.
+    scheduler.pause(at(5), at(12), false, true);
+    scheduler.pause(at(6), at(7), false, true);
+    assert_eq!(scheduler.rest(&mut seats[1], at(10)), at(12));
+    let start = scheduler.start(&mut seats[1], at(12));
+    assert_eq!(start.running.permit_wait, 0, "it was not the limit");
+    assert!(woken(&seats[0]));
+    assert_eq!(paused(&scheduler, source, at(13)), (1, 10 * SECOND));
+}
+
+/// Takes a source out: how many pauses it met, and how long it was in them.
+fn paused(scheduler: &Scheduler<Plain>, source: SourceId, now: Time) -> (usize, u64) {
+    let totals = scheduler.remove(source, now).unwrap().ledger().totals;
+    (totals.pauses, totals.paused)
+}
+
+#[test]
+fn a_pause_that_the_limiter_keeps_is_counted_and_not_kept_twice() {
+    let (scheduler, limiter) = limited(1, 5, 10);
+    let (source, _) = scheduler.add_complete(batch(), 2, at(1));
+    let mut seat = scheduler.seat();
+    limiter.pause_until(at(4));
+    scheduler.pause(at(1), at(4), true, false);
+    assert_eq!(scheduler.rest(&mut seat, at(1)), at(4));
+    scheduler.start(&mut seat, at(4));
+    assert_eq!(paused(&scheduler, source, at(5)), (1, 3 * SECOND));
+}
+
+#[test]
+fn a_source_is_paused_for_as_long_as_it_is_there() {
+    for (began, taken_out, expected) in [
+        (1, 2, 0),
+        (1, 6, 4),
+        (1, 11, 8),
+        (5, 7, 2),
+        (5, 11, 5),
+        (11, 12, 0),
+        (11, 25, 5),
+        (1, 50, 18),
+    ] {
+        let scheduler = unlimited(1);
+        let mut source = None;
+        for now in 1..taken_out {
+            if now == began {
+                source = Some(scheduler.add_complete(batch(), 1, at(now)).0);
+            }
+            match now {
+                2 => scheduler.pause(at(2), at(7), true, true),
+                4 => scheduler.pause(at(4), at(10), false, true),
+                20 => scheduler.pause(at(20), at(30), true, true),
+                _ => {}
+            }
+        }
+        let (_, nanos) = paused(&scheduler, source.unwrap(), at(taken_out));
+        assert_eq!(nanos, expected * SECOND, "{began} to {taken_out}");
+    }
+}
+
+#[test]
+fn a_wait_for_a_permit_goes_on_after_a_pause() {
+    let (scheduler, limiter) = limited(1, 1, 20);
+    limiter.try_acquire(1, at(1));
+    let (source, _) = scheduler.add_complete(batch(), 1, at(1));
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.rest(&mut seat, at(2)), at(21));
+    for (from, to) in [(3, 5), (8, 12), (20, 22)] {
+        limiter.pause_until(at(to));
+        scheduler.pause(at(from), at(to), true, false);
+    }
+    assert_eq!(scheduler.rest(&mut seat, at(21)), at(22));
+    let start = scheduler.start(&mut seat, at(23));
+    assert_eq!(start.running.permit_wait, 13 * SECOND);
+    assert_eq!(paused(&scheduler, source, at(24)), (3, 8 * SECOND));
+}
