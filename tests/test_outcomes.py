@@ -12,7 +12,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from helpers import Metronome, fail, statuses
+from helpers import Metronome, fail, in_thread, statuses
 
 from paceline import (
     BatchExecutor,
@@ -387,6 +387,15 @@ def test_each_outcome_knows_how_long_it_waited_for_its_permit() -> None:
     assert report[0].permit_wait == pytest.approx(0, abs=0.05)
     for outcome in report[1:]:
         assert outcome.permit_wait == pytest.approx(0.1, abs=0.05)
+
+
+def test_no_outcome_has_waited_longer_than_its_batch_was_there() -> None:
+    with BatchExecutor(RateLimiter(1, per=0.6, margin=0), 3) as executor:
+        other, _ = in_thread(lambda: executor.run([int] * 3))
+        time.sleep(0.4)  # one of its operations has waited for most of that
+        report = executor.run([int])
+        other.join(30)
+    assert report[0].permit_wait <= report.elapsed
 
 
 def test_a_report_outlives_its_executor_and_may_be_read_by_many_threads() -> None:

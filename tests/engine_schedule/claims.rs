@@ -284,6 +284,20 @@ fn a_context_is_handed_out_where_the_source_changes() {
 }
 
 #[test]
+fn nothing_waits_longer_than_its_source_is_there() {
+    let (scheduler, _) = limited(2, 1, 10);
+    scheduler.add_complete(batch(), 2, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat()];
+    let first = scheduler.start(&mut seats[0], at(1));
+    assert_eq!(scheduler.rest(&mut seats[1], at(2)), at(11));
+    // It waits on behalf of all, and the next turn is that of the batch that came last.
+    let (late, _) = scheduler.add_complete(batch(), 1, at(9));
+    let start = scheduler.start(&mut seats[1], at(11));
+    assert_eq!((first.source == late, start.source == late), (false, true));
+    assert_eq!(start.running.permit_wait, 2 * SECOND);
+}
+
+#[test]
 fn the_place_of_a_removed_source_is_not_mistaken_for_it() {
     let scheduler = unlimited(1);
     let (old, _) = scheduler.add_complete(batch(), 2, at(1));

@@ -38,7 +38,7 @@ fn a_pause_that_the_limiter_keeps_is_counted_and_not_kept_twice() {
     let (scheduler, limiter) = limited(1, 5, 10);
     let (source, _) = scheduler.add_complete(batch(), 2, at(1));
     let mut seat = scheduler.seat();
-    limiter.pause_until(at(4));
+    limiter.pause_until(at(4), at(1));
     scheduler.pause(at(1), at(4), true, false);
     assert_eq!(scheduler.rest(&mut seat, at(1)), at(4));
     scheduler.start(&mut seat, at(4));
@@ -83,7 +83,7 @@ fn a_wait_for_a_permit_goes_on_after_a_pause() {
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(2)), at(21));
     for (from, to) in [(3, 5), (8, 12), (20, 22)] {
-        limiter.pause_until(at(to));
+        limiter.pause_until(at(to), at(from));
         scheduler.pause(at(from), at(to), true, false);
     }
     assert_eq!(scheduler.rest(&mut seat, at(21)), at(22));

@@ -52,12 +52,15 @@ impl<W: Work> State<W> {
         Claim::Rest(until)
     }
 
-    /// How long an operation has waited for its permit that starts now.
+    /// How long an operation has waited for its permit that starts now. The seat may have begun to
+    /// wait for another source, when there was not yet this one.
     #[inline(always)]
-    pub(super) fn permit_wait(&self, seat: &Seat, now: Time) -> u64 {
-        let unpaused = || self.pauses.unpaused(now);
-        seat.waiting_since
-            .map_or(0, |since| unpaused().nanos_since(since))
+    pub(super) fn permit_wait(&self, seat: &Seat, slot: usize, now: Time) -> u64 {
+        let (Some(since), Some((_, source))) = (seat.waiting_since, &self.sources[slot]) else {
+            return 0;
+        };
+        let unpaused = self.pauses.unpaused(now);
+        unpaused.nanos_since(since.max(source.began_unpaused))
     }
 
     pub(super) fn take_front(&mut self, seat: &Seat, duty: Duty) {

@@ -260,7 +260,7 @@ impl<W: Work> State<W> {
         if !attached {
             return self.stand_back(seat, now).unwrap_or(Claim::Ready);
         }
-        let permit_wait = self.permit_wait(seat, now);
+        let permit_wait = self.permit_wait(seat, slot, now);
         self.leave_front(seat);
         self.turn = slot + 1;
         let Some(start) = self.start(seat, slot, now, permit_wait) else {
