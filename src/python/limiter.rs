@@ -43,10 +43,10 @@ use crate::engine::time::{Monotonic, Time};
 ///         By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
 ///     adaptive: Whether the limit in effect is halved when an executor meets a refusal (429),
 ///         once per episode, and grows back by a twentieth of ``limit`` (at least 1) per window,
-///         never beyond ``limit`` and never below 1. Additive increase and multiplicative
-///         decrease, after D.-M. Chiu and R. Jain, "Analysis of the increase and decrease
-///         algorithms for congestion avoidance in computer networks", Computer Networks and
-///         ISDN Systems 17 (1989).
+///         pauses not counted; never beyond ``limit`` and never below 1. Additive increase and
+///         multiplicative decrease, after D.-M. Chiu and R. Jain, "Analysis of the increase and
+///         decrease algorithms for congestion avoidance in computer networks", Computer Networks
+///         and ISDN Systems 17 (1989).
 ///
 /// Raises:
 ///     ValueError: If a number is out of its range, or is not finite.
@@ -183,8 +183,10 @@ impl RateLimiter {
 
     /// Waits for a permit and takes it.
     ///
-    /// The permit counts from the instant this returns. Other threads run while it waits; in the
-    /// main thread, Ctrl-C ends the wait. A wait that ends early takes nothing.
+    /// The permit counts from the instant this returns. Other threads run while it waits. In the
+    /// main thread signal handlers run, and while one does, others may go first: it may use the
+    /// same limiter. What it raises, as Ctrl-C does, ends the wait. A wait that ends early takes
+    /// nothing.
     ///
     /// Args:
     ///     weight: How many permits to take, all at once.

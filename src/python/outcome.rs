@@ -176,8 +176,9 @@ impl Outcome {
         seconds(self.duration)
     }
 
-    /// Seconds outside of pauses that it waited for permits with a worker free for it, over all
-    /// attempts.
+    /// Seconds that it waited for permits with a worker free for it, over all attempts.
+    ///
+    /// Pauses that a server asked this executor for are left out: the report has those.
     #[getter]
     fn permit_wait(&self) -> f64 {
         seconds(self.permit_wait)
