@@ -26,7 +26,13 @@ from helpers import (
     worst_window,
 )
 
-from paceline import BatchExecutor, ErrorRecord, PermitRefusedError, RateLimiter
+from paceline import (
+    BatchExecutor,
+    BatchTimeoutError,
+    ErrorRecord,
+    PermitRefusedError,
+    RateLimiter,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,6 +61,14 @@ def test_a_proxy_of_a_limiter_of_ours_is_a_limiter() -> None:
 def test_the_class_of_limiters_is_no_limiter() -> None:
     with pytest.raises(TypeError, match="made first"):
         BatchExecutor(RateLimiter)
+
+
+def test_a_permit_that_came_too_late_for_a_call_was_taken() -> None:
+    limiter = Metronome(0.3)
+    with BatchExecutor(limiter, 2) as executor, pytest.raises(BatchTimeoutError) as caught:
+        executor.run([int] * 9, timeout=0.5)  # while the third is being waited for
+    report = caught.value.batch_report
+    assert report.permits == limiter.calls == report.attempts + 1
 
 
 def test_pyrate_limiter_behind_an_acquire_method() -> None:

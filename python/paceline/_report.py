@@ -54,7 +54,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
             What it asked another one that shares the limiter is ``permit_wait`` here.
         working: Seconds that operations ran, summed over the workers; of those that still run,
             until this report.
-        permits: Permits taken.
+        permits: Permits taken. One of a limiter that is not ours may have come too late for a call,
+            when the batch had ended.
         attempts: Calls made.
         retries: Calls that repeated a failed one.
         pauses: Pauses that the server asked for.

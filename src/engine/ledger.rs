@@ -77,7 +77,7 @@ pub struct Totals {
     pub done: usize,
     /// Operations that failed for good.
     pub failed: usize,
-    /// Permits taken.
+    /// Permits taken. Those of an owner or the dispatcher may come too late for a call.
     pub permits: usize,
     /// Calls made.
     pub attempts: usize,
@@ -97,7 +97,6 @@ impl Totals {
     /// Counts a call that has waited so many nanoseconds for its permit.
     #[inline]
     pub(super) fn count_start(&mut self, retry: bool, permit_wait: u64) {
-        self.permits += 1;
         self.attempts += 1;
         self.retries += usize::from(retry);
         self.permit_wait += permit_wait;

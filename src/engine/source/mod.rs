@@ -286,6 +286,8 @@ impl<W: Work> Source<W> {
         };
         self.running.push(running);
         if !refused {
+            // Other permits are counted when they are granted.
+            self.ledger.totals.permits += usize::from(self.terms.acquirer == Acquirer::Worker);
             self.ledger.totals.count_start(attempts > 0, permit_wait);
         }
         (running, job)

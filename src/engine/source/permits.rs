@@ -106,6 +106,7 @@ impl<W: Work> Source<W> {
 
     /// A permit was granted: it is for the next operation, whichever worker will start it.
     pub(in crate::engine) fn grant(&mut self, now: Time, unpaused: Time) {
+        self.ledger.totals.permits += 1;
         match self.next(now, unpaused.nanos_since(self.asking_since)) {
             Some(granted) => self.granted.push_back(granted),
             None => self.spare_permits += 1,
@@ -151,6 +152,7 @@ impl<W: Work> Source<W> {
     /// A permit was granted for an operation that is held. If that was taken back meanwhile, the
     /// next one uses the permit.
     pub(in crate::engine) fn grant_held(&mut self, index: usize) {
+        self.ledger.totals.permits += 1;
         match self.withdraw_held(index) {
             Some(job) => self.granted.push_back(Granted::first(index, 0, job)),
             None => self.spare_permits += 1,

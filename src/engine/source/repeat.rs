@@ -42,6 +42,7 @@ impl<W: Work> Source<W> {
             *place = Running::first(index, now);
         }
         *running = Running::first(index, now);
+        self.ledger.totals.permits += 1;
         self.ledger.totals.count_start(false, 0);
         self.retry_is_next = true;
         Ok(job)
