@@ -141,7 +141,30 @@ def test_a_bad_entry_of_an_iterator_ends_the_batch_where_it_is(entry: tuple[Any,
     assert repr(value)[:20] in str(caught.value)
     report = caught.value.batch_report  # type: ignore[attr-defined]
     assert sorted(ran) == [outcome.index for outcome in report if outcome.status == "done"]
-    assert len(report) in {2, 3}
+    assert len(report) == 3
+    assert report[2].status == "not_started"
+
+
+@pytest.mark.parametrize("verb", ["run", "stream"])
+@pytest.mark.parametrize("good", [5, 2000])
+def test_what_was_read_behind_a_bad_entry_is_in_the_report(verb: str, good: int) -> None:
+    read: list[int] = []
+
+    def entries() -> Iterator[Any]:
+        for index in range(2 * good):
+            read.append(index)
+            yield 5 if index == good else int
+
+    options = {"buffersize": 1500} if verb == "stream" else {}
+    handed_over = 0
+    with BatchExecutor(None, 2) as executor, pytest.raises(TypeError) as caught:
+        for _ in getattr(executor, verb)(entries(), **options):
+            handed_over += 1
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert handed_over + len(report) == len(read)
+    assert sum(report.counts.values()) == len(read)
+    (bad,) = [outcome for outcome in report if outcome.index == good]
+    assert bad.status == "not_started"
 
 
 @pytest.mark.parametrize("entry", [param.values for param in NOT_OPERATIONS])

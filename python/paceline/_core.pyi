@@ -422,7 +422,8 @@ class Batch(Generic[_T]):
         """Adds all operations that there will be, after checking each.
 
         Raises:
-            TypeError: If one is not callable, or is a coroutine function; none is added then.
+            TypeError: If one is not callable, or is a coroutine function. That ends the batch, and
+                all of them are in its report.
         """
 
     def feed_unread(self, operations: list[Callable[[], _T]]) -> None:
@@ -436,7 +437,8 @@ class Batch(Generic[_T]):
         """Adds one operation; returns whether there is something to do before the next is read.
 
         Raises:
-            TypeError: If it is not callable, or is a coroutine function.
+            TypeError: If it is not callable, or is a coroutine function. That ends the batch, and
+                it is in its report.
         """
 
     def begin_reading(
@@ -456,7 +458,8 @@ class Batch(Generic[_T]):
         """Adds the operations that were read in one go.
 
         Raises:
-            TypeError: If one is not callable, or is a coroutine function.
+            TypeError: If one is not callable, or is a coroutine function. That ends the batch, and
+                all that was read is in its report.
         """
 
     def fed(self) -> int:

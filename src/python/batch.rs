@@ -138,10 +138,18 @@ impl Batch {
         }
     }
 
-    /// Ends it, and adds what was read and not checked, so that it is in the report.
-    fn end_with(&self, jobs: impl ExactSizeIterator<Item = Py<PyAny>>) {
+    /// Ends it, as its owner will raise `error`, and adds what was read and not checked, so that it
+    /// is in the report.
+    fn end_with(
+        &self,
+        py: Python<'_>,
+        error: &PyErr,
+        jobs: impl ExactSizeIterator<Item = Py<PyAny>>,
+    ) {
         let scheduler = &self.runtime.scheduler;
-        scheduler.end(self.id, End::Owner, Time::now());
+        let patient = is_exception(py, error);
+        let end = if patient { End::Failed } else { End::Owner };
+        scheduler.end(self.id, end, Time::now());
         scheduler.feed_some(self.id, jobs);
     }
 }
@@ -172,10 +180,8 @@ impl Batch {
                 Ok(())
             }
             Err(error) => {
-                if !is_exception(operations.py(), &error) {
-                    let all: Vec<_> = operations.iter().map(Bound::unbind).collect();
-                    self.end_with(all.into_iter());
-                }
+                let all: Vec<_> = operations.iter().map(Bound::unbind).collect();
+                self.end_with(operations.py(), &error, all.into_iter());
                 Err(error)
             }
         }
@@ -194,10 +200,9 @@ impl Batch {
     fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
         let scheduler = &self.runtime.scheduler;
         let added = self.reading.add_one(operation, scheduler, self.id);
-        if let Err(error) = &added
-            && !is_exception(operation.py(), error)
-        {
-            self.end_with(std::iter::once(operation.clone().unbind()));
+        if let Err(error) = &added {
+            let read = std::iter::once(operation.clone().unbind());
+            self.end_with(operation.py(), error, read);
         }
         added
     }
@@ -218,10 +223,9 @@ impl Batch {
         let scheduler = &self.runtime.scheduler;
         scheduler.end_reading(self.id);
         let added = self.reading.add_inbox(py, scheduler, self.id);
-        if let Err(error) = &added
-            && !is_exception(py, error)
-        {
-            self.end_with(self.reading.take_inbox(py)?.into_iter());
+        if let Err(error) = &added {
+            let read = self.reading.take_inbox(py)?;
+            self.end_with(py, error, read.into_iter());
         }
         added
     }
