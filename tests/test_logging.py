@@ -140,6 +140,42 @@ def test_the_policy_and_the_pauses_are_in_the_context_of_the_caller(
     assert set(pauses) == {"changed by the policy"}, "the event belongs to the call of the policy"
 
 
+def unreachable() -> None:
+    raise ConnectionRefusedError
+
+
+PATIENT = Retry(3, backoff=60, jitter=False)
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+@pytest.mark.parametrize(
+    ("last", "options"), [(int, {"timeout": 0.5}), (fail, {"max_failures": 1})]
+)
+def test_what_is_not_tried_again_as_its_batch_ends_is_logged_once(
+    caplog: pytest.LogCaptureFixture, verb: str, last: Any, options: dict[str, Any]
+) -> None:
+    operations = [unreachable, int, unreachable, last]
+    with (
+        BatchExecutor(None, 1, retry=PATIENT) as executor,
+        pytest.raises((TimeoutError, ExceptionGroup)) as caught,
+    ):
+        list(getattr(executor, verb)(operations, **options))
+    report = caught.value.batch_report  # type: ignore[union-attr]
+    records: list[Any] = failures_in(caplog)
+    logged = {record.index: record.error_type for record in records}
+    assert logged[0] == logged[2] == "ConnectionRefusedError"
+    assert sorted(logged) == [outcome.index for outcome in report.failures]
+    assert len(records) == report.counts["failed"]
+
+
+def test_what_is_not_tried_again_and_not_recorded_is_not_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with BatchExecutor(None, 1, retry=PATIENT) as executor, pytest.raises(QuotaError):
+        executor.execute_batch([unreachable, fail], on_error="raise")
+    assert failures_in(caplog) == []
+
+
 def test_success_is_silent_above_debug(
     executor: BatchExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -272,6 +308,14 @@ def test_what_is_no_exception_is_raised_by_a_handler_on_the_callers_thread_only(
     logger.setLevel(logging.DEBUG)
     with pytest.raises(SystemExit) as caught:
         executor.execute_batch([int, fail])
+    assert statuses(caught.value.batch_report) == ["done", "failed"]  # type: ignore[attr-defined]
+
+
+def test_what_a_handler_raises_as_a_batch_ends_has_its_report(logger: logging.Logger) -> None:
+    logger.addHandler(Bomb(SystemExit(3)))
+    with BatchExecutor(None, 1, retry=PATIENT) as executor:
+        with pytest.raises(SystemExit) as caught:
+            executor.run([int, unreachable], timeout=0.3)
     assert statuses(caught.value.batch_report) == ["done", "failed"]  # type: ignore[attr-defined]
 
 

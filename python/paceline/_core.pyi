@@ -507,7 +507,14 @@ class Batch(Generic[_T]):
         """Waits until nothing of it runs. Ctrl-C ends the wait."""
 
     def close(self) -> Records[_T]:
-        """Takes it out of its executor, and returns its records; the same whenever it is called."""
+        """Takes it out of its executor, and returns its records; the same whenever it is called.
+
+        Failures are logged that became final only with that, of what was to be tried again.
+
+        Raises:
+            BaseException: What a signal handler raises meanwhile, and anything else that is not an
+                ``Exception``. Called again, it returns the records.
+        """
 
     def discard(self) -> None:
         """Takes it out of its executor, and drops whatever it still holds."""

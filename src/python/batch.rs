@@ -361,7 +361,8 @@ impl Batch {
         }
     }
 
-    /// Takes it out of the executor: its records. What still runs is lost to it.
+    /// Takes it out of the executor: its records. What still runs is lost to it. The first time the
+    /// failures are logged that became final with that.
     fn close(&self, py: Python<'_>) -> PyResult<Py<Records>> {
         self.check_process()?;
         if let Some(records) = &*lock(&self.closed) {
@@ -372,6 +373,7 @@ impl Batch {
         let source = source.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
         let records = Py::new(py, Records::of(source, at))?;
         *lock(&self.closed) = Some(records.clone_ref(py));
+        records.get().log_given_up(py)?;
         Ok(records)
     }
 

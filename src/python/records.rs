@@ -12,6 +12,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::logging;
 use super::outcome::{Outcome, PyAttempt, PyRecord, PySource, Status, copy_of, seconds};
+use super::worker::Context;
 use crate::engine::ledger::{History, Keep, Left, Totals};
 use crate::engine::source::{HandedOver, Running};
 use crate::engine::terms::End;
@@ -38,6 +39,8 @@ pub(crate) struct Records {
     unfinished: HashMap<usize, Unfinished>,
     history: History<Py<PyBaseException>>,
     given_up: usize,
+    /// Those whose failure was not final before the batch ended, and is still to be logged.
+    unlogged: Vec<usize>,
     unstarted: usize,
     /// What is to be said of those that never started.
     unstarted_are: Status,
@@ -57,6 +60,11 @@ impl Records {
         };
         let waiting = source.waiting_retries();
         let given_up = waiting.len();
+        let mut unlogged = Vec::new();
+        if let Context::Batch { logged: true, .. } = source.context() {
+            unlogged.extend(waiting.iter().chain(source.unretried()));
+            unlogged.sort_unstable();
+        }
         let mut unfinished: HashMap<_, _> = waiting
             .into_iter()
             .map(|index| (index, Unfinished::GivenUp))
@@ -102,6 +110,7 @@ impl Records {
             unfinished,
             history,
             given_up,
+            unlogged,
             unstarted,
             unstarted_are,
             len,
@@ -152,6 +161,25 @@ impl Records {
                 ..*each
             })
             .collect()
+    }
+
+    /// Logs the failures that nobody could log before the batch ended. On the thread of its owner:
+    /// what is raised meanwhile and is not an `Exception` is returned for the caller.
+    pub(super) fn log_given_up(&self, py: Python<'_>) -> PyResult<()> {
+        let errors = self.unlogged.iter();
+        let mut errors = errors.filter_map(|index| Some((*index, self.error_of(*index)?)));
+        errors.try_for_each(|(index, error)| {
+            logging::operation_failed_here(py, index, error.bind(py))
+        })
+    }
+
+    /// What an operation has failed with, for good or as it was given up.
+    fn error_of(&self, index: usize) -> Option<&Py<PyBaseException>> {
+        if let Some(Some(record)) = self.slots.get(self.place_of(index)?) {
+            return record.result.as_ref().err();
+        }
+        let last = self.history.get(&index)?.last()?;
+        Some(&last.error)
     }
 
     /// The failed records, with their places.

@@ -176,6 +176,7 @@ fn retries_end_with_their_source() {
     }
     let mut source = scheduler.remove(source, at(60)).unwrap();
     assert_eq!(source.waiting_retries(), [0]);
+    assert_eq!(source.unretried(), [1], "nobody says that it has failed");
     let slots = source.ledger().take_left().slots;
     let results: Vec<_> = slots
         .into_iter()

@@ -183,6 +183,7 @@ impl<W: Work> State<W> {
                     .enter(running, Err(error), ended)
                     .map(|result| Box::new(Remains::Result(result)));
                 source.judge(running.index, true, false);
+                source.give_up(running.index);
                 leftover = both(result, Some(Box::new(Remains::Job(job))));
             }
             Ending::Result(result, fatal) => {

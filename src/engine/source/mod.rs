@@ -99,6 +99,8 @@ pub struct Source<W: Work> {
     retries: BinaryHeap<Reverse<Retry<W::Job>>>,
     retry_is_next: bool,
     retries_spent: usize,
+    /// Those that were to be tried again when it had ended: they have failed instead.
+    unretried: Vec<usize>,
     running: Vec<Running>,
     complete: bool,
     /// Its owner reads many operations in one go.
@@ -145,6 +147,7 @@ impl<W: Work> Source<W> {
             retries: BinaryHeap::new(),
             retry_is_next: false,
             retries_spent: 0,
+            unretried: Vec::new(),
             running: Vec::new(),
             complete: false,
             being_read: false,

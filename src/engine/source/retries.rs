@@ -48,6 +48,11 @@ impl<W: Work> Source<W> {
         }));
     }
 
+    /// Notes that an operation was to be tried again, and has failed as the source had ended.
+    pub(in crate::engine) fn give_up(&mut self, index: usize) {
+        self.unretried.push(index);
+    }
+
     /// Takes the retry of the operation at `index` out of the waiting ones.
     pub(in crate::engine) fn withdraw_retry(&mut self, index: usize) -> Option<W::Job> {
         let mut found = None;
@@ -111,6 +116,12 @@ impl<W: Work> Source<W> {
         dues.filter(|due| *due > now && *due < self.terms.deadline)
             .min()
             .unwrap_or(Time::NEVER)
+    }
+
+    /// The indexes of the operations that failed when they were to be tried again, as it had ended.
+    #[must_use]
+    pub fn unretried(&self) -> &[usize] {
+        &self.unretried
     }
 
     /// The indexes of the operations that wait to be tried again.
