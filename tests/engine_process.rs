@@ -127,7 +127,7 @@ fn a_child_has_a_fresh_limiter_that_keeps_the_same_rate() {
     assert!(limiter.try_acquire(1, now) && limiter.try_acquire(1, now));
     limiter.pause_until(now + Duration::from_secs(100), now);
     let (first, second) = (Arc::<Signal>::default(), Arc::<Signal>::default());
-    let ahead = limiter.enqueue(1, Arc::clone(&first));
+    let mut ahead = limiter.enqueue(1, Arc::clone(&first));
     let behind = limiter.enqueue(1, Arc::clone(&second));
     forked();
     // The parent's permits, pause and queue are not counted here.
@@ -136,6 +136,9 @@ fn a_child_has_a_fresh_limiter_that_keeps_the_same_rate() {
     assert!(!limiter.try_acquire(1, now));
     // Nor do the parent's tickets stand in its queue.
     let mut own = limiter.enqueue(1, Arc::default());
+    ahead.step_aside();
+    let later = now + Duration::from_secs(11);
+    assert_eq!(ahead.try_start(later), Turn::Behind);
     drop((ahead, behind));
     assert!(!second.wait_until(Time::default()));
     let Turn::At(due) = own.try_start(now) else {

@@ -60,7 +60,8 @@ class RateLimiter:
 
     The window is exact, wherever it begins: after a burst, after idling, and with any number of
     threads and executors on one limiter. Waiters stand in one queue and nobody overtakes its
-    head, however heavy the request there is. A limiter may be shared among threads, executors
+    head, however heavy the request there is (see ``&`` for heads that wait for another limiter
+    too). A limiter may be shared among threads, executors
     and event loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
 
     Memory grows with the permits in the window, not with ``limit``: 16 bytes for each (up to 32
@@ -136,7 +137,8 @@ class RateLimiter:
             weight: How many permits to take, all at once.
 
         Returns:
-            Whether it was taken; False while anyone waits in the queue.
+            Whether it was taken; False while anyone waits in the queue, except for another part
+            of a combination.
 
         Raises:
             ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
@@ -150,7 +152,8 @@ class RateLimiter:
             weight: How many permits would be taken, all at once.
 
         Returns:
-            Seconds, counting everyone who waits in the queue; 0.0 if there is a permit now.
+            Seconds, counting everyone who waits in the queue and would go first; 0.0 if there is
+            a permit now.
 
         Raises:
             ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
@@ -176,6 +179,12 @@ class RateLimiter:
 
         ``RateLimiter(10) & RateLimiter(200, per=60)`` keeps 10 a second and 200 a minute. Any
         number can be combined, and one limiter can be part of several combinations.
+
+        Who waits for a combination stands in the queue of each part, and holds up only that of
+        the part which is due last. At the others it keeps its place and the permit that it will
+        need by then: those behind it go first as long as they leave it that. So it is not made
+        late by them, and its other parts are of use while one has no room. Where others are ahead
+        at some part, so that nobody knows when it can start, it keeps no permit at the others.
         """
 
     def __rand__(self, other: RateLimiter, /) -> RateLimiter:

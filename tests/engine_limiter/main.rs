@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod model;
+mod steps;
 mod world;
 
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use paceline::engine::time::Time;
 use proptest::prelude::*;
 
 use self::model::{Model, at};
-use self::world::{World, length, setting, signalled, step};
+use self::steps::{length, setting, step};
+use self::world::{World, signalled};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
@@ -139,6 +141,7 @@ fn a_ticket_that_is_dropped_takes_nothing_and_wakes_the_next() {
     drop(heavy);
     assert!(signalled(&second) && !signalled(&first));
     assert_eq!(light.try_start(at(1)), Turn::Ready);
+    assert_eq!(light.try_start(at(1)), Turn::Behind, "once is all");
     drop(light);
     assert!(limiter.try_acquire(1, at(1)));
     assert!(!limiter.try_acquire(1, at(1)));
@@ -182,4 +185,105 @@ fn a_ticket_that_steps_aside_lets_others_go_first_and_keeps_its_place() {
     );
     assert_eq!(light.try_start(at(1)), Turn::Ready);
     assert!(signalled(&third));
+}
+
+/// Two rates of so many permits a second, without margins, and the combination of both.
+fn pair(one: u64, other: u64) -> (Limiter, Limiter, Limiter) {
+    let second = Duration::from_secs(1);
+    let [one, other] = [one, other]
+        .map(|limit| Limiter::new(Rate::new(limit, second, None, Some(Duration::ZERO)).unwrap()));
+    let both = Limiter::all_of([&one, &other]);
+    (one, other, both)
+}
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn one_who_waits_for_a_rate_lets_others_use_another_one() {
+    let (account, reports, both) = pair(3, 1);
+    assert!(both.try_acquire(1, at(5)));
+    let mut report = both.enqueue(1, Arc::default());
+    assert_eq!(report.try_start(at(6)), Turn::At(at(SECOND + 5)));
+    // One of the two that are left on the account may go first, and does not make the report late.
+    assert_eq!(account.wait_time(1, at(6)), Duration::ZERO);
+    assert!(account.try_acquire(1, at(6)));
+    // The last one too: what was taken first is back in time.
+    assert!(account.enqueue(1, Arc::default()).try_start(at(6)) == Turn::Ready);
+    assert_eq!(account.wait_time(1, at(6)), Duration::from_nanos(SECOND));
+    assert!(!account.try_acquire(1, at(6)));
+    assert!(!reports.try_acquire(1, at(6)));
+    assert_eq!(
+        reports.wait_time(1, at(6)),
+        Duration::from_nanos(2 * SECOND - 1)
+    );
+    assert_eq!(report.try_start(at(SECOND + 5)), Turn::Ready);
+}
+
+#[test]
+fn nobody_who_goes_first_makes_one_late_who_came_before() {
+    let (account, reports, both) = pair(2, 1);
+    assert!(reports.try_acquire(1, at(5)));
+    assert!(account.try_acquire(1, at(SECOND)));
+    let (first, second) = (Arc::new(Signal::default()), Arc::new(Signal::default()));
+    let mut report = both.enqueue(1, Arc::clone(&first));
+    assert_eq!(report.try_start(at(SECOND)), Turn::At(at(SECOND + 5)));
+    // The last permit of the account would be missed when the report is due.
+    assert!(!account.try_acquire(1, at(SECOND)));
+    assert_eq!(
+        account.wait_time(1, at(SECOND)),
+        Duration::from_nanos(SECOND)
+    );
+    let mut other = account.enqueue(1, Arc::clone(&second));
+    assert_eq!(other.try_start(at(SECOND)), Turn::Behind);
+    // It is told as soon as the report is later for another reason, but not before.
+    assert_eq!(report.try_start(at(SECOND + 1)), Turn::At(at(SECOND + 5)));
+    assert!(!signalled(&second));
+    reports.pause_until(at(4 * SECOND), at(SECOND + 1));
+    assert_eq!(report.try_start(at(SECOND + 5)), Turn::At(at(4 * SECOND)));
+    assert!(signalled(&second) && !signalled(&first));
+    assert_eq!(other.try_start(at(SECOND + 5)), Turn::Ready);
+    assert_eq!(report.try_start(at(4 * SECOND)), Turn::Ready);
+}
+
+#[test]
+fn two_rates_that_are_never_free_together_do_not_keep_one_waiting() {
+    let (one, other, both) = pair(1, 1);
+    let half = SECOND / 2;
+    assert!(one.try_acquire(1, at(half)));
+    assert!(other.try_acquire(1, at(SECOND)));
+    let mut combined = both.enqueue(1, Arc::default());
+    assert_eq!(combined.try_start(at(SECOND)), Turn::At(at(2 * SECOND)));
+    // Each is taken anew as soon as it is free, for ever, by anybody who may go first.
+    assert!(
+        !one.try_acquire(1, at(3 * half)),
+        "it would be missed at two seconds"
+    );
+    let mut next = one.enqueue(1, Arc::default());
+    assert_eq!(next.try_start(at(3 * half)), Turn::Behind);
+    assert!(!other.try_acquire(1, at(2 * SECOND)));
+    assert_eq!(combined.try_start(at(2 * SECOND)), Turn::Ready);
+    assert_eq!(next.try_start(at(2 * SECOND)), Turn::At(at(3 * SECOND)));
+}
+
+#[test]
+fn one_who_stands_behind_at_one_rate_keeps_nobody_from_another() {
+    let (account, reports, both) = pair(2, 1);
+    assert!(reports.try_acquire(1, at(5)));
+    let [first, second, third] = [(); 3].map(|()| Arc::new(Signal::default()));
+    let mut ahead = reports.enqueue(1, Arc::clone(&first));
+    assert_eq!(ahead.try_start(at(5)), Turn::At(at(SECOND + 5)));
+    let mut report = both.enqueue(1, Arc::clone(&second));
+    assert_eq!(report.try_start(at(6)), Turn::Behind);
+    // Nobody knows when it can start, so it keeps nothing of the account for that.
+    assert!(account.try_acquire(1, at(7)) && account.try_acquire(1, at(7)));
+    let mut other = account.enqueue(1, Arc::clone(&third));
+    assert_eq!(other.try_start(at(7)), Turn::At(at(SECOND + 7)));
+    // When it comes to be the first, it is told, and the one that went before it waits its turn.
+    drop(ahead);
+    assert!(signalled(&second));
+    assert_eq!(report.try_start(at(7)), Turn::At(at(SECOND + 7)));
+    assert_eq!(other.try_start(at(SECOND + 7)), Turn::Behind);
+    assert_eq!(report.try_start(at(SECOND + 7)), Turn::Ready);
+    assert!(signalled(&third));
+    assert_eq!(other.try_start(at(SECOND + 7)), Turn::Ready);
 }

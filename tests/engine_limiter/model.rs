@@ -114,6 +114,28 @@ impl Model {
         self.permits.push((now, weight));
     }
 
+    /// Gives `weight` as soon as may be from a time on; returns when.
+    pub(crate) fn give_from(&mut self, time: u64, weight: u64, queued: bool) -> u64 {
+        self.latest = self.latest.max(time);
+        self.latest = self.first_time(weight);
+        self.give(weight, queued);
+        self.latest
+    }
+
+    /// Whether `weight` may be given from a time on, and then all that is reserved at its time.
+    pub(crate) fn keeps(
+        &self,
+        reserved: &[(u64, u64)],
+        (time, weight): (u64, u64),
+        queued: bool,
+    ) -> bool {
+        let mut after = self.clone();
+        let given = after.give_from(time, weight, queued);
+        reserved
+            .iter()
+            .all(|(start, reserved)| after.give_from(*start, *reserved, true) <= *start.max(&given))
+    }
+
     /// What must hold whatever the model thinks.
     pub(crate) fn check_history(&self) -> Result<(), TestCaseError> {
         let span = self.setting.per + self.setting.margin;

@@ -9,57 +9,38 @@ use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 use proptest::prelude::*;
 
-use super::model::{Model, Setting, UNIT, at};
+use super::model::{Model, Setting, at};
+use super::steps::Step;
 
 pub(crate) fn signalled(signal: &Signal) -> bool {
     signal.wait_until(Time::default())
 }
 
-#[derive(Debug, Clone)]
-pub(crate) enum Step {
-    Idle(u64),
-    TryAcquire {
-        limiter: usize,
-        weight: u64,
-        clock_behind: u64,
-    },
-    Enqueue {
-        limiter: usize,
-        weight: u64,
-    },
-    TryStart {
-        ticket: usize,
-        clock_behind: u64,
-    },
-    Leave {
-        ticket: usize,
-    },
-    Aside {
-        ticket: usize,
-    },
-    Pause {
-        limiter: usize,
-        length: u64,
-    },
-    WaitTime {
-        limiter: usize,
-        weight: u64,
-    },
+/// How one who waits holds a rate, as of its last look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Firm,
+    Reserved(u64),
+    Released,
 }
 
 struct Waiting {
     ticket: Ticket,
     signal: Arc<Signal>,
-    parts: Vec<usize>,
     weight: u64,
-    /// It lets others go first until it is tried again.
-    aside: bool,
+    /// Each rate that it waits for.
+    holds: BTreeMap<usize, Hold>,
+    /// The rates at which somebody was in the way when it looked.
+    behind: Vec<usize>,
+    /// It was signalled since.
+    told: bool,
+    /// When it was to start, being the first everywhere: nobody is to make that later.
+    promised: Option<u64>,
 }
 
 impl Waiting {
-    /// Whether one who came later must wait for this one, for one of `parts`.
-    fn is_ahead(&self, parts: &[usize]) -> bool {
-        !self.aside && self.parts.iter().any(|part| parts.contains(part))
+    fn parts(&self) -> Vec<usize> {
+        self.holds.keys().copied().collect()
     }
 }
 
@@ -116,24 +97,59 @@ impl World {
         }
     }
 
-    fn queue_is_empty(&self, parts: &[usize]) -> bool {
-        !self.waiting.values().any(|other| other.is_ahead(parts))
+    /// Those who came before and wait for the rate: their weights, and how they hold it.
+    fn ahead(&self, part: usize, came: usize) -> impl Iterator<Item = (u64, Hold)> {
+        let before = self.waiting.range(..came);
+        before.filter_map(move |(_, other)| Some((other.weight, *other.holds.get(&part)?)))
     }
 
-    fn is_first(&self, came: usize) -> bool {
-        let parts = &self.waiting[&came].parts;
-        let mut before = self.waiting.range(..came);
-        !before.any(|(_, other)| other.is_ahead(parts))
+    /// Whether somebody is ahead who waits for this rate itself.
+    fn is_behind(&self, part: usize, came: usize) -> bool {
+        self.ahead(part, came).any(|(_, hold)| hold == Hold::Firm)
     }
 
-    /// When each part first permits `weight`, if that is not now.
-    fn due(&self, parts: &[usize], weight: u64) -> Option<u64> {
-        parts
-            .iter()
-            .map(|part| &self.models[*part])
-            .filter(|model| !model.permits_at(weight, model.latest))
-            .map(|model| model.first_time(weight))
-            .max()
+    /// What those ahead have reserved, each with its time, in the order of that.
+    fn reserved(&self, part: usize, came: usize) -> Vec<(u64, u64)> {
+        let ahead = self.ahead(part, came);
+        let reserved = ahead.filter_map(|(weight, hold)| match hold {
+            Hold::Reserved(start) => Some((start, weight)),
+            Hold::Firm | Hold::Released => None,
+        });
+        let mut reserved: Vec<_> = reserved.collect();
+        reserved.sort_by_key(|(start, _)| *start);
+        reserved
+    }
+
+    /// Whether those ahead leave the rate to one who starts at `start`.
+    fn lets_in(
+        &self,
+        part: usize,
+        came: usize,
+        weight: u64,
+        (start, now): (u64, u64),
+        queued: bool,
+    ) -> bool {
+        let mut model = self.models[part].clone();
+        let reserved = self.reserved(part, came);
+        let before = |(time, _): &&(u64, u64)| start > now && *time <= start;
+        let before = reserved.iter().take_while(before).count();
+        for (time, weight) in &reserved[..before] {
+            model.give_from(*time, *weight, true);
+        }
+        !self.is_behind(part, came) && model.keeps(&reserved[before..], (start, weight), queued)
+    }
+
+    /// When each part first permits `weight`.
+    fn due(&self, parts: &[usize], weight: u64, now: u64) -> Vec<u64> {
+        let due = parts.iter().map(|part| {
+            let model = &self.models[*part];
+            if model.permits_at(weight, model.latest) {
+                now
+            } else {
+                model.first_time(weight)
+            }
+        });
+        due.collect()
     }
 
     fn give(&mut self, parts: &[usize], weight: u64, queued: bool) {
@@ -149,48 +165,99 @@ impl World {
 
     /// Tries one ticket, and takes it out when it started.
     fn try_start(&mut self, came: usize, now: u64) -> Result<Turn, TestCaseError> {
-        let waiting = self.waiting.get_mut(&came).unwrap();
-        waiting.aside = false;
-        let (parts, weight) = (waiting.parts.clone(), waiting.weight);
-        let first = self.is_first(came);
-        // One who is not first does not look at the clock of the rates.
-        if first {
-            self.read_clock(&parts, now);
-        }
-        let expected = match self.due(&parts, weight) {
-            _ if !first => Turn::Behind,
-            None => Turn::Ready,
-            Some(due) => Turn::At(at(due)),
+        let waiting = &self.waiting[&came];
+        let (parts, weight) = (waiting.parts(), waiting.weight);
+        self.read_clock(&parts, now);
+        let due = self.due(&parts, weight, now);
+        let start = due.iter().copied().max().unwrap();
+        let free = |part: &usize| self.lets_in(*part, came, weight, (start, now), true);
+        let free: Vec<_> = parts.iter().map(free).collect();
+        let expected = if free.contains(&false) {
+            Turn::Behind
+        } else if start > now {
+            Turn::At(at(start))
+        } else {
+            Turn::Ready
         };
-        let ticket = &mut self.waiting.get_mut(&came).unwrap().ticket;
-        prop_assert_eq!(ticket.turn(at(now)), expected);
-        prop_assert_eq!(ticket.try_start(at(now)), expected);
+        let hold = |(due, free): (&u64, &bool)| match expected {
+            Turn::Behind if *free => Hold::Released,
+            Turn::At(_) if *due < start => Hold::Reserved(start),
+            _ => Hold::Firm,
+        };
+        let holds = due.iter().zip(&free).map(hold);
+        let holds = parts.iter().copied().zip(holds).collect();
+        let behind = parts
+            .iter()
+            .copied()
+            .filter(|part| self.is_behind(*part, came));
+        let behind = behind.collect();
+        let is_first = parts
+            .iter()
+            .all(|part| self.ahead(*part, came).next().is_none());
+        let latest = parts.iter().map(|part| self.models[*part].latest).max();
+
+        let waiting = self.waiting.get_mut(&came).unwrap();
+        if let Some(promised) = waiting.promised {
+            let late = start > promised && Some(start) > latest;
+            prop_assert!(!late, "promised {promised}, made late until {start}");
+        }
+        waiting.promised = is_first.then_some(start);
+        (waiting.told, waiting.holds, waiting.behind) = (false, holds, behind);
+        // To look before changes nothing.
+        if came.is_multiple_of(2) {
+            prop_assert_eq!(waiting.ticket.turn(at(now)), expected);
+        }
+        prop_assert_eq!(waiting.ticket.try_start(at(now)), expected);
         if expected == Turn::Ready {
             self.give(&parts, weight, true);
-            self.remove(came)?;
+            self.waiting.remove(&came);
         }
+        self.check_told(parts.len())?;
         Ok(expected)
     }
 
-    /// Takes a ticket out.
-    fn remove(&mut self, came: usize) -> Result<(), TestCaseError> {
-        self.tells_new_heads(|world| drop(world.waiting.remove(&came)))
+    /// Everybody whose turn can only have come by what was changed must have been told, and of each
+    /// rate that it was changed at one at most.
+    fn check_told(&mut self, changed: usize) -> Result<(), TestCaseError> {
+        let mut told = 0;
+        for waiting in self.waiting.values_mut() {
+            let signalled = signalled(&waiting.signal);
+            told += usize::from(signalled);
+            waiting.told |= signalled;
+        }
+        prop_assert!(told <= changed, "{told} were told of {changed} changes");
+        for (came, waiting) in &self.waiting {
+            let mut behind = waiting.behind.iter();
+            let missed = !waiting.told && behind.any(|part| !self.is_behind(*part, *came));
+            prop_assert!(!missed, "the next one was not told");
+        }
+        Ok(())
     }
 
-    /// Everybody whose turn can only have come by `change` must have been told.
-    fn tells_new_heads(&mut self, change: impl FnOnce(&mut Self)) -> Result<(), TestCaseError> {
-        let behind: Vec<_> = self
-            .waiting
-            .keys()
-            .copied()
-            .filter(|other| !self.is_first(*other))
-            .collect();
-        change(self);
-        for other in behind {
-            if self.waiting.get(&other).is_some_and(|other| !other.aside) && self.is_first(other) {
-                let told = signalled(&self.waiting[&other].signal);
-                prop_assert!(told, "the new head was not told");
-            }
+    fn try_acquire(
+        &mut self,
+        parts: &[usize],
+        limiter: &Limiter,
+        weight: u64,
+        clock_behind: u64,
+    ) -> Result<(), TestCaseError> {
+        let now = self.now - clock_behind;
+        self.read_clock(parts, now);
+        let free = |part: &usize| self.lets_in(*part, usize::MAX, weight, (now, now), false);
+        let due = self.due(parts, weight, now);
+        let expected = due.iter().all(|due| *due == now) && parts.iter().all(free);
+        // Both say the same, unless somebody is about to start.
+        let starts = |part: &usize| {
+            let reserved = self.reserved(*part, usize::MAX);
+            self.is_behind(*part, usize::MAX)
+                || reserved.first().is_some_and(|(time, _)| *time <= now)
+        };
+        if clock_behind == 0 && !parts.iter().any(starts) {
+            prop_assert_eq!(limiter.wait_time(weight, at(now)).is_zero(), expected);
+        }
+        prop_assert_eq!(limiter.try_acquire(weight, at(now)), expected);
+        if expected {
+            self.give(parts, weight, false);
         }
         Ok(())
     }
@@ -204,31 +271,22 @@ impl World {
                 clock_behind,
             } => {
                 let (parts, limiter, weight) = self.limiter(limiter, weight);
-                let now = self.now - clock_behind;
-                let free = self.queue_is_empty(&parts);
-                if free {
-                    self.read_clock(&parts, now);
-                }
-                let expected = free && self.due(&parts, weight).is_none();
-                prop_assert_eq!(limiter.try_acquire(weight, at(now)), expected);
-                if expected {
-                    self.give(&parts, weight, false);
-                }
+                self.try_acquire(&parts, &limiter, weight, clock_behind)?;
             }
             Step::Enqueue { limiter, weight } => {
                 let (parts, limiter, weight) = self.limiter(limiter, weight);
                 let signal = Arc::new(Signal::default());
                 let ticket = limiter.enqueue(weight, Arc::clone(&signal));
-                self.waiting.insert(
-                    self.came,
-                    Waiting {
-                        ticket,
-                        signal,
-                        parts,
-                        weight,
-                        aside: false,
-                    },
-                );
+                let waiting = Waiting {
+                    ticket,
+                    signal,
+                    weight,
+                    holds: parts.into_iter().map(|part| (part, Hold::Firm)).collect(),
+                    behind: Vec::new(),
+                    told: false,
+                    promised: None,
+                };
+                self.waiting.insert(self.came, waiting);
                 self.came += 1;
             }
             Step::TryStart {
@@ -240,17 +298,26 @@ impl World {
                 }
             }
             Step::Leave { ticket } => {
-                if let Some(came) = self.chosen(ticket) {
-                    self.remove(came)?;
+                if let Some(waiting) = self
+                    .chosen(ticket)
+                    .and_then(|came| self.waiting.remove(&came))
+                {
+                    let changed = waiting.holds.len();
+                    drop(waiting);
+                    self.check_told(changed)?;
                 }
             }
             Step::Aside { ticket } => {
                 if let Some(came) = self.chosen(ticket) {
-                    self.tells_new_heads(|world| {
-                        let waiting = world.waiting.get_mut(&came).unwrap();
-                        waiting.ticket.step_aside();
-                        waiting.aside = true;
-                    })?;
+                    let waiting = self.waiting.get_mut(&came).unwrap();
+                    waiting.ticket.step_aside();
+                    waiting
+                        .holds
+                        .values_mut()
+                        .for_each(|hold| *hold = Hold::Released);
+                    (waiting.behind, waiting.promised) = (Vec::new(), None);
+                    let changed = waiting.holds.len();
+                    self.check_told(changed)?;
                 }
             }
             Step::Pause { limiter, length } => {
@@ -262,6 +329,9 @@ impl World {
                     let model = &mut self.models[*part];
                     model.paused_until = model.paused_until.max(until);
                 }
+                self.waiting
+                    .values_mut()
+                    .for_each(|waiting| waiting.promised = None);
                 let latest = parts
                     .iter()
                     .map(|part| self.models[*part].paused_until)
@@ -279,18 +349,33 @@ impl World {
         Ok(())
     }
 
-    /// Lets everybody who waits for the part go first, each as early as may be.
+    /// Lets everybody go first who waits for the part, each as early as may be, and of those who wait
+    /// for another one whoever comes before or would be made late.
     fn wait_time(&self, part: usize, weight: u64) -> u64 {
         let mut model = self.models[part].clone();
-        for ahead in self
-            .waiting
-            .values()
-            .filter(|other| other.is_ahead(&[part]))
-        {
-            model.latest = model.first_time(ahead.weight);
-            model.give(ahead.weight, true);
+        let now = model.latest;
+        let mut reserved = Vec::new();
+        let ahead = self.ahead(part, usize::MAX).map(|ahead| (ahead, true));
+        for ((weight, hold), queued) in ahead.chain([((weight, Hold::Firm), false)]) {
+            match hold {
+                Hold::Released => {}
+                Hold::Reserved(start) => reserved.push((start, weight)),
+                Hold::Firm => {
+                    reserved.sort_by_key(|(start, _)| *start);
+                    while let Some((start, theirs)) = reserved.first().copied() {
+                        let due = model.first_time(weight);
+                        let before = due > now && due >= start;
+                        if !before && model.keeps(&reserved, (0, weight), queued) {
+                            break;
+                        }
+                        reserved.remove(0);
+                        model.give_from(start, theirs, true);
+                    }
+                    model.give_from(0, weight, queued);
+                }
+            }
         }
-        model.first_time(weight).saturating_sub(self.now)
+        model.latest.saturating_sub(self.now)
     }
 
     /// Everybody starts in the end, woken by nothing but signals and times they were told.
@@ -300,13 +385,17 @@ impl World {
             .keys()
             .map(|came| (*came, Time::default()))
             .collect();
-        while !self.waiting.is_empty() {
+        for _ in 0..100 * (1 + self.waiting.len()) {
+            if self.waiting.is_empty() {
+                break;
+            }
             let awake = self
                 .waiting
                 .iter()
-                .find(|(came, waiting)| signalled(&waiting.signal) || wakes[came] <= at(self.now));
+                .find(|(came, waiting)| waiting.told || wakes[came] <= at(self.now));
             let Some((&came, _)) = awake else {
-                let next = wakes.values().min().copied().unwrap_or(Time::NEVER);
+                let next = self.waiting.keys().map(|came| wakes[came]).min();
+                let next = next.unwrap_or(Time::NEVER);
                 prop_assert!(
                     next != Time::NEVER,
                     "everybody waits and nobody will be told"
@@ -314,64 +403,13 @@ impl World {
                 self.now = next.as_nanos();
                 continue;
             };
-            match self.try_start(came, self.now)? {
-                Turn::Ready => {
-                    wakes.remove(&came);
-                    // The check of the model took the signals of those that are first now.
-                    for (other, wake) in &mut wakes {
-                        if self.is_first(*other) {
-                            *wake = Time::default();
-                        }
-                    }
-                }
-                Turn::At(due) => *wakes.get_mut(&came).unwrap() = due,
-                Turn::Behind => *wakes.get_mut(&came).unwrap() = Time::NEVER,
-            }
+            let wake = match self.try_start(came, self.now)? {
+                Turn::Ready | Turn::Behind => Time::NEVER,
+                Turn::At(due) => due,
+            };
+            wakes.insert(came, wake);
         }
+        prop_assert!(self.waiting.is_empty(), "they look and look");
         Ok(())
     }
-}
-
-pub(crate) fn length() -> impl Strategy<Value = u64> {
-    prop_oneof![
-        4 => (0..12_u64).prop_map(|units| units * UNIT),
-        4 => 0..12 * UNIT,
-        1 => (0..400_u64).prop_map(|units| units * UNIT),
-    ]
-}
-
-pub(crate) fn setting() -> impl Strategy<Value = Setting> {
-    (1..8_u64, 1..100_u64, 0..8_u64, prop::option::of(0..8_u64)).prop_map(
-        |(limit, per, margin, burst)| Setting {
-            limit,
-            per: per * UNIT,
-            margin: margin * UNIT,
-            burst: burst.map(|burst| 1 + burst % limit),
-        },
-    )
-}
-
-pub(crate) fn step() -> impl Strategy<Value = Step> {
-    let behind = prop_oneof![3 => Just(0), 1 => 0..8 * UNIT];
-    let any = 0..1000_usize;
-    prop_oneof![
-        6 => length().prop_map(Step::Idle),
-        6 => (any.clone(), any_weight(), behind.clone()).prop_map(
-            |(limiter, weight, clock_behind)| Step::TryAcquire { limiter, weight, clock_behind }
-        ),
-        3 => (any.clone(), any_weight())
-            .prop_map(|(limiter, weight)| Step::Enqueue { limiter, weight }),
-        6 => (any.clone(), behind)
-            .prop_map(|(ticket, clock_behind)| Step::TryStart { ticket, clock_behind }),
-        1 => any.clone().prop_map(|ticket| Step::Leave { ticket }),
-        1 => any.clone().prop_map(|ticket| Step::Aside { ticket }),
-        1 => (any.clone(), length())
-            .prop_map(|(limiter, length)| Step::Pause { limiter, length }),
-        2 => (any, any_weight())
-            .prop_map(|(limiter, weight)| Step::WaitTime { limiter, weight }),
-    ]
-}
-
-fn any_weight() -> impl Strategy<Value = u64> {
-    prop_oneof![4 => Just(0), 1 => 0..8_u64]
 }

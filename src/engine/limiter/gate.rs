@@ -1,18 +1,17 @@
 //! The decision of one rate: when may so many permits be given, and what does giving them change.
 
-use std::collections::{VecDeque, vec_deque};
-use std::iter::Peekable;
 use std::time::Duration;
 
 use super::adaptive::Adaptive;
+use super::forecast::Forecast;
 use super::pacing::{Arrival, Pacing};
 use super::rate::Rate;
-use super::window::{Stamp, Window};
+use super::window::Window;
 use crate::engine::time::Time;
 
 /// How fast permits may follow each other now: what of the rate changes as time goes by.
 #[derive(Debug, Clone, Copy)]
-struct Speed {
+pub(super) struct Speed {
     rate: Rate,
     adaptive: Option<Adaptive>,
     pacing: Option<Pacing>,
@@ -36,19 +35,23 @@ impl Speed {
             .map_or(self.rate.limit(), |adaptive| adaptive.effective())
     }
 
+    pub(super) fn largest_weight(&self) -> u64 {
+        self.rate.largest_weight()
+    }
+
     /// What the window may hold once `weight` is in it. A weight beyond a limit that was cut has
     /// the window for itself: waiting for the limit to grow back would keep everybody waiting.
-    fn capacity_for(&self, weight: u64) -> u64 {
+    pub(super) fn capacity_for(&self, weight: u64) -> u64 {
         self.effective_limit().max(weight)
     }
 
-    fn next_step(&self) -> Time {
+    pub(super) fn next_step(&self) -> Time {
         self.adaptive
             .map_or(Time::NEVER, |adaptive| adaptive.next_step())
     }
 
     #[inline(always)]
-    fn advance(&mut self, now: Time) {
+    pub(super) fn advance(&mut self, now: Time) {
         // Step by step, so that it makes no difference how often anybody looks.
         while let Some(step) = self
             .adaptive
@@ -84,12 +87,12 @@ impl Speed {
     }
 
     #[inline(always)]
-    fn due(&self, weight: u64, now: Time) -> Time {
+    pub(super) fn due(&self, weight: u64, now: Time) -> Time {
         self.pacing.map_or(now, |pacing| pacing.due(weight, now))
     }
 
     #[inline(always)]
-    fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
+    pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
         if let Some(pacing) = &mut self.pacing {
             pacing.charge(weight, now, arrival);
         }
@@ -161,14 +164,7 @@ impl Gate {
     /// What comes next if everybody takes permits as early as they may, from `now` on.
     pub(super) fn forecast(&mut self, now: Time) -> Forecast<'_> {
         let now = self.settle(now);
-        Forecast {
-            now: now.max(self.paused_until),
-            speed: self.speed,
-            used: self.window.used(),
-            given: self.window.iter().peekable(),
-            foreseen: VecDeque::new(),
-            window: &self.window,
-        }
+        Forecast::new(now.max(self.paused_until), self.speed, &self.window)
     }
 
     pub(super) fn pause_until(&mut self, until: Time, now: Time) {
@@ -209,79 +205,8 @@ impl Gate {
 
     #[inline(always)]
     fn has_room(&self, weight: u64) -> bool {
-        weight <= self.speed.rate.largest_weight()
+        weight <= self.speed.largest_weight()
             && self.window.used() <= self.speed.capacity_for(weight) - weight
-    }
-}
-
-/// A future in which permits are given one after the other, each as early as it may be.
-pub(super) struct Forecast<'a> {
-    now: Time,
-    speed: Speed,
-    used: u64,
-    given: Peekable<vec_deque::Iter<'a, Stamp>>,
-    foreseen: VecDeque<Stamp>,
-    window: &'a Window,
-}
-
-impl Forecast<'_> {
-    /// When `weight` permits may be given; [`Time::NEVER`] if the rate never allows so many.
-    pub(super) fn due(&mut self, weight: u64) -> Time {
-        if weight > self.speed.rate.largest_weight() {
-            return Time::NEVER;
-        }
-        self.speed.advance(self.now);
-        while self.used > self.speed.capacity_for(weight) - weight {
-            let Some(oldest) = self.oldest() else {
-                return Time::NEVER;
-            };
-            let leaves = oldest.time + self.window.span();
-            let grows = self.speed.next_step();
-            if grows < leaves {
-                self.advance_to(grows);
-            } else {
-                self.advance_to(leaves);
-                self.used -= oldest.weight;
-                self.drop_oldest();
-            }
-        }
-        loop {
-            let due = self.speed.due(weight, self.now);
-            if due <= self.now || due == Time::NEVER {
-                return due;
-            }
-            self.advance_to(due.min(self.speed.next_step()));
-        }
-    }
-
-    /// Gives `weight` permits at [`Forecast::due`], so that the next are forecast after them.
-    pub(super) fn give(&mut self, weight: u64) {
-        let due = self.due(weight);
-        if due == Time::NEVER {
-            self.now = due;
-            return;
-        }
-        self.speed.charge(weight, due, Arrival::Queued);
-        self.used += weight;
-        self.foreseen.push_back(Stamp { time: due, weight });
-    }
-
-    fn advance_to(&mut self, time: Time) {
-        self.now = self.now.max(time);
-        self.speed.advance(self.now);
-    }
-
-    fn oldest(&mut self) -> Option<Stamp> {
-        self.given
-            .peek()
-            .map(|stamp| **stamp)
-            .or_else(|| self.foreseen.front().copied())
-    }
-
-    fn drop_oldest(&mut self) {
-        if self.given.next().is_none() {
-            self.foreseen.pop_front();
-        }
     }
 }
 

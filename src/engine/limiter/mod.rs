@@ -1,18 +1,24 @@
 //! Permits to start, never more than the rate allows in any window, first come first served.
 //!
-//! Waiters stand in one queue per rate and the head holds the turn: nobody overtakes it. A permit
-//! is charged at the instant of the start and not before, so the head waits until it is due and
-//! takes it with [`Ticket::try_start`] immediately before what it starts. A limiter of several
-//! rates stands in all their queues at once and charges all of them or none.
+//! Waiters stand in one queue per rate, and nobody overtakes one who waits for that rate. A permit
+//! is charged at the instant of the start and not before, so the first waits until it is due and
+//! takes it with [`Ticket::try_start`] immediately before what it starts.
+//!
+//! A limiter of several rates stands in all their queues at once and charges all of them or none.
+//! It waits for the rate that is due last, and at the others it lets those behind it go first who do
+//! not make it late, as the first job in the queue of a cluster does (EASY backfilling: D. A. Lifka,
+//! "The ANL/IBM SP scheduling system", Job Scheduling Strategies for Parallel Processing, 1995).
 //!
 //! Everything here only computes; waiting is the caller's, on its [`Signal`]. Locks are held for
 //! a computation, never while waiting, and those of several rates in the order of their numbers.
 
 mod adaptive;
+mod forecast;
 mod gate;
 mod pacing;
 mod queue;
 mod rate;
+mod ticket;
 mod window;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,8 +29,9 @@ use self::gate::Gate;
 use self::pacing::Arrival;
 use self::queue::Queue;
 pub use self::rate::{Rate, RateError};
+pub use self::ticket::{Ticket, Turn};
 use super::lock::lock;
-use super::process::{self, PerProcess};
+use super::process::PerProcess;
 use super::signal::Signal;
 use super::time::{Clock, Time};
 
@@ -64,6 +71,23 @@ impl State {
             gate: Gate::new(rate),
             queue: Queue::default(),
         })
+    }
+
+    /// Whether those who came before `number` let it have `weight` permits at that time.
+    fn lets_in(&mut self, number: u64, weight: u64, start: (Time, Arrival), now: Time) -> bool {
+        self.queue.reserved_before(number).is_some_and(|reserved| {
+            reserved.is_empty()
+                || self
+                    .gate
+                    .forecast(now)
+                    .lets_in(&reserved, weight, start, now)
+        })
+    }
+
+    /// When `weight` permits are due behind all who wait.
+    fn due_behind(&mut self, weight: u64, now: Time) -> Time {
+        let forecast = self.gate.forecast(now);
+        self.queue.due_behind(forecast, weight, now)
     }
 }
 
@@ -114,19 +138,25 @@ impl Limiter {
 
     /// Takes `weight` permits if they may be taken now; never blocks.
     ///
-    /// Refuses while anybody waits who has not stepped aside.
+    /// Refuses where that would make anybody late who waits.
     #[inline(always)]
     pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
         if let [part] = &*self.parts {
-            return part
-                .with(|state| state.queue.is_empty() && state.gate.try_take(weight, clock.now()));
+            let alone = part.with(|state| {
+                let alone = state.queue.is_empty();
+                alone.then(|| state.gate.try_take(weight, clock.now()))
+            });
+            if let Some(taken) = alone {
+                return taken;
+            }
         }
         self.locked(|states| {
-            if states.iter().any(|state| !state.queue.is_empty()) {
-                return false;
-            }
             let now = clock.now();
-            let free = due(states, weight, now).is_none();
+            let start = (now, Arrival::Direct);
+            let free = due(states, weight, now).iter().all(|due| *due <= now)
+                && states
+                    .iter_mut()
+                    .all(|state| state.lets_in(Queue::LAST, weight, start, now));
             if free {
                 charge(states, weight, now, Arrival::Direct);
             }
@@ -146,13 +176,7 @@ impl Limiter {
             }
             number
         });
-        Ticket {
-            limiter: self.clone(),
-            number,
-            weight,
-            generation: process::generation(),
-            waiting: true,
-        }
+        Ticket::new(self.clone(), number, weight)
     }
 
     /// How long until `weight` permits would be granted at the earliest, if everybody who waits
@@ -160,12 +184,7 @@ impl Limiter {
     pub fn wait_time(&self, weight: u64, clock: impl Clock) -> Duration {
         self.locked(|states| {
             let now = clock.now();
-            let granted = states.iter_mut().map(|state| {
-                let State { gate, queue } = &mut **state;
-                let mut forecast = gate.forecast(now);
-                queue.weights().for_each(|ahead| forecast.give(ahead));
-                forecast.due(weight)
-            });
+            let granted = states.iter_mut().map(|state| state.due_behind(weight, now));
             granted.max().unwrap_or(now).since(now)
         })
     }
@@ -228,118 +247,16 @@ impl Limiter {
     }
 }
 
-/// When every part may give `weight` permits; `None` is now.
-fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Option<Time> {
+/// When each rate may give `weight` permits, not before `now`.
+fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Vec<Time> {
     states
         .iter_mut()
-        .filter_map(|state| state.gate.due(weight, now))
-        .max()
+        .map(|state| state.gate.due(weight, now).unwrap_or(now))
+        .collect()
 }
 
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
     for state in states {
         state.gate.charge(weight, now, arrival);
-    }
-}
-
-fn wake(heads: &[Arc<Signal>]) {
-    for head in heads {
-        head.notify();
-    }
-}
-
-/// What the one who waits has to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
-    /// Start.
-    Ready,
-    /// Wait until then, being first.
-    At(Time),
-    /// Wait for the signal.
-    Behind,
-}
-
-/// A place in the queue. Dropped, it is left and nothing is taken.
-#[derive(Debug)]
-pub struct Ticket {
-    limiter: Limiter,
-    number: u64,
-    weight: u64,
-    generation: u64,
-    waiting: bool,
-}
-
-impl Ticket {
-    /// Whether the turn has come; takes nothing.
-    pub fn turn(&self, clock: impl Clock) -> Turn {
-        self.limiter
-            .locked(|states| self.turn_in(states, clock.now()))
-    }
-
-    /// Takes the permits if the turn has come, stamped with this instant, and leaves the queue.
-    pub fn try_start(&mut self, clock: impl Clock) -> Turn {
-        let (turn, heads) = self.limiter.locked(|states| {
-            let now = clock.now();
-            let turn = self.turn_in(states, now);
-            let mut heads = Vec::new();
-            if turn == Turn::Ready {
-                charge(states, self.weight, now, Arrival::Queued);
-                heads.extend(
-                    states
-                        .iter_mut()
-                        .filter_map(|state| state.queue.leave(self.number)),
-                );
-            }
-            (turn, heads)
-        });
-        if turn == Turn::Ready {
-            self.waiting = false;
-            wake(&heads);
-        }
-        turn
-    }
-
-    fn turn_in(&self, states: &mut [MutexGuard<'_, State>], now: Time) -> Turn {
-        for state in &mut *states {
-            state.queue.step_aside(self.number, false);
-        }
-        if !states.iter().all(|state| state.queue.is_head(self.number)) {
-            return Turn::Behind;
-        }
-        due(states, self.weight, now).map_or(Turn::Ready, Turn::At)
-    }
-
-    /// Lets others go first, as if it did not wait, until it asks for its turn again: it keeps its
-    /// place. For one that is about to do what may need those behind it.
-    pub fn step_aside(&self) {
-        self.tell_heads(|queue| queue.step_aside(self.number, true));
-    }
-
-    /// Leaves the queue, if it is still in it; nothing is taken. For one that may never be dropped.
-    pub fn leave(&mut self) {
-        if std::mem::take(&mut self.waiting) {
-            self.tell_heads(|queue| queue.leave(self.number));
-        }
-    }
-
-    /// Wakes whoever becomes a head by `change`.
-    fn tell_heads(&self, change: impl Fn(&mut Queue) -> Option<Arc<Signal>>) {
-        // A forked child has queues of its own, and the ticket is in none of them.
-        if self.generation != process::generation() {
-            return;
-        }
-        let heads: Vec<_> = self.limiter.locked(|states| {
-            states
-                .iter_mut()
-                .filter_map(|state| change(&mut state.queue))
-                .collect()
-        });
-        wake(&heads);
-    }
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.leave();
     }
 }

@@ -1,17 +1,43 @@
-//! Who waits for a rate, first come first served. The head holds the turn.
+//! Who waits for a rate, first come first served.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::forecast::{Forecast, Reservation};
+use super::pacing::Arrival;
 use crate::engine::signal::Signal;
+use crate::engine::time::Time;
+
+/// How far one who waits keeps a rate from those who came later; the farthest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Hold {
+    /// Nobody goes first: it waits for this rate.
+    Firm,
+    /// Whoever leaves it its permits at that time may go first: it cannot start before, for the sake
+    /// of another rate.
+    Reserved(Time),
+    /// Anybody may go first: nobody knows when it can start.
+    Released,
+}
 
 #[derive(Debug)]
 struct Waiter {
     number: u64,
     weight: u64,
+    hold: Hold,
     signal: Arc<Signal>,
-    /// It lets others go first for now.
-    aside: bool,
+}
+
+impl Waiter {
+    fn reservation(&self) -> Option<Reservation> {
+        match self.hold {
+            Hold::Reserved(start) => Some(Reservation {
+                weight: self.weight,
+                start,
+            }),
+            Hold::Firm | Hold::Released => None,
+        }
+    }
 }
 
 /// Waiters in the order they came. Their numbers ascend.
@@ -21,43 +47,66 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Whether nobody waits, but for those who let others go first.
+    /// The number of one who comes now and does not wait.
+    pub(super) const LAST: u64 = u64::MAX;
+
     pub(super) fn is_empty(&self) -> bool {
-        self.in_line().next().is_none()
+        self.waiters.is_empty()
     }
 
     pub(super) fn push(&mut self, number: u64, weight: u64, signal: Arc<Signal>) {
         self.waiters.push_back(Waiter {
             number,
             weight,
+            hold: Hold::Firm,
             signal,
-            aside: false,
         });
     }
 
-    pub(super) fn is_head(&self, number: u64) -> bool {
-        self.head().is_some_and(|head| head.number == number)
+    /// What those keep who came before `number`, in the order of their times; None if one of them
+    /// lets nobody go first.
+    pub(super) fn reserved_before(&self, number: u64) -> Option<Vec<Reservation>> {
+        let mut reserved = Vec::new();
+        for waiter in &self.waiters {
+            if waiter.number >= number {
+                break;
+            }
+            if waiter.hold == Hold::Firm {
+                return None;
+            }
+            reserved.extend(waiter.reservation());
+        }
+        reserved.sort_by_key(|reserved| reserved.start);
+        Some(reserved)
     }
 
-    pub(super) fn weights(&self) -> impl Iterator<Item = u64> + '_ {
-        self.in_line().map(|waiter| waiter.weight)
+    /// When `weight` permits are due behind all who wait, as the forecast has it.
+    pub(super) fn due_behind(&self, mut forecast: Forecast<'_>, weight: u64, now: Time) -> Time {
+        let mut reserved = Vec::new();
+        for waiter in &self.waiters {
+            if waiter.hold == Hold::Firm {
+                forecast.due_among(&mut reserved, waiter.weight, Arrival::Queued, now);
+                forecast.give(waiter.weight, Arrival::Queued);
+            }
+            reserved.extend(waiter.reservation());
+            reserved.sort_by_key(|reserved| reserved.start);
+        }
+        forecast.due_among(&mut reserved, weight, Arrival::Direct, now)
     }
 
-    /// Lets others go before a waiter, or no more. Returns the signal of the one that became the
-    /// head by its stepping aside, if any did.
-    pub(super) fn step_aside(&mut self, number: u64, aside: bool) -> Option<Arc<Signal>> {
+    /// Changes how a waiter holds the rate. Returns the signal of whoever may have its turn by it.
+    pub(super) fn hold(&mut self, number: u64, hold: Hold) -> Option<Arc<Signal>> {
         let place = self.place(number)?;
-        let was_head = self.is_head(number);
-        self.waiters[place].aside = aside;
-        self.new_head(was_head && aside)
+        let before = std::mem::replace(&mut self.waiters[place].hold, hold);
+        self.next_from(place).filter(|_| hold > before)
     }
 
-    /// Takes a waiter out. Returns the signal of the one that became the head by it, if any did.
+    /// Takes a waiter out. Returns the signal of whoever may have its turn by it.
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Signal>> {
         let place = self.place(number)?;
-        let was_head = self.is_head(number);
-        self.waiters.remove(place);
-        self.new_head(was_head)
+        let waiter = self.waiters.remove(place)?;
+        self.next_from(place)
+            .filter(|_| waiter.hold != Hold::Released)
     }
 
     fn place(&self, number: u64) -> Option<usize> {
@@ -66,17 +115,11 @@ impl Queue {
             .ok()
     }
 
-    fn in_line(&self) -> impl Iterator<Item = &Waiter> {
-        self.waiters.iter().filter(|waiter| !waiter.aside)
-    }
-
-    fn head(&self) -> Option<&Waiter> {
-        self.in_line().next()
-    }
-
-    fn new_head(&self, changed: bool) -> Option<Arc<Signal>> {
-        self.head()
-            .filter(|_| changed)
-            .map(|head| Arc::clone(&head.signal))
+    /// The first who waits for this rate, if that is not one before `place`. Those who wait for
+    /// another are told when that one changes.
+    fn next_from(&self, place: usize) -> Option<Arc<Signal>> {
+        let mut firm = self.waiters.iter().enumerate();
+        let (next, waiter) = firm.find(|(_, waiter)| waiter.hold == Hold::Firm)?;
+        (next >= place).then(|| Arc::clone(&waiter.signal))
     }
 }

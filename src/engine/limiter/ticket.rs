@@ -1,0 +1,150 @@
+//! A place in the queues of a limiter's rates.
+
+use std::sync::{Arc, MutexGuard};
+
+use super::pacing::Arrival;
+use super::queue::{Hold, Queue};
+use super::{Limiter, State, charge, due};
+use crate::engine::process;
+use crate::engine::signal::Signal;
+use crate::engine::time::{Clock, Time};
+
+/// What the one who waits has to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// Start.
+    Ready,
+    /// Wait until then: nobody is in the way.
+    At(Time),
+    /// Wait for the signal.
+    Behind,
+}
+
+/// A place in the queue. Dropped, it is left and nothing is taken.
+#[derive(Debug)]
+pub struct Ticket {
+    limiter: Limiter,
+    number: u64,
+    weight: u64,
+    generation: u64,
+    waiting: bool,
+}
+
+impl Ticket {
+    pub(super) fn new(limiter: Limiter, number: u64, weight: u64) -> Self {
+        Self {
+            limiter,
+            number,
+            weight,
+            generation: process::generation(),
+            waiting: true,
+        }
+    }
+
+    /// Whether the turn has come; takes nothing.
+    pub fn turn(&self, clock: impl Clock) -> Turn {
+        let (turn, told) = self.limiter.locked(|states| {
+            let (turn, holds) = self.look(states, clock.now());
+            let mut holds = holds.into_iter();
+            let told = each(states, |queue| queue.hold(self.number, holds.next()?));
+            (turn, told)
+        });
+        wake(&told);
+        turn
+    }
+
+    /// Takes the permits if the turn has come, stamped with this instant, and leaves the queue.
+    pub fn try_start(&mut self, clock: impl Clock) -> Turn {
+        let (turn, told) = self.limiter.locked(|states| {
+            let now = clock.now();
+            let (turn, holds) = self.look(states, now);
+            let told = if turn == Turn::Ready {
+                charge(states, self.weight, now, Arrival::Queued);
+                each(states, |queue| queue.leave(self.number))
+            } else {
+                let mut holds = holds.into_iter();
+                each(states, |queue| queue.hold(self.number, holds.next()?))
+            };
+            (turn, told)
+        });
+        self.waiting &= turn != Turn::Ready;
+        wake(&told);
+        turn
+    }
+
+    /// Whether the turn has come, and how it holds each rate until it looks again: it lets others go
+    /// first where that is not what it waits for.
+    fn look(&self, states: &mut [MutexGuard<'_, State>], now: Time) -> (Turn, Vec<Hold>) {
+        if !self.is_in_line() {
+            return (Turn::Behind, Vec::new());
+        }
+        let due = due(states, self.weight, now);
+        let start = due.iter().copied().max().unwrap_or(now);
+        let arrival = (start, Arrival::Queued);
+        let free: Vec<_> = states
+            .iter_mut()
+            .map(|state| state.lets_in(self.number, self.weight, arrival, now))
+            .collect();
+        if free.contains(&false) {
+            let hold = |free| if free { Hold::Released } else { Hold::Firm };
+            return (Turn::Behind, free.into_iter().map(hold).collect());
+        }
+        if start <= now {
+            return (Turn::Ready, vec![Hold::Firm; due.len()]);
+        }
+        let hold = |due| {
+            if due == start {
+                Hold::Firm
+            } else {
+                Hold::Reserved(start)
+            }
+        };
+        (Turn::At(start), due.into_iter().map(hold).collect())
+    }
+
+    /// Lets others go first, as if it did not wait, until it asks for its turn again: it keeps its
+    /// place. For one that is about to do what may need those behind it.
+    pub fn step_aside(&self) {
+        self.change(|queue| queue.hold(self.number, Hold::Released));
+    }
+
+    /// Leaves the queue, if it is still in it; nothing is taken. For one that may never be dropped.
+    pub fn leave(&mut self) {
+        self.change(|queue| queue.leave(self.number));
+        self.waiting = false;
+    }
+
+    /// A forked child has queues of its own, and a ticket of its parent is in none of them.
+    fn is_in_line(&self) -> bool {
+        self.waiting && self.generation == process::generation()
+    }
+
+    fn change(&self, change: impl FnMut(&mut Queue) -> Option<Arc<Signal>>) {
+        if self.is_in_line() {
+            wake(&self.limiter.locked(|states| each(states, change)));
+        }
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// Changes every queue. Returns the signals of those whose turn may have come by it.
+fn each(
+    states: &mut [MutexGuard<'_, State>],
+    mut change: impl FnMut(&mut Queue) -> Option<Arc<Signal>>,
+) -> Vec<Arc<Signal>> {
+    states
+        .iter_mut()
+        .filter_map(|state| change(&mut state.queue))
+        .collect()
+}
+
+fn wake(told: &[Arc<Signal>]) {
+    for signal in told {
+        signal.notify();
+    }
+}
