@@ -20,7 +20,8 @@ use crate::engine::time::{Monotonic, Time};
 ///
 /// The window is exact, wherever it begins: after a burst, after idling, and with any number of
 /// threads and executors on one limiter. Waiters stand in one queue and nobody overtakes its
-/// head, however heavy the request there is. A limiter may be shared among threads, executors
+/// head, however heavy the request there is (see ``&`` for heads that wait for another limiter
+/// too). A limiter may be shared among threads, executors
 /// and event loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
 ///
 /// Memory grows with the permits in the window, not with ``limit``: 16 bytes for each (up to 32
@@ -233,7 +234,8 @@ impl RateLimiter {
     ///     weight: How many permits to take, all at once.
     ///
     /// Returns:
-    ///     Whether it was taken; False while anyone waits in the queue.
+    ///     Whether it was taken; False while anyone waits in the queue, except for another part
+    ///     of a combination.
     ///
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
@@ -249,7 +251,8 @@ impl RateLimiter {
     ///     weight: How many permits would be taken, all at once.
     ///
     /// Returns:
-    ///     Seconds, counting everyone who waits in the queue; 0.0 if there is a permit now.
+    ///     Seconds, counting everyone who waits in the queue and would go first; 0.0 if there is
+    ///     a permit now.
     ///
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
