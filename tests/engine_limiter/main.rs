@@ -4,6 +4,7 @@
 
 mod model;
 mod steps;
+mod waiting;
 mod world;
 
 use std::sync::Arc;
@@ -16,7 +17,8 @@ use proptest::prelude::*;
 
 use self::model::{Model, at};
 use self::steps::{length, setting, step};
-use self::world::{World, signalled};
+use self::waiting::signalled;
+use self::world::World;
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]

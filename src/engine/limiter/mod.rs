@@ -153,10 +153,10 @@ impl Limiter {
         self.locked(|states| {
             let now = clock.now();
             let start = (now, Arrival::Direct);
-            let free = due(states, weight, now).iter().all(|due| *due <= now)
-                && states
-                    .iter_mut()
-                    .all(|state| state.lets_in(Queue::LAST, weight, start, now));
+            let free = states.iter_mut().all(|state| {
+                state.gate.due(weight, now).is_none()
+                    && state.lets_in(Queue::LAST, weight, start, now)
+            });
             if free {
                 charge(states, weight, now, Arrival::Direct);
             }
@@ -245,14 +245,6 @@ impl Limiter {
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
     }
-}
-
-/// When each rate may give `weight` permits, not before `now`.
-fn due(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> Vec<Time> {
-    states
-        .iter_mut()
-        .map(|state| state.gate.due(weight, now).unwrap_or(now))
-        .collect()
 }
 
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {

@@ -4,7 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use super::pacing::Arrival;
 use super::queue::{Hold, Queue};
-use super::{Limiter, State, charge, due};
+use super::{Limiter, State, charge};
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Clock, Time};
@@ -78,7 +78,10 @@ impl Ticket {
         if !self.is_in_line() {
             return (Turn::Behind, Vec::new());
         }
-        let due = due(states, self.weight, now);
+        let due: Vec<_> = states
+            .iter_mut()
+            .map(|state| state.gate.due(self.weight, now).unwrap_or(now))
+            .collect();
         let start = due.iter().copied().max().unwrap_or(now);
         let arrival = (start, Arrival::Queued);
         let free: Vec<_> = states
