@@ -14,7 +14,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from helpers import eager_thread_switches
+from helpers import eager_thread_switches, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -345,12 +345,14 @@ def test_the_order_is_the_order_of_coming() -> None:
         limiter.acquire()
         order.append(number)
 
+    def next_due() -> float:
+        return time.monotonic() + limiter.wait_time()
+
     threads = [threading.Thread(target=take, args=(number,)) for number in range(10)]
     for thread in threads:
-        before = limiter.wait_time()
+        before = next_due()
         thread.start()
-        while limiter.wait_time() < before + 0.04:
-            time.sleep(0.001)
+        wait_until(lambda before=before: next_due() >= before + 0.04)
     for thread in threads:
         thread.join(10)
     assert order == list(range(10))
