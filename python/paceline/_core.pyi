@@ -153,7 +153,7 @@ class RateLimiter:
 
         Returns:
             Seconds, counting everyone who waits in the queue and would go first; 0.0 if there is
-            a permit now.
+            a permit now. It may turn out to be less where somebody waits for a combination.
 
         Raises:
             ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.

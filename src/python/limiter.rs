@@ -222,7 +222,7 @@ impl RateLimiter {
         let Some(timeout) = timeout else {
             return self.wait_in_line(py, weight, Time::NEVER);
         };
-        if self.limiter.wait_time(weight, Monotonic) > timeout {
+        if self.limiter.takes_longer(weight, timeout, Monotonic) {
             return Ok(false);
         }
         self.wait_in_line(py, weight, Time::now() + timeout)
@@ -252,7 +252,7 @@ impl RateLimiter {
     ///
     /// Returns:
     ///     Seconds, counting everyone who waits in the queue and would go first; 0.0 if there is
-    ///     a permit now.
+    ///     a permit now. It may turn out to be less where somebody waits for a combination.
     ///
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.

@@ -241,10 +241,34 @@ fn nobody_who_goes_first_makes_one_late_who_came_before() {
     assert_eq!(report.try_start(at(SECOND + 1)), Turn::At(at(SECOND + 5)));
     assert!(!signalled(&second));
     reports.pause_until(at(4 * SECOND), at(SECOND + 1));
-    assert_eq!(report.try_start(at(SECOND + 5)), Turn::At(at(4 * SECOND)));
+    assert!(signalled(&first) && !signalled(&second));
+    assert_eq!(report.try_start(at(SECOND + 2)), Turn::At(at(4 * SECOND)));
     assert!(signalled(&second) && !signalled(&first));
-    assert_eq!(other.try_start(at(SECOND + 5)), Turn::Ready);
+    assert_eq!(other.try_start(at(SECOND + 2)), Turn::Ready);
     assert_eq!(report.try_start(at(4 * SECOND)), Turn::Ready);
+}
+
+#[test]
+fn what_cannot_all_be_kept_keeps_nobody_out_who_makes_none_later() {
+    let rate = |limit, millis, span| {
+        let per = Duration::from_millis(millis);
+        let limiter = Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap());
+        assert!(limiter.try_acquire(span, at(SECOND)));
+        limiter
+    };
+    let (one, other) = (rate(1, 1500, 1), rate(2, 1600, 2));
+    let (account, _, _) = pair(2, 1);
+    let [mut first, mut second] = [(&one, 1), (&other, 2)]
+        .map(|(part, weight)| Limiter::all_of([&account, part]).enqueue(weight, Arc::default()));
+    let millis = |millis: u64| at(SECOND + millis * 1_000_000);
+    assert_eq!(first.try_start(millis(0)), Turn::At(millis(1500)));
+    // With the permit of the first there is no room for both of its own then.
+    assert_eq!(second.try_start(millis(0)), Turn::At(millis(1600)));
+    assert_eq!(account.wait_time(1, millis(0)), Duration::ZERO);
+    assert!(account.try_acquire(1, millis(0)));
+    assert_eq!(first.try_start(millis(1500)), Turn::Ready);
+    assert_eq!(second.try_start(millis(1600)), Turn::At(millis(2500)));
+    assert_eq!(second.try_start(millis(2500)), Turn::Ready);
 }
 
 #[test]

@@ -122,18 +122,20 @@ impl Model {
         self.latest
     }
 
-    /// Whether `weight` may be given from a time on, and then all that is reserved at its time.
+    /// Whether `weight` may be given from a time on, and then all that is reserved no later than
+    /// without.
     pub(crate) fn keeps(
         &self,
         reserved: &[(u64, u64)],
         (time, weight): (u64, u64),
         queued: bool,
     ) -> bool {
-        let mut after = self.clone();
+        let (mut without, mut after) = (self.clone(), self.clone());
         let given = after.give_from(time, weight, queued);
-        reserved
-            .iter()
-            .all(|(start, reserved)| after.give_from(*start, *reserved, true) <= *start.max(&given))
+        reserved.iter().all(|(start, reserved)| {
+            let kept = without.give_from(*start, *reserved, true);
+            after.give_from(*start, *reserved, true) <= kept.max(given)
+        })
     }
 
     /// What must hold whatever the model thinks.

@@ -309,9 +309,14 @@ impl World {
                     let model = &mut self.models[*part];
                     model.paused_until = model.paused_until.max(until);
                 }
-                self.waiting
-                    .values_mut()
-                    .for_each(|waiting| waiting.promised = None);
+                for waiting in self.waiting.values_mut() {
+                    waiting.promised = None;
+                    // What it keeps at another rate may not be needed by the time of this one.
+                    let concerned = parts.iter().any(|part| waiting.holds.contains_key(part));
+                    let told = concerned && waiting.holds.len() > 1;
+                    prop_assert_eq!(signalled(&waiting.signal), told);
+                    waiting.told |= told;
+                }
                 let latest = parts
                     .iter()
                     .map(|part| self.models[*part].paused_until)

@@ -125,12 +125,15 @@ impl<'a> Forecast<'a> {
         self.due(weight)
     }
 
+    /// Whether nothing that is reserved comes later for `weight` permits that are given first. What is
+    /// reserved together may be more than there is; that is nobody's fault who comes now.
     fn keeps(&self, reserved: &[Reservation], weight: u64, arrival: Arrival) -> bool {
-        let mut after = self.clone();
+        let (mut without, mut after) = (self.clone(), self.clone());
         let given = after.give(weight, arrival);
-        reserved
-            .iter()
-            .all(|reserved| after.give_reserved(*reserved) <= reserved.start.max(given))
+        reserved.iter().all(|reserved| {
+            let kept = without.give_reserved(*reserved);
+            after.give_reserved(*reserved) <= kept.max(given)
+        })
     }
 
     fn give_reserved(&mut self, reserved: Reservation) -> Time {

@@ -29,6 +29,7 @@ use self::gate::Gate;
 use self::pacing::Arrival;
 use self::queue::Queue;
 pub use self::rate::{Rate, RateError};
+use self::ticket::wake;
 pub use self::ticket::{Ticket, Turn};
 use super::lock::lock;
 use super::process::PerProcess;
@@ -167,12 +168,15 @@ impl Limiter {
     /// A place at the end of the queue. The turn may have come at once; `signal` is given when it
     /// may have come later.
     pub fn enqueue(&self, weight: u64, signal: Arc<Signal>) -> Ticket {
+        let combined = self.parts.len() > 1;
         let number = self.locked(|states| {
             // Numbered under the locks, so that numbers ascend in every queue and two limiters
             // that share rates stand in the same order in all of them.
             let number = next_number();
             for state in states {
-                state.queue.push(number, weight, Arc::clone(&signal));
+                state
+                    .queue
+                    .push(number, weight, combined, Arc::clone(&signal));
             }
             number
         });
@@ -189,16 +193,32 @@ impl Limiter {
         })
     }
 
+    /// Whether it is certain that `weight` permits are not granted within `timeout`. Of those who
+    /// wait for other rates too nobody knows yet whom they will let go first.
+    pub fn takes_longer(&self, weight: u64, timeout: Duration, clock: impl Clock) -> bool {
+        let certain = || {
+            self.locked(|states| {
+                let mut combined = states.iter().flat_map(|state| state.queue.combined());
+                combined.next().is_none()
+            })
+        };
+        self.wait_time(weight, clock) > timeout && certain()
+    }
+
     /// Gives no permit to anybody until then. A pause is only ever lengthened.
     ///
-    /// Pauses every rate of a combination, so everybody who shares one of them.
+    /// Pauses every rate of a combination, so everybody who shares one of them. Whoever waits for
+    /// other rates too looks again: what it keeps there it may not need by then.
     pub fn pause_until(&self, until: Time, clock: impl Clock) {
-        self.locked(|states| {
+        let told: Vec<_> = self.locked(|states| {
             let now = clock.now();
-            for state in states {
+            for state in &mut *states {
                 state.gate.pause_until(until, now);
             }
+            let combined = states.iter().flat_map(|state| state.queue.combined());
+            combined.cloned().collect()
         });
+        wake(&told);
     }
 
     /// The end of the pause; in the past if there is none.

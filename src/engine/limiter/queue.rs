@@ -24,6 +24,8 @@ pub(super) enum Hold {
 struct Waiter {
     number: u64,
     weight: u64,
+    /// It waits for other rates too.
+    combined: bool,
     hold: Hold,
     signal: Arc<Signal>,
 }
@@ -54,13 +56,20 @@ impl Queue {
         self.waiters.is_empty()
     }
 
-    pub(super) fn push(&mut self, number: u64, weight: u64, signal: Arc<Signal>) {
+    pub(super) fn push(&mut self, number: u64, weight: u64, combined: bool, signal: Arc<Signal>) {
         self.waiters.push_back(Waiter {
             number,
             weight,
+            combined,
             hold: Hold::Firm,
             signal,
         });
+    }
+
+    /// The signals of those who wait for other rates too.
+    pub(super) fn combined(&self) -> impl Iterator<Item = &Arc<Signal>> {
+        let combined = self.waiters.iter().filter(|waiter| waiter.combined);
+        combined.map(|waiter| &waiter.signal)
     }
 
     /// What those keep who came before `number`, in the order of their times; None if one of them

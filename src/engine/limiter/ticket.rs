@@ -146,7 +146,7 @@ fn each(
         .collect()
 }
 
-fn wake(told: &[Arc<Signal>]) {
+pub(super) fn wake(told: &[Arc<Signal>]) {
     for signal in told {
         signal.notify();
     }
