@@ -25,7 +25,7 @@ class ErrorRecord(dict[str, str]):
 
     def __init__(self, *items: Any, **more: str) -> None:
         super().__init__(*items, **more)
-        # Until they are known, which nobody sees but whoever makes a record by himself.
+        # Until they are known: what others make of the items of a record stays so.
         self.exception = None  # type: ignore[assignment]
         self.index = None  # type: ignore[assignment]
 
