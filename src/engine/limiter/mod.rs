@@ -85,6 +85,12 @@ impl State {
         })
     }
 
+    /// When `weight` permits are due behind those alone who are sure to go first.
+    fn earliest(&mut self, weight: u64, now: Time) -> Time {
+        let forecast = self.gate.forecast(now);
+        self.queue.earliest(forecast, weight)
+    }
+
     /// When `weight` permits are due behind all who wait.
     fn due_behind(&mut self, weight: u64, now: Time) -> Time {
         let forecast = self.gate.forecast(now);
@@ -196,13 +202,11 @@ impl Limiter {
     /// Whether it is certain that `weight` permits are not granted within `timeout`. Of those who
     /// wait for other rates too nobody knows yet whom they will let go first.
     pub fn takes_longer(&self, weight: u64, timeout: Duration, clock: impl Clock) -> bool {
-        let certain = || {
-            self.locked(|states| {
-                let mut combined = states.iter().flat_map(|state| state.queue.combined());
-                combined.next().is_none()
-            })
-        };
-        self.wait_time(weight, clock) > timeout && certain()
+        self.locked(|states| {
+            let now = clock.now();
+            let earliest = states.iter_mut().map(|state| state.earliest(weight, now));
+            earliest.max().unwrap_or(now).since(now) > timeout
+        })
     }
 
     /// Gives no permit to anybody until then. A pause is only ever lengthened.

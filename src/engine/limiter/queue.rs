@@ -103,6 +103,15 @@ impl Queue {
         forecast.due_among(&mut reserved, weight, Arrival::Direct, now)
     }
 
+    /// When `weight` permits are due behind those who wait for this rate alone.
+    pub(super) fn earliest(&self, mut forecast: Forecast<'_>, weight: u64) -> Time {
+        let alone = |waiter: &&Waiter| !waiter.combined && waiter.hold == Hold::Firm;
+        for waiter in self.waiters.iter().filter(alone) {
+            forecast.give(waiter.weight, Arrival::Queued);
+        }
+        forecast.due(weight)
+    }
+
     /// Changes how a waiter holds the rate. Returns the signal of whoever may have its turn by it.
     pub(super) fn hold(&mut self, number: u64, hold: Hold) -> Option<Arc<Signal>> {
         let place = self.place(number)?;
