@@ -197,14 +197,19 @@ mod tests {
         assert_eq!(seconds, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
     }
 
-    #[test]
-    fn refusals_of_calls_under_way_are_one_episode() {
+    /// What follows from refusals of calls, by their start: until when, a pause, an episode of its own.
+    fn refusals() -> impl FnMut(f64, f64, Option<Duration>) -> (Time, bool, bool) {
         let mut episodes = Episodes::default();
-        let retry_after = Some(Duration::from_secs(2));
-        let mut refused = |started, now, retry_after| {
+        move |started, now, retry_after| {
             let pause = episodes.refused(&policy(), at(started), at(now), retry_after);
             (pause.until, pause.begins, pause.new_episode)
-        };
+        }
+    }
+
+    #[test]
+    fn refusals_of_calls_under_way_are_one_episode() {
+        let retry_after = Some(Duration::from_secs(2));
+        let mut refused = refusals();
         assert_eq!(refused(0.0, 1.0, retry_after), (at(3.0), true, true));
         assert_eq!(refused(0.9, 1.5, retry_after), (at(3.5), false, false));
         assert_eq!(refused(0.9, 1.6, None), (at(3.5), false, false));
@@ -213,11 +218,7 @@ mod tests {
 
     #[test]
     fn a_late_refusal_of_a_call_under_way_pauses_again() {
-        let mut episodes = Episodes::default();
-        let mut refused = |started, now, retry_after| {
-            let pause = episodes.refused(&policy(), at(started), at(now), retry_after);
-            (pause.until, pause.begins, pause.new_episode)
-        };
+        let mut refused = refusals();
         assert_eq!(refused(0.0, 1.0, None), (at(1.5), true, true));
         // Each as long as the first: nothing was called meanwhile that would say more.
         assert_eq!(refused(0.9, 1.5, None), (at(2.0), true, false));

@@ -295,3 +295,28 @@ impl Write for Opening {
         }
     }
 }
+
+/// A batch whose owner asks for its permits.
+pub(crate) fn owned() -> Terms {
+    Terms {
+        acquirer: Acquirer::Owner,
+        ..batch()
+    }
+}
+
+/// A stream whose permits the dispatcher asks for.
+pub(crate) fn dispatched(ahead: usize) -> Terms {
+    Terms {
+        acquirer: Acquirer::Dispatcher,
+        ..stream(Keep::Completed, ahead)
+    }
+}
+
+/// Adds `count` operations that are all there will be, at 1 s.
+pub(crate) fn add(
+    scheduler: &Scheduler<Plain>,
+    terms: Terms,
+    count: usize,
+) -> (SourceId, Arc<Signal>) {
+    scheduler.add_complete(terms, count, at(1))
+}

@@ -12,6 +12,7 @@ mod nested;
 mod outcomes;
 mod pauses;
 mod permits;
+mod refusals;
 mod repeat;
 mod retries;
 mod threads;

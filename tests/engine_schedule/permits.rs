@@ -3,27 +3,13 @@
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Dispatch, Step};
 use paceline::engine::source::Source;
-use paceline::engine::terms::{Acquirer, End, Terms};
+use paceline::engine::terms::{End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Started, again, at, batch, delivered, done, failed, foreign, given, resting,
-    stream, unlimited, woken,
+    Add, CALLS, Started, again, at, delivered, dispatched, done, failed, foreign, given, owned,
+    resting, stream, unlimited, woken,
 };
-
-fn owned() -> Terms {
-    Terms {
-        acquirer: Acquirer::Owner,
-        ..batch()
-    }
-}
-
-fn dispatched() -> Terms {
-    Terms {
-        acquirer: Acquirer::Dispatcher,
-        ..stream(Keep::Completed, 9)
-    }
-}
 
 #[test]
 fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
@@ -57,7 +43,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
 #[test]
 fn a_source_that_its_limiter_ended_keeps_no_worker() {
     let scheduler = foreign(1);
-    let (source, _) = scheduler.add_complete(dispatched(), 3, at(1));
+    let (source, _) = scheduler.add_complete(dispatched(9), 3, at(1));
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
     // The limiter raised. The consumer of the stream may stay away for as long as it likes.
     scheduler.end(source, End::Limiter, at(2));
@@ -84,7 +70,7 @@ fn an_owner_that_waits_for_what_runs_keeps_no_other_worker() {
 #[test]
 fn a_source_that_was_cancelled_keeps_no_worker() {
     let scheduler = foreign(1);
-    let (source, _) = scheduler.add_complete(dispatched(), 3, at(1));
+    let (source, _) = scheduler.add_complete(dispatched(9), 3, at(1));
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
     scheduler.grant(source, at(1));
     scheduler.end(source, End::Cancelled, at(2));
@@ -97,7 +83,7 @@ fn nothing_is_dispatched_from_the_deadline_on() {
     let scheduler = foreign(2);
     let terms = Terms {
         deadline: at(10),
-        ..dispatched()
+        ..dispatched(9)
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     // Its consumer stays away, so nobody has noticed yet.
@@ -115,7 +101,7 @@ fn an_operation_with_its_permit_does_not_start_after_the_deadline() {
     let scheduler = foreign(2);
     let terms = Terms {
         deadline: at(10),
-        ..dispatched()
+        ..dispatched(9)
     };
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     assert_eq!(scheduler.dispatch(at(9)), Dispatch::Acquire(source));

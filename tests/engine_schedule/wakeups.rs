@@ -8,16 +8,9 @@ use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, again, at, batch, delivered, done, foreign, given, limited, stream, unlimited,
-    woken,
+    Add, CALLS, again, at, batch, delivered, done, foreign, given, limited, owned, stream,
+    unlimited, woken,
 };
-
-fn owned() -> Terms {
-    Terms {
-        acquirer: Acquirer::Owner,
-        ..batch()
-    }
-}
 
 #[test]
 fn each_of_several_retries_is_waited_for() {
