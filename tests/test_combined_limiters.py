@@ -129,18 +129,14 @@ def test_executors_that_share_parts_all_come_to_their_end() -> None:
         executor.shutdown()
 
 
-def test_a_permit_that_comes_in_time_is_not_refused_for_the_sake_of_one_who_waits_elsewhere() -> (
-    None
-):
-    long, short = RateLimiter(1, per=60), RateLimiter(1, per=0.3, margin=0)
+def test_what_comes_in_time_is_not_refused_for_the_sake_of_one_who_waits_elsewhere() -> None:
+    long, short = RateLimiter(1, per=60), RateLimiter(1, per=1.5, margin=0)
     assert long.try_acquire()
     assert short.try_acquire()
-    # The first has no place of its own at the long one, so it stands behind at both.
+    # The last of them stands behind at both, and lets others go first when it knows for what.
     for limiter in (long, short, long & short):
-        before = short.wait_time()
         threading.Thread(target=limiter.acquire, daemon=True).start()
-        if limiter is short:
-            wait_until(lambda before=before: short.wait_time() > before)
-        else:
-            time.sleep(0.05)
-    assert short.acquire(timeout=10)
+        time.sleep(0.1)
+    # With its permit it would be the third from now.
+    assert short.wait_time() > 3.5
+    assert short.acquire(timeout=3.5)
