@@ -97,6 +97,26 @@ fn one_worker_waits_for_the_permit_of_all() {
 }
 
 #[test]
+fn a_worker_that_has_to_wait_is_told_so_before_it_attaches() {
+    let (scheduler, limiter) = limited(2, 1, 10);
+    scheduler.add_complete(batch(), 3, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat()];
+    assert!(matches!(scheduler.look(&mut seats[0], at(1)), Claim::Ready));
+    let first = scheduler.start(&mut seats[0], at(1));
+    assert_eq!(resting(scheduler.look(&mut seats[1], at(2))), at(11));
+    // It has its place in the queue from then on.
+    assert!(!limiter.try_acquire(1, at(11)));
+    let free = scheduler.rest_after(&mut seats[0], done(&first, at(3)), at(3));
+    assert_eq!(free, Time::NEVER);
+    assert!(matches!(
+        scheduler.look(&mut seats[1], at(11)),
+        Claim::Ready
+    ));
+    let second = scheduler.start(&mut seats[1], at(11));
+    assert_eq!(second.running.permit_wait, 9 * SECOND);
+}
+
+#[test]
 fn a_permit_is_stamped_when_its_operation_starts() {
     let (scheduler, _) = limited(1, 1, 10);
     scheduler.add_complete(batch(), 3, at(1));

@@ -236,22 +236,10 @@ impl<W: Work> State<W> {
             .as_ref()
             .is_some_and(|(_, source)| source.terms.acquirer != Acquirer::Worker);
         if let Some(limiter) = limiter.filter(|_| !gated) {
-            let turn = if let Some(ticket) = &mut seat.ticket {
-                if attached {
-                    ticket.try_start(now)
-                } else {
-                    ticket.turn(now)
-                }
-            } else if seat.only.is_none() && self.another_waits(seat) {
+            if seat.ticket.is_none() && seat.only.is_none() && self.another_waits(seat) {
                 return self.park(seat);
-            } else if !attached || limiter.try_acquire(1, now) {
-                Turn::Ready
-            } else {
-                let mut ticket = limiter.enqueue(1, Arc::clone(&seat.signal));
-                let turn = ticket.try_start(now);
-                seat.ticket = Some(ticket);
-                turn
-            };
+            }
+            let turn = turn_of(seat, limiter, now, attached);
             match turn {
                 Turn::Ready => {}
                 Turn::At(time) => return self.wait_for_permit(seat, time, now),
@@ -351,6 +339,29 @@ impl<W: Work> State<W> {
             }
             _ => self.park(seat),
         }
+    }
+}
+
+/// Whether the seat's turn has come at the limiter; if it is attached, it takes the permit. From when
+/// it has to wait it stands in the queue.
+#[inline(always)]
+fn turn_of(seat: &mut Seat, limiter: &Limiter, now: Time, attached: bool) -> Turn {
+    if seat.ticket.is_none() {
+        let free = if attached {
+            limiter.try_acquire(1, now)
+        } else {
+            limiter.wait_time(1, now).is_zero()
+        };
+        if free {
+            return Turn::Ready;
+        }
+    }
+    let enqueue = || limiter.enqueue(1, Arc::clone(&seat.signal));
+    let ticket = seat.ticket.get_or_insert_with(enqueue);
+    if attached {
+        ticket.try_start(now)
+    } else {
+        ticket.turn(now)
     }
 }
 

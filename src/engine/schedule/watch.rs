@@ -45,15 +45,18 @@ impl<W: Work> State<W> {
     }
 
     /// For a worker that could start something: whether it keeps watch, or sleeps on, instead.
-    pub(super) fn stand_back(&mut self, seat: &Seat, now: Time) -> Option<Claim<W>> {
+    pub(super) fn stand_back(&mut self, seat: &mut Seat, now: Time) -> Option<Claim<W>> {
         if seat.only.is_some() || !self.one_is_enough(now) {
             return None;
         }
-        if self.watched() {
-            return Some(self.park(seat));
-        }
-        if self.front.is_some() {
+        let watched = self.watched();
+        if self.front.is_some() && !watched {
             return None;
+        }
+        // Its turn at the limiter may have come: it is not to keep that from others.
+        seat.ticket = None;
+        if watched {
+            return Some(self.park(seat));
         }
         self.take_front(seat, Duty::Watch);
         Some(self.watch_on(now))
