@@ -235,6 +235,7 @@ impl World {
         {
             prop_assert_eq!(wait.is_zero(), expected);
         }
+        prop_assert_eq!(limiter.is_free(weight, at(now)), expected);
         prop_assert_eq!(limiter.try_acquire(weight, at(now)), expected);
         if expected {
             self.give(parts, weight, false);

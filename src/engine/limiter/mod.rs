@@ -159,16 +159,17 @@ impl Limiter {
         }
         self.locked(|states| {
             let now = clock.now();
-            let start = (now, Arrival::Direct);
-            let free = states.iter_mut().all(|state| {
-                state.gate.due(weight, now).is_none()
-                    && state.lets_in(Queue::LAST, weight, start, now)
-            });
+            let free = are_free(states, weight, now);
             if free {
                 charge(states, weight, now, Arrival::Direct);
             }
             free
         })
+    }
+
+    /// Whether [`try_acquire`](Self::try_acquire) would take `weight` permits now; takes nothing.
+    pub fn is_free(&self, weight: u64, clock: impl Clock) -> bool {
+        self.locked(|states| are_free(states, weight, clock.now()))
     }
 
     /// A place at the end of the queue. The turn may have come at once; `signal` is given when it
@@ -269,6 +270,14 @@ impl Limiter {
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
     }
+}
+
+/// Whether one who comes now may have `weight` permits at once.
+fn are_free(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> bool {
+    let start = (now, Arrival::Direct);
+    states.iter_mut().all(|state| {
+        state.gate.due(weight, now).is_none() && state.lets_in(Queue::LAST, weight, start, now)
+    })
 }
 
 fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {

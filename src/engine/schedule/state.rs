@@ -350,7 +350,7 @@ fn turn_of(seat: &mut Seat, limiter: &Limiter, now: Time, attached: bool) -> Tur
         let free = if attached {
             limiter.try_acquire(1, now)
         } else {
-            limiter.wait_time(1, now).is_zero()
+            limiter.is_free(1, now)
         };
         if free {
             return Turn::Ready;
