@@ -159,6 +159,17 @@ def test_the_end_of_a_batch_drops_its_waiting_retries() -> None:
     assert isinstance(report[0].exception, ConnectionRefusedError)
 
 
+@pytest.mark.parametrize(("budget", "retried"), [(0.0, False), (0.1, True), (1.0, True)])
+def test_a_share_of_a_small_batch_is_one_at_least(budget: float, retried: bool) -> None:
+    executor = BatchExecutor(retry=Retry(3, backoff=0.001, budget=budget))
+    for verb in (executor.execute, lambda operation: executor.submit(operation).result(10)):
+        if retried:
+            assert verb(failing(1, refused)) == 2
+        else:
+            with pytest.raises(ConnectionRefusedError):
+                verb(failing(1, refused))
+
+
 def test_a_budget_ends_an_outage() -> None:
     executor = BatchExecutor(retry=Retry(10, backoff=0.001, budget=0.25))
     report = executor.run([failing(99, refused)] * 40)

@@ -10,7 +10,7 @@ use super::time::Time;
 pub enum Budget {
     /// This many.
     Count(usize),
-    /// This share of the operations read so far.
+    /// This share of the operations read so far, but one where it is more than none.
     Share(f64),
 }
 
@@ -23,7 +23,9 @@ impl Budget {
             Self::Count(count) => spent < count,
             // The quotient is rounded as the share was when it was written down, so that 29 of 100
             // are within 0.29. The product of 0.29 and 100 is less than 29.
-            Self::Share(share) => (spent + 1) as f64 / operations as f64 <= share,
+            Self::Share(share) => {
+                share > 0.0 && (spent == 0 || (spent + 1) as f64 / operations as f64 <= share)
+            }
         }
     }
 }
@@ -259,7 +261,9 @@ mod tests {
         assert!(!Budget::Count(2).allows(2, 1000));
         assert!(Budget::Share(0.1).allows(9, 100));
         assert!(!Budget::Share(0.1).allows(10, 100));
-        assert!(!Budget::Share(1.0).allows(0, 0));
+        assert!(Budget::Share(0.1).allows(0, 1), "one at least");
+        assert!(!Budget::Share(0.1).allows(1, 19));
+        assert!(Budget::Share(0.1).allows(1, 20));
         assert!(!Budget::Share(0.0).allows(0, 100));
     }
 
