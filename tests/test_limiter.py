@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from helpers import eager_thread_switches, wait_until
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paceline import RateLimiter
+from paceline import Outcome, RateLimiter
 
 Act = Callable[[RateLimiter], object]
 
@@ -52,15 +53,19 @@ def waiting(*limiters_and_weights: tuple[RateLimiter, int]) -> Iterator[list[thr
         ((-(10**5000),), {}, "limit must be at least 1"),
         ((5, 0), {}, "per must be at least a nanosecond, not 0"),
         ((5, 1e-12), {}, "per must be at least a nanosecond, not 1e-12"),
-        ((5, -1.5), {}, "per must be 0 seconds or more, not -1.5"),
-        ((5, -(10**400)), {}, "per must be 0 seconds or more"),
+        ((5, -1.5), {}, "per must be at least a nanosecond, not -1.5"),
+        ((5, -(10**400)), {}, "per must be at least a nanosecond"),
         ((5, math.nan), {}, "per must be a finite number of seconds, not nan"),
         ((5, math.inf), {}, "per must be a finite number of seconds, not inf"),
         ((5, -math.inf), {}, "per must be a finite number of seconds, not -inf"),
         ((5, 1e300), {}, "not 1e+300"),
         ((5, 10**400), {}, "per must be at most"),
         ((5, timedelta.max), {}, "per must be at most"),
-        ((5, timedelta(seconds=-1)), {}, "per must be 0 seconds or more, not datetime.timedelta"),
+        (
+            (5, timedelta(seconds=-1)),
+            {},
+            "per must be at least a nanosecond, not datetime",
+        ),
         ((5,), {"burst": 0}, "burst must be at least 1, not 0"),
         ((5,), {"burst": -1}, "burst must be at least 1, not -1"),
         ((5,), {"burst": 6}, "burst must be between 1 and the limit of 5, not 6"),
@@ -441,3 +446,10 @@ def test_waits_beyond_the_end_of_time_are_told_and_harm_nobody() -> None:
     assert limiter.wait_time() > 1.8e10
     assert limiter.acquire(timeout=threading.TIMEOUT_MAX) is False
     assert not both.try_acquire()
+
+
+@pytest.mark.parametrize("cls", [RateLimiter, Outcome])
+def test_a_patch_that_would_have_no_effect_is_refused(cls: type) -> None:
+    name = "acquire" if cls is RateLimiter else "value"
+    with pytest.raises(TypeError, match="immutable type"), patch.object(cls, name):
+        pytest.fail("the workers ask the limiter without Python")

@@ -164,8 +164,8 @@ def test_values_out_of_range_are_named(arguments: dict[str, Any], message: str) 
         ({"on": BaseException}, "on .* not <class 'BaseException'>"),
         ({"on": (ValueError, KeyboardInterrupt)}, "on .* not <class 'KeyboardInterrupt'>"),
         ({"on": (ValueError, "KeyError")}, "on .* not 'KeyError'"),
-        ({"on": [ValueError]}, "on must be callable, not "),
-        ({"on": 429}, "on must be callable, not 429"),
+        ({"on": [ValueError]}, "on must be an exception class, a tuple of them or callable, not "),
+        ({"on": 429}, "on must be an exception class, a tuple of them or callable, not 429"),
         ({"retry_after": 5}, "retry_after must be callable, not 5"),
     ],
 )

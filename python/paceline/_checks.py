@@ -22,10 +22,10 @@ def is_async(operation: object) -> bool:
     )
 
 
-def positive_int(name: str, value: Any, most: int) -> int:
+def positive_int(name: str, value: Any, most: int, kinds: str = "a whole number") -> int:
     """Return ``value`` if it is a whole number from 1 to ``most``."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(f"{name} must be a whole number, not {value!r}")
+        raise TypeError(f"{name} must be {kinds}, not {value!r}")
     number = value.__index__()
     if not 1 <= number <= most:
         raise ValueError(f"{name} must be greater than 0 and at most {most}, not {value!r}")
@@ -77,4 +77,4 @@ def failure_limit(value: Any) -> tuple[float, int] | None:
                 f"the share in max_failures must be above 0 and up to 1, not {share!r}"
             )
         return number, positive_int("the number of operations in max_failures", of, 2**31)
-    return 0.0, positive_int("max_failures", value, 2**62)
+    return 0.0, positive_int("max_failures", value, 2**62, "a whole number or (share, of)")

@@ -74,11 +74,12 @@ class RateLimiter:
         limit: Permits in any window, from 1 to 2**63.
         per: Length of the window, in seconds or as a ``timedelta``.
         burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
-            spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds.
-            ``burst=1`` is a metronome. By default permits are given as soon as the window has
-            room, so ``limit`` calls or fewer start at once. A start that the system delays by
-            up to half an interval (or a millisecond, if that is more) does not delay those
-            after it. A pace is kept for bursts of up to 4,294,967,295 permits.
+            spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds: where it
+            makes a start wait for longer, another burst may follow. ``burst=1`` is a metronome.
+            By default permits are given as soon as the window has room, so ``limit`` calls or
+            fewer start at once. A start that the system delays by up to half an interval (or a
+            millisecond, if that is more) does not delay those after it. A pace is kept for bursts
+            of up to 4,294,967,295 permits.
         margin: How much longer than ``per`` the window is kept, in seconds or as a
             ``timedelta``: servers count arrivals, and the network moves them closer together.
             By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
@@ -110,10 +111,10 @@ class RateLimiter:
     def acquire(self, weight: int = 1, *, timeout: float | timedelta | None = None) -> bool:
         """Waits for a permit and takes it.
 
-        The permit counts from the instant this returns. Other threads run while it waits. In the
-        main thread signal handlers run, and while one does, others may go first: it may use the
-        same limiter. What it raises, as Ctrl-C does, ends the wait. A wait that ends early takes
-        nothing.
+        The permit counts from the instant this returns. Other threads run while it waits, and in
+        the main thread signal handlers do. A handler may use the same limiter: while one runs,
+        other waiters may go first. What a handler raises, as Ctrl-C does, ends the wait. A wait
+        that ends early takes nothing.
 
         Args:
             weight: How many permits to take, all at once.
@@ -180,11 +181,11 @@ class RateLimiter:
         ``RateLimiter(10) & RateLimiter(200, per=60)`` keeps 10 a second and 200 a minute. Any
         number can be combined, and one limiter can be part of several combinations.
 
-        Who waits for a combination stands in the queue of each part, and holds up only that of
-        the part which is due last. At the others it keeps its place and the permit that it will
-        need by then: those behind it go first as long as they leave it that. So it is not made
-        late by them, and its other parts are of use while one has no room. Where others are ahead
-        at some part, so that nobody knows when it can start, it keeps no permit at the others.
+        Who waits for a combination stands in the queue of each part. One of the parts is due last,
+        and there nobody overtakes. At the other parts those behind go first, as long as they leave
+        the permit that will be needed when the last part is due: so a part that has no room does
+        not hold up those who do not need it, and they make nobody late. While the time is not
+        known, as others are ahead at some part, no permit is kept at the other parts.
         """
 
     def __rand__(self, other: RateLimiter, /) -> RateLimiter:

@@ -51,7 +51,8 @@ class Retry:
             is given the exception and returns whether to repeat. By default (None) two kinds:
             refusals by which a server asks to come later, and errors of connecting, where no
             request can have been processed. A request that may have been processed, such as one
-            whose answer timed out, is repeated only if ``on`` says so.
+            whose answer timed out, is repeated only if ``on`` says so. It takes the place of the
+            default: to repeat more than that, ask :meth:`decide` of a ``Retry()`` as well.
         backoff: Seconds of the first wait at most; each further wait may be twice as long. With
             ``jitter`` the wait is drawn evenly from 0 to that figure ("full jitter": M. Brooker,
             "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
@@ -65,8 +66,9 @@ class Retry:
             for how long; by default exponential from ``backoff``. At most ``max_pause``.
         max_pause: Seconds a server's wish is cut to.
         budget: How many attempts of a batch may be repetitions: a number (an int), or a share of
-            its operations (a float from 0.0 to 1.0). None sets no bound. With it an outage ends
-            the batch instead of multiplying the load.
+            its operations so far (a float from 0.0 to 1.0; above 0.0 one at least). None sets no
+            bound. With it an outage ends the batch instead of multiplying the load. The calls of
+            ``submit`` count as one batch, which lasts as long as the executor.
 
     Raises:
         TypeError: An argument is of the wrong kind.
@@ -203,12 +205,12 @@ def _on(value: RetryOn) -> RetryOn:
             if not (isinstance(cls, type) and issubclass(cls, Exception)):
                 raise TypeError(f"on must name subclasses of Exception, not {cls!r}")
         return value
-    return _function("on", value)
+    return _function("on", value, "an exception class, a tuple of them or callable")
 
 
-def _function(name: str, value: _F) -> _F:
+def _function(name: str, value: _F, kinds: str = "callable") -> _F:
     if value is not None and not callable(value):
-        raise TypeError(f"{name} must be callable, not {value!r}")
+        raise TypeError(f"{name} must be {kinds}, not {value!r}")
     if value is not None and is_async(value):
         raise TypeError(f"{name} must not be a coroutine function: {value!r}")
     return value

@@ -40,7 +40,7 @@ impl Seconds {
 
 /// The `per` of a rate.
 pub(super) fn period(value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
-    let per = seconds("per", value, Rate::LONGEST)?;
+    let per = seconds_from("per", value, "at least a nanosecond", Rate::LONGEST)?;
     if per.duration.is_zero() {
         return Err(PyValueError::new_err(format!(
             "per must be at least a nanosecond, not {}",
@@ -94,6 +94,15 @@ pub(super) fn seconds(
     value: &Bound<'_, PyAny>,
     longest: Duration,
 ) -> PyResult<Seconds> {
+    seconds_from(name, value, "0 seconds or more", longest)
+}
+
+fn seconds_from(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    least: &str,
+    longest: Duration,
+) -> PyResult<Seconds> {
     let wrong_type = || {
         Err(PyTypeError::new_err(format!(
             "{name} must be a number of seconds or a timedelta, not {}",
@@ -121,7 +130,7 @@ pub(super) fn seconds(
         return wrong_value("a finite number of seconds");
     }
     if number < 0.0 {
-        return wrong_value("0 seconds or more");
+        return wrong_value(least);
     }
     match Duration::try_from_secs_f64(number) {
         Ok(duration) if duration <= longest => Ok(Seconds { number, duration }),

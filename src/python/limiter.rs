@@ -34,11 +34,12 @@ use crate::engine::time::{Monotonic, Time};
 ///     limit: Permits in any window, from 1 to 2**63.
 ///     per: Length of the window, in seconds or as a ``timedelta``.
 ///     burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
-///         spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds.
-///         ``burst=1`` is a metronome. By default permits are given as soon as the window has
-///         room, so ``limit`` calls or fewer start at once. A start that the system delays by
-///         up to half an interval (or a millisecond, if that is more) does not delay those
-///         after it. A pace is kept for bursts of up to 4,294,967,295 permits.
+///         spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds: where it
+///         makes a start wait for longer, another burst may follow. ``burst=1`` is a metronome.
+///         By default permits are given as soon as the window has room, so ``limit`` calls or
+///         fewer start at once. A start that the system delays by up to half an interval (or a
+///         millisecond, if that is more) does not delay those after it. A pace is kept for bursts
+///         of up to 4,294,967,295 permits.
 ///     margin: How much longer than ``per`` the window is kept, in seconds or as a
 ///         ``timedelta``: servers count arrivals, and the network moves them closer together.
 ///         By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
@@ -56,7 +57,7 @@ use crate::engine::time::{Monotonic, Time};
 /// Example:
 ///     >>> RateLimiter(200, per=60)
 ///     RateLimiter(200, per=60.0)
-#[pyclass(frozen, module = "paceline", weakref)]
+#[pyclass(frozen, immutable_type, module = "paceline", weakref)]
 pub(crate) struct RateLimiter {
     limiter: Limiter,
     makeup: Makeup,
@@ -184,10 +185,10 @@ impl RateLimiter {
 
     /// Waits for a permit and takes it.
     ///
-    /// The permit counts from the instant this returns. Other threads run while it waits. In the
-    /// main thread signal handlers run, and while one does, others may go first: it may use the
-    /// same limiter. What it raises, as Ctrl-C does, ends the wait. A wait that ends early takes
-    /// nothing.
+    /// The permit counts from the instant this returns. Other threads run while it waits, and in
+    /// the main thread signal handlers do. A handler may use the same limiter: while one runs,
+    /// other waiters may go first. What a handler raises, as Ctrl-C does, ends the wait. A wait
+    /// that ends early takes nothing.
     ///
     /// Args:
     ///     weight: How many permits to take, all at once.

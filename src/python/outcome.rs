@@ -51,7 +51,7 @@ impl Status {
 ///
 /// All times are in seconds. Only the package makes outcomes: :meth:`BatchExecutor.run`,
 /// :meth:`BatchExecutor.stream`, and the ``batch_report`` of an exception that ended a batch.
-#[pyclass(frozen, generic, module = "paceline")]
+#[pyclass(frozen, generic, immutable_type, module = "paceline")]
 #[derive(Debug)]
 pub(crate) struct Outcome {
     /// The operation's place in its batch, from 0.
