@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from contextvars import ContextVar
 from functools import partial
+from itertools import count
 from typing import Any
 
 import pytest
@@ -166,6 +167,33 @@ def test_what_is_not_tried_again_as_its_batch_ends_is_logged_once(
     assert logged[0] == logged[2] == "ConnectionRefusedError"
     assert sorted(logged) == [outcome.index for outcome in report.failures]
     assert len(records) == report.counts["failed"]
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "execute", "submit"])
+def test_each_repetition_is_told(caplog: pytest.LogCaptureFixture, verb: str) -> None:
+    caplog.set_level(logging.INFO, "paceline")
+    attempts = count(1)
+
+    def fails_twice() -> int:
+        if (attempt := next(attempts)) < 3:
+            raise ConnectionRefusedError(f"attempt {attempt}")
+        return attempt
+
+    policy = Retry(5, backoff=0.01, jitter=False)
+    with BatchExecutor(None, 1, retry=policy) as executor:
+        operations = {"execute_batch": [int, fails_twice]}
+        result = getattr(executor, verb)(operations.get(verb, fails_twice))
+        got = result.result(10) if verb == "submit" else result
+    assert got == ([0, 3] if verb == "execute_batch" else 3)
+    lines: list[Any] = [each for each in caplog.records if each.name == "paceline"]
+    assert {(line.getMessage(), line.levelname) for line in lines} == {
+        ("operation_retried", "INFO")
+    }
+    assert [line.error for line in lines] == ["attempt 1", "attempt 2"]
+    assert {line.error_type for line in lines} == {"ConnectionRefusedError"}
+    assert [(line.attempt, type(line.attempt)) for line in lines] == [(1, int), (2, int)]
+    assert [line.seconds for line in lines] == pytest.approx([0.01, 0.02])
+    assert {line.index for line in lines} == {int(verb == "execute_batch")}
 
 
 def test_what_is_not_tried_again_and_not_recorded_is_not_logged(

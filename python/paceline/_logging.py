@@ -10,6 +10,7 @@ __all__ = ["writes_batches"]
 _COUNTS = ("done", "failed", "running", "not_started", "cancelled")
 _NUMBERS: dict[str, type[int | float]] = {
     "index": int,
+    "attempt": int,
     "seconds": float,
     "elapsed": float,
     **dict.fromkeys(_COUNTS, int),

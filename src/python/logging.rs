@@ -15,6 +15,7 @@ use pyo3::types::{PyString, PyType};
 use pyo3_log::{Caching, Logger, ResetHandle};
 
 use super::interpreter::is_exception;
+use crate::engine::source::Running;
 
 const TARGET: &str = "paceline";
 
@@ -56,14 +57,7 @@ pub(crate) fn operation_failed_here(
     if !log::log_enabled!(target: TARGET, Level::Error) {
         return Ok(());
     }
-    let text = exception
-        .str()
-        .unwrap_or_else(|error| substitute(exception, &error));
-    let error = text.to_string_lossy().into_owned();
-    let error_type = exception
-        .get_type()
-        .name()
-        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    let (error, error_type) = text_and_type(exception);
     let index = index as u64;
     let fields = [
         ("error", Value::from(error.as_str())),
@@ -79,6 +73,29 @@ pub(crate) fn operation_failed_here(
             Ok(())
         }
         logged => tell(py, logged),
+    }
+}
+
+/// An operation has failed, and is called again, in so many seconds at the earliest. For a worker.
+pub(crate) fn operation_retried(
+    py: Python<'_>,
+    running: &Running,
+    seconds: f64,
+    exception: &Bound<'_, PyBaseException>,
+) {
+    if !log::log_enabled!(target: TARGET, Level::Info) {
+        return;
+    }
+    let (error, error_type) = text_and_type(exception);
+    let fields = [
+        ("error", Value::from(error.as_str())),
+        ("error_type", Value::from(error_type.as_str())),
+        ("index", Value::from(running.index as u64)),
+        ("attempt", Value::from(running.attempt)),
+        ("seconds", Value::from(seconds)),
+    ];
+    if let Err(error) = event(py, Level::Info, "operation_retried", &fields) {
+        error.write_unraisable(py, None);
     }
 }
 
@@ -132,6 +149,17 @@ fn event(
             .build(),
     );
     PyErr::take(py).map_or(Ok(()), Err)
+}
+
+fn text_and_type(exception: &Bound<'_, PyBaseException>) -> (String, String) {
+    let text = exception
+        .str()
+        .unwrap_or_else(|error| substitute(exception, &error));
+    let error_type = exception
+        .get_type()
+        .name()
+        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
+    (text.to_string_lossy().into_owned(), error_type)
 }
 
 /// The exception's text; of one whose `str()` raises an `Exception`, its type and why.

@@ -75,7 +75,7 @@ impl Retrying {
         })
     }
 
-    /// Decides, pauses everybody where the server asks for it, and says so in the log.
+    /// Decides, pauses everybody where the server asks for it, and says both in the log.
     pub(crate) fn decide(
         &self,
         py: Python<'_>,
@@ -118,6 +118,8 @@ impl Retrying {
                 })
                 .unwrap_or(false);
         if again {
+            let seconds = due.since(now).as_secs_f64();
+            logging::operation_retried(py, running, seconds, exception);
             Decision::Again(due)
         } else {
             Decision::GiveUp
