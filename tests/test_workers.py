@@ -78,6 +78,7 @@ def test_a_failing_initializer_breaks_a_batch_under_way() -> None:
     with BatchExecutor(max_workers=2, initializer=prepare) as executor:
         with pytest.raises(BrokenThreadPool) as caught:
             executor.execute_batch([int] * 100)
+    assert isinstance(caught.value.__cause__, ValueError), "the reason is told"
     report = caught.value.batch_report  # type: ignore[attr-defined]
     assert report.ended_by == "broken"
     assert statuses(report) == ["not_started"] * 100
@@ -105,7 +106,9 @@ def test_a_failing_initializer_ends_a_call_that_waits_to_be_tried_again() -> Non
     pending = executor.submit(int)
     failing.set()
     assert isinstance(tried.exception(PATIENCE), ConnectionRefusedError)
-    assert isinstance(pending.exception(PATIENCE), BrokenThreadPool)
+    broken = pending.exception(PATIENCE)
+    assert isinstance(broken, BrokenThreadPool)
+    assert isinstance(broken.__cause__, ValueError)
     release.set()
     assert running.result(PATIENCE) is True
 

@@ -48,7 +48,8 @@ class Pool:
         acquire: Callable[[], object] | None,
     ) -> None:
         self.runtime = runtime
-        self.broken: str | None = None
+        self._broken: str | None = None
+        self._broken_by: BaseException | None = None
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = tuple(initargs)
@@ -105,8 +106,8 @@ class Pool:
         Raises:
             BrokenThreadPool: With the reason.
         """
-        if self.broken is not None:
-            raise BrokenThreadPool(self.broken)
+        if self._broken is not None:
+            raise self._broken_error()
 
     def join(self) -> None:
         """Wait until every thread has ended, but for the calling one.
@@ -180,11 +181,16 @@ class Pool:
         finally:
             self._asking.discard(here)
 
-    def break_down(self, reason: str) -> None:
+    def break_down(self, reason: str, cause: BaseException | None) -> None:
         """Let everything that has not started end: the workers cannot be set up."""
-        self.broken = reason
+        self._broken, self._broken_by = reason, cause
         self.runtime.break_down()
-        self.runtime.give_up_all(partial(BrokenThreadPool, self.broken))
+        self.runtime.give_up_all(self._broken_error)
+
+    def _broken_error(self) -> BrokenThreadPool:
+        error = BrokenThreadPool(self._broken)
+        error.__cause__ = self._broken_by
+        return error
 
 
 _NOT_INITIALIZED = "A thread initializer failed, the thread pool is not usable anymore"
@@ -206,23 +212,25 @@ def _run(
     pool: weakref.ref[Pool],
 ) -> None:
     try:
-        unusable = None
+        unusable = cause = None
         if threading.get_native_id() == started_from:
             unusable = _NO_REAL_THREADS
         else:
             try:
                 initialize()
-            except BaseException:
+            except BaseException as error:
                 logging.getLogger("concurrent.futures").critical(
                     "Exception in initializer:", exc_info=True
                 )
+                # Without this frame, which knows the pool.
+                cause = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
                 unusable = _NOT_INITIALIZED
         # What it was made of is not needed any more.
         del initialize
         if unusable is not None:
             role.abandon()
             if (owner := pool()) is not None:
-                owner.break_down(unusable)
+                owner.break_down(unusable, cause)
         elif isinstance(role, _core.Dispatcher):
             _dispatch(role, pool)
         else:
