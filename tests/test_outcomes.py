@@ -7,7 +7,7 @@ import gc
 import pickle
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -303,8 +303,15 @@ def test_a_copy_of_a_report_is_the_report(mixed: BatchReport[Any]) -> None:
 def test_a_pickled_report_keeps_its_totals_and_no_outcomes(mixed: BatchReport[Any]) -> None:
     sent = pickle.loads(pickle.dumps(mixed))
     assert isinstance(sent, BatchReport)
-    assert (len(sent), list(sent)) == (0, [])
-    for lost in (sent.values, sent.raise_for_failures, lambda: sent.failures):
+    lost_with_them: list[Callable[[], object]] = [
+        sent.values,
+        sent.raise_for_failures,
+        lambda: sent.failures,
+        lambda: len(sent),
+        lambda: list(sent),
+        lambda: sent[0],
+    ]
+    for lost in lost_with_them:
         with pytest.raises(RuntimeError, match="pickled"):
             lost()
     assert sent.counts == mixed.counts
@@ -314,8 +321,18 @@ def test_a_pickled_report_keeps_its_totals_and_no_outcomes(mixed: BatchReport[An
         "completed",
     )
     assert (repr(sent), sent.explain()) == (repr(mixed), mixed.explain())
-    with pytest.raises(IndexError):
-        sent[0]
+
+
+def test_a_report_is_true_whatever_is_in_it(
+    executor: BatchExecutor, mixed: BatchReport[Any]
+) -> None:
+    for report in (mixed, pickle.loads(pickle.dumps(mixed)), executor.run([])):
+        assert bool(report) is True
+
+
+def test_a_pickled_report_of_nothing_is_that(executor: BatchExecutor) -> None:
+    sent = pickle.loads(pickle.dumps(executor.run([])))
+    assert (len(sent), list(sent), sent.values()) == (0, [], [])
 
 
 def test_an_exception_that_ended_a_batch_can_be_sent_to_another_process() -> None:
@@ -349,7 +366,34 @@ def test_totals_explain_a_batch_bounded_by_its_workers(executor: BatchExecutor) 
     assert 0.3 <= report.elapsed < 2
     assert report.permit_wait == pytest.approx(0, abs=0.05)
     assert report.bounded_by == "workers"
-    assert report.explain().endswith("on all workers, so more workers would make it faster.")
+    assert " on all workers, so more workers would make it faster, " in report.explain()
+
+
+def test_where_all_operations_run_at_once_more_workers_do_not_help() -> None:
+    with BatchExecutor(max_workers=5) as executor:
+        report = executor.run([partial(time.sleep, 0.1)] * 4)
+    assert report.bounded_by == "operations"
+    assert report.explain().endswith("at the same time, so more workers would not make it faster.")
+
+
+@pytest.mark.parametrize("lasting", [0.0, 0.05])
+def test_where_python_computes_more_workers_do_not_help(
+    monkeypatch: pytest.MonkeyPatch, lasting: float
+) -> None:
+    # As if the process had been on a processor all the time, which a busy machine does not let it.
+    monkeypatch.setattr("paceline._batch.time.process_time", time.perf_counter)
+
+    def spread() -> Iterator[Callable[[], None]]:
+        for _ in range(6):
+            time.sleep(0.01)
+            yield partial(time.sleep, lasting)
+
+    with BatchExecutor(max_workers=2) as executor:
+        report = executor.run(spread())
+    assert report.bounded_by == "computing"
+    assert report.explain().startswith(("100 % ", "99 % "))
+    assert report.explain().endswith("so more workers would hardly make it faster.")
+    assert pickle.loads(pickle.dumps(report)).explain() == report.explain()
 
 
 @pytest.mark.parametrize("limiter", [RateLimiter(20, per=1, burst=1, margin=0), Metronome(0.05)])
@@ -371,12 +415,9 @@ def slow_input() -> Iterator[Callable[[], int]]:
         yield int
 
 
-@pytest.mark.parametrize("operations", [lambda: [partial(time.sleep, 0.2)], slow_input])
-def test_totals_explain_a_batch_whose_workers_are_idle(
-    operations: Callable[[], Iterable[Callable[[], Any]]],
-) -> None:
+def test_totals_explain_a_batch_whose_workers_are_idle() -> None:
     with BatchExecutor(max_workers=5) as executor:
-        report = executor.run(operations())
+        report = executor.run(slow_input())
     assert report.bounded_by == "idle workers"
     assert " was spent with workers idle or busy with other batches: " in report.explain()
 

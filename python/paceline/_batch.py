@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from functools import partial
@@ -55,6 +57,9 @@ def default_ahead(workers: int) -> tuple[int, int]:
     return least, max(least, most)
 
 
+# Whether threads share one interpreter, as they do but in free-threaded builds.
+_ONE_AT_A_TIME: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+
 # While one of these goes on, its exception does not wait for running operations.
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
 
@@ -79,23 +84,43 @@ class _InTurn(Generic[T]):
 
 
 class Outcomes(chain[_core.Outcome[T]]):
-    """An iterator over outcomes that can be closed, as a generator can.
+    """What :meth:`BatchExecutor.stream` returns: an iterator over outcomes, as they are known.
 
-    No frame of Python runs for an outcome that is ready.
+    It belongs to one thread at a time; others that take from it wait for their turn.
     """
 
-    _runs: Generator[Iterator[_core.Outcome[T]]]
+    if TYPE_CHECKING:
+        _drive: Drive[T]
+        _runs: Generator[Iterator[_core.Outcome[T]]]
 
-    @classmethod
-    def of(cls, runs: Generator[Iterator[_core.Outcome[T]]]) -> Self:
+    def __new__(cls, drive: Drive[T], runs: Generator[Iterator[_core.Outcome[T]]]) -> Self:
         """Iterate over the outcomes of all ``runs``, one run after the other."""
+        # No frame of Python runs for an outcome that is ready.
         self = cast("Self", cls.from_iterable(_InTurn(runs)))
-        self._runs = runs
+        self._drive, self._runs = drive, runs
         return self
 
     def close(self) -> None:
-        """End the batch, without waiting for running operations."""
+        """End the batch without waiting for running operations: nothing more of it starts."""
         self._runs.close()
+        self._drive.leave()
+
+    def report(self) -> BatchReport[T]:
+        """Return the report of the batch when it has ended.
+
+        Its counts and totals are of all operations. Its outcomes are of those that were not handed
+        over: none where the stream came to its end; where it was closed before, those that were
+        read ahead of it and the ones that still ran.
+
+        Raises:
+            RuntimeError: Before the end. Take all outcomes, or call :meth:`close` first.
+        """
+        if self._drive.ended is None:
+            raise RuntimeError("the stream has not ended: take all its outcomes, or close it first")
+        return self._drive.ended
+
+
+Outcomes.__module__ = "paceline"
 
 
 class Drive(Generic[T]):
@@ -129,6 +154,8 @@ class Drive(Generic[T]):
         # What an exception that is raised now is put down to.
         self._cause = "interrupt"
         self._logged = False
+        # What became of a batch of which there is no other report.
+        self.ended: BatchReport[T] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read.
         self._unread: Iterator[Callable[[], T]] = iter(())
@@ -136,6 +163,7 @@ class Drive(Generic[T]):
     def _open(self) -> None:
         """Open the batch, and feed it what is known of its input."""
         operations, self._operations = self._operations, ()
+        self._computed_before = time.process_time()
         batch = self._batch = self._begin()
         self._is_open = True
         try:
@@ -183,7 +211,7 @@ class Drive(Generic[T]):
         """Open the batch, and hand the outcomes on as they are ready."""
         try:
             self._open()
-            return Outcomes.of(self._runs())
+            return Outcomes(self, self._runs())
         except BaseException as error:
             try:
                 self._end_early(error)
@@ -202,14 +230,13 @@ class Drive(Generic[T]):
                 if room := self._batch.room():
                     self._feed_more(room)
             self._settle()
-            self._batch.close()
-            self._log_end("completed")
+            self._close("completed")
         except BaseException as error:
             self._end_early(error)
-            if is_a(error, StopIteration):
+            if is_a(error, StopIteration) and self.ended is not None:
                 # No generator may let it out: what Python raises instead would have no report.
                 replaced = RuntimeError(f"the limiter raised {error!r}")
-                attach_report(replaced, self.report(self._batch.close(), self._cause))
+                attach_report(replaced, self.ended)
                 raise replaced from error
             raise
         finally:
@@ -234,10 +261,14 @@ class Drive(Generic[T]):
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
         taken = []
-        for outcome in Outcomes.of(self._runs()):
+        for outcome in Outcomes(self, self._runs()):
             # What the caller has taken is not to be held here until it asks for the next.
             taken.append(outcome)
+            failed = outcome.exception is not None
             del outcome
+            if failed:
+                self._batch.end(False)
+                attach_report(cast("BaseException", taken[0].exception), self._close("operation"))
             yield _value_of(taken)
 
     def _advance(self) -> bool:
@@ -341,9 +372,12 @@ class Drive(Generic[T]):
         if not self._is_open:
             return
         batch, cause = self._batch, self._cause
-        if cause == "consumer" and is_a(error, GeneratorExit):
+        left = cause == "consumer" and is_a(error, GeneratorExit)
+        over = self.ended is not None or sys.is_finalizing()
+        if left and (over or not self._pool.runtime.is_current()):
             return
-        if cause == "consumer" or (is_a(error, KeyboardInterrupt) and cause != "operation"):
+        interrupted = is_a(error, KeyboardInterrupt) and cause != "operation"
+        if not left and (cause == "consumer" or interrupted):
             cause = "interrupt"
         try:
             patient = cause not in _IMPATIENT
@@ -352,11 +386,25 @@ class Drive(Generic[T]):
             if patient:
                 self._aside(batch.join)
             if self.is_batch or cause != "operation":
-                attach_report(error, self.report(batch.close(), cause))
-                self._log_end(cause)
+                attach_report(error, self._close(cause))
         except BaseException as interruption:
-            attach_report(interruption, self.report(batch.close(), "interrupt"))
+            attach_report(interruption, self._close("interrupt"))
             raise
+
+    def leave(self) -> None:
+        """End a batch that its consumer has closed before it took anything."""
+        if self.ended is None:
+            self._cause = "consumer"
+            try:
+                self._end_early(GeneratorExit())
+            finally:
+                self._discard()
+
+    def _close(self, ended_by: str) -> BatchReport[T]:
+        """Take the batch out of the executor for good, and keep its report."""
+        self.ended = self.report(self._batch.close(), ended_by)
+        self._log_end(ended_by)
+        return self.ended
 
     def _discard(self) -> None:
         """Take the batch out of the executor, if it is still there."""
@@ -365,7 +413,12 @@ class Drive(Generic[T]):
 
     def report(self, records: _core.Records[T], ended_by: str = "completed") -> BatchReport[T]:
         """Make the report of a batch that has ended."""
-        return BatchReport(records, ended_by=ended_by, max_workers=self._max_workers)
+        return BatchReport(
+            records,
+            ended_by=ended_by,
+            max_workers=self._max_workers,
+            computed=time.process_time() - self._computed_before if _ONE_AT_A_TIME else 0.0,
+        )
 
     def _log_end(self, ended_by: str) -> None:
         """Write the line that each batch leaves in the log."""

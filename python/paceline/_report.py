@@ -10,7 +10,9 @@ from paceline._core import Outcome, Records
 if TYPE_CHECKING:
     from paceline._core import Totals
 
-    _Bound: TypeAlias = Literal["limit", "workers", "server pauses", "idle workers"]
+    _Bound: TypeAlias = Literal[
+        "limit", "workers", "operations", "computing", "server pauses", "idle workers"
+    ]
 
 __all__ = ["BatchReport"]
 
@@ -29,16 +31,26 @@ _TOTALS = (
 
 _MEANS: dict[_Bound, str] = {
     "limit": "waiting for the limit, so more workers would not make it faster",
-    "workers": "running operations on all workers, so more workers would make it faster",
+    "workers": "running operations on all workers, so more workers would make it faster, as far "
+    "as the limit allows",
+    "operations": "running operations, all of them at the same time, so more workers would not "
+    "make it faster",
+    "computing": "computing, which Python does on one thread at a time, so more workers would "
+    "hardly make it faster",
     "server pauses": "paused because the server asked for it, so a lower limit may be faster",
     "idle workers": "with workers idle or busy with other batches: there were few operations at a "
-    "time, their input or their consumer was slow, retries were not due, or Python computed, which "
-    "it does on one thread at a time",
+    "time, their input or their consumer was slow, or retries were not due",
 }
+
+# Of the elapsed time: where the process computes for so long, no number of workers gains more than
+# a quarter.
+_COMPUTING = 0.8
 
 
 class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
     """The outcomes of a batch in input order, and the totals that explain its time.
+
+    It is true whether or not there are outcomes in it.
 
     Pickled, it keeps its counts and totals but no outcomes, which hold whatever the operations
     returned and raised: so an exception that carries one can be sent to another process. What needs
@@ -62,13 +74,14 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         ended_by: Why the batch ended: ``"completed"``; ``"timeout"``; ``"max_failures"``;
             ``"interrupt"``, what a signal handler raised; ``"limiter"`` or ``"input"``, what that
             raised; ``"operation"``, a failure that ends the batch; ``"consumer"``, who left the
-            loop; ``"shutdown"`` with ``cancel_futures``; ``"broken"``, an ``initializer`` that
-            raised, or threads that are none; ``"exit"``, the end of the program.
+            loop over a stream; ``"shutdown"`` with ``cancel_futures``; ``"broken"``, as the
+            ``initializer`` raised, or gevent or eventlet have patched threads; ``"exit"``, the end
+            of the program.
     """
 
     __slots__ = (
+        "_computed",
         "_max_workers",
-        "_places",
         "_records",
         "attempts",
         "counts",
@@ -88,12 +101,14 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         *,
         ended_by: str,
         max_workers: int,
+        computed: float,
     ) -> None:
         # Outcomes are made when they are asked for, one at a time, so that other threads and
         # signals have their turn.
         self._records = records
-        self._places = range(len(records))
         self._max_workers = max_workers
+        # Seconds of processor time that the process took meanwhile.
+        self._computed = computed
         self.ended_by = ended_by
         self.counts = records.counts()
         totals = records.totals()
@@ -112,17 +127,21 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
     def __getitem__(self, index: slice, /) -> tuple[Outcome[T_co], ...]: ...
     def __getitem__(self, index: int | slice, /) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
         try:
-            places = self._places[index]
+            places = range(len(self))[index]
         except IndexError:
             message = f"there is no outcome {index}, of {len(self)}"
             raise IndexError(message) from None
         return self._records[places] if isinstance(places, int) else tuple(self._at(places))
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._records)
+
+    def __bool__(self) -> bool:
+        # Of a stream whose outcomes were all handed over there is something to tell as well.
+        return True
 
     def __iter__(self) -> Iterator[Outcome[T_co]]:
-        return self._at(self._places)
+        return self._at(range(len(self)))
 
     def _at(self, places: Iterable[int]) -> Iterator[Outcome[T_co]]:
         records = self._records
@@ -136,7 +155,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def __reduce__(self) -> tuple[object, ...]:
         totals = {name: getattr(self, name) for name in _TOTALS}
-        return _without_outcomes, (self.counts, totals, self.ended_by, self._max_workers)
+        settings = (self.ended_by, self._max_workers, self._computed)
+        return _without_outcomes, (self.counts, totals, *settings)
 
     def __repr__(self) -> str:
         return f"<BatchReport: {self.describe_counts()} in {self.elapsed:.3f} s>"
@@ -193,32 +213,46 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def _spent(self) -> dict[_Bound, float]:
         """Return the seconds that each of what may bound a run took of those that elapsed."""
+        at_once = min(self._max_workers, self._total()) or 1
         spent: dict[_Bound, float] = {
-            "workers": self.working / self._max_workers,
+            "workers": self.working / at_once,
             "limit": self.permit_wait,
             "server pauses": self.paused,
         }
         spent["idle workers"] = max(self.elapsed - sum(spent.values()), 0.0)
         return spent
 
+    def _bound(self) -> tuple[_Bound, float]:
+        """Return what bounded the run, and the seconds that it took."""
+        spent = self._spent()
+        bound = max(spent, key=lambda each: spent[each])
+        if bound in {"workers", "idle workers"} and self._computed >= _COMPUTING * self.elapsed:
+            return "computing", self._computed
+        if bound == "workers" and self._total() <= self._max_workers:
+            return "operations", spent["workers"]
+        return bound, spent[bound]
+
     @property
-    def bounded_by(self) -> Literal["limit", "workers", "server pauses", "idle workers"]:
+    def bounded_by(
+        self,
+    ) -> Literal["limit", "workers", "operations", "computing", "server pauses", "idle workers"]:
         """What bounded the speed of the run, by the largest part of the elapsed time.
 
         ``"limit"``: waiting for permits with a worker free. ``"server pauses"``: pauses that the
-        server asked for. ``"workers"``: operations that ran, as if all workers had shared them.
-        ``"idle workers"``: what is left, in which workers had nothing of this batch to do, or
-        waited for the interpreter.
+        server asked for. ``"workers"``: operations that ran, as if all workers had shared them;
+        ``"operations"`` if there were no more of them than workers. ``"idle workers"``: what is
+        left, in which workers had nothing of this batch to do. ``"computing"``, instead of running
+        or idling: the process took four fifths of the elapsed time or more on a processor, and its
+        threads share one interpreter.
         """
-        spent = self._spent()
-        return max(spent, key=lambda bound: spent[bound])
+        return self._bound()[0]
 
     def explain(self) -> str:
         """Return one sentence that says what bounded the run, and what to change."""
         if not self.attempts:
             return "No operation was called."
-        bound = self.bounded_by
-        percent = round(100 * min(self._spent()[bound] / self.elapsed, 1.0)) if self.elapsed else 0
+        bound, seconds = self._bound()
+        percent = round(100 * min(seconds / self.elapsed, 1.0)) if self.elapsed else 0
         return f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
 
 
@@ -233,6 +267,8 @@ class _NoRecords:
         self._totals = totals
 
     def __len__(self) -> int:
+        if any(self._counts.values()):
+            raise RuntimeError(_LEFT_BEHIND)
         return 0
 
     def failed(self) -> list[int]:
@@ -253,10 +289,10 @@ class _NoRecords:
 
 
 def _without_outcomes(
-    counts: dict[str, int], totals: Totals, ended_by: str, max_workers: int
+    counts: dict[str, int], totals: Totals, ended_by: str, max_workers: int, computed: float
 ) -> BatchReport[Never]:
     records = cast("Records[Never]", _NoRecords(counts, totals))
-    return BatchReport(records, ended_by=ended_by, max_workers=max_workers)
+    return BatchReport(records, ended_by=ended_by, max_workers=max_workers, computed=computed)
 
 
 BatchReport.__module__ = "paceline"
