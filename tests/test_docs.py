@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import doctest
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -79,6 +80,9 @@ def test_blocks_of_the_documents(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    # A handler that an example adds is taken away again.
+    logger = logging.getLogger("paceline")
+    monkeypatch.setattr(logger, "handlers", logger.handlers[:])
     if language == "pycon" or code.lstrip().startswith(">>>"):
         run_examples(f"{document.name}:{line}", line, code, document, {})
         return

@@ -40,8 +40,13 @@ def test_map_raises_where_the_failure_stands(executor: BatchExecutor) -> None:
     values = executor.map(functools.partial(divmod, 12), [4, 3, 0, 2])
     assert next(values) == (3, 0)
     assert next(values) == (4, 0)
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as caught:
         next(values)
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert report.ended_by == "operation"
+    assert sum(report.counts.values()) == 4
+    assert report.counts["failed"] == 1
+    assert [outcome.index for outcome in report] == [3]
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

@@ -26,6 +26,7 @@ PUBLIC = [
     "BatchTimeoutError",
     "ErrorRecord",
     "Outcome",
+    "Outcomes",
     "PermitRefusedError",
     "RateLimiter",
     "Retry",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import Gauge, RecordingLimiter, wait_until
+from helpers import Gauge, RecordingLimiter, statuses, wait_until
 from observing import PATIENCE, GatedLimiter, stays
 from streaming import Running, most_ahead, numbers
 
@@ -161,3 +161,64 @@ def test_a_stream_never_iterated_lets_go() -> None:
     assert stays(lambda: gauge.entered)
     assert gauge.entered <= 2 + most_ahead()
     executor.shutdown()
+
+
+# What is left is told
+
+
+def test_the_report_of_a_stream_that_was_left_tells_of_what_was_not_handed_over(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, "paceline")
+    running = Running()
+
+    def fail_beside_others() -> None:
+        wait_until(lambda: running.gauge.entered == 3)
+        raise_lookup_error()
+
+    operations = [fail_beside_others, *itertools.islice(running.operations(), 20)]
+    with BatchExecutor(max_workers=3) as executor:
+        outcomes = executor.stream(operations, buffersize=4, ordered=True)
+        assert isinstance(next(outcomes).exception, LookupError)
+        with pytest.raises(RuntimeError, match="not ended: take all its outcomes, or close it"):
+            outcomes.report()
+        outcomes.close()
+        report = outcomes.report()
+        running.release.set()
+    assert outcomes.report() is report
+    assert report.ended_by == "consumer"
+    assert [outcome.index for outcome in report] == list(range(1, 21))
+    assert statuses(report[:3]) == ["done", "running", "running"]
+    assert set(statuses(report[4:])) == {"not_started"}
+    assert (report.counts["done"], report.counts["failed"]) == (1, 1)
+    assert sum(report.counts.values()) == len(operations)
+    (line,) = (record for record in caplog.records if record.getMessage() == "batch_ended")
+    assert vars(line)["ended_by"] == "consumer"
+
+
+def test_the_report_of_a_stream_that_nobody_began_tells_of_nothing_done() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream([int] * 7)
+        outcomes.close()
+        assert list(outcomes) == []
+    assert outcomes.report().ended_by == "consumer"
+    assert statuses(outcomes.report()) == ["not_started"] * 7
+
+
+def test_the_report_of_a_whole_stream_has_its_totals_and_no_outcomes() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream([*numbers(50), raise_lookup_error])
+        assert len(list(outcomes)) == 51
+    outcomes.close()
+    report = outcomes.report()
+    assert report.ended_by == "completed"
+    assert (report.counts["done"], report.counts["failed"], report.permits) == (50, 1, 51)
+    assert list(report) == []
+
+
+def test_the_report_of_a_stream_that_was_ended_is_that_of_its_exception() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream([raise_lookup_error] * 9, max_failures=2)
+        with pytest.raises(ExceptionGroup) as caught:
+            list(outcomes)
+    assert outcomes.report() is caught.value.batch_report  # type: ignore[attr-defined]

@@ -1,6 +1,7 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
 from paceline import _logging as _logging
+from paceline._batch import Outcomes
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__
 from paceline._error_record import ErrorRecord
@@ -15,6 +16,7 @@ __all__ = [
     "BatchTimeoutError",
     "ErrorRecord",
     "Outcome",
+    "Outcomes",
     "PermitRefusedError",
     "RateLimiter",
     "Retry",

@@ -52,7 +52,9 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             ends the batch with the first failure.
         retry: When failed operations are called again, a :class:`Retry`. None means never.
         thread_name_prefix: What the names of the worker threads begin with.
-        initializer: Called on each worker thread when it starts.
+        initializer: Called on each worker thread when it starts, also on those that work in the
+            place of others which wait inside their operations. Once it has raised, every verb
+            raises ``concurrent.futures.thread.BrokenThreadPool`` from that.
         initargs: The arguments of ``initializer``.
 
     Raises:
@@ -199,7 +201,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 thread is not interrupted: the input, and the ``acquire()`` of another make.
             max_failures: The batch ends when so many operations have failed, or, as a pair
                 ``(share, of)``, when that share, above 0 and up to 1, of the last ``of`` operations
-                failed. None means never.
+                failed, which is not known before so many have ended. None means never.
             on_error: For this batch, instead of the executor's ``on_error``; None uses that.
 
         Returns:
@@ -255,23 +257,27 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     ) -> Outcomes[T]:
         """Run the operations, and iterate over what becomes of each, as it is known.
 
-        The input is read inside ``next()``, on the thread that calls it. Leaving the loop, closing
-        the iterator or dropping it ends the batch without waiting for running operations.
+        The input is read inside ``next()``, on the thread that calls it. Closing the iterator, or
+        dropping it, as leaving a loop over it does where nothing else holds it, ends the batch
+        without waiting for running operations.
 
         Args:
             operations: Callables without arguments; may be endless.
             ordered: Hand outcomes over in the order of the input, not of completion.
             buffersize: How many operations are read ahead of the workers, at most: what was read
                 and not handed over never exceeds ``max_workers + buffersize``. By default
-                ``max_workers + 1``, growing up to 1024 in all while operations take less than
-                100 microseconds, and not beyond what would keep CPython's collector at work: nine
-                twentieths of the first of ``gc.get_threshold()``.
-            timeout: As for :meth:`execute_batch`.
+                ``max_workers + 1``, growing while operations take less than 100 microseconds: up to
+                1024 in all, but no further than nine twentieths of the first of
+                ``gc.get_threshold()``, beyond which CPython's collector would be at work all the
+                time (by default 315 in all on Python 3.11).
+            timeout: As for :meth:`execute_batch`, from this call on; the time that the consumer
+                takes counts as well.
             max_failures: As for :meth:`execute_batch`.
 
         Returns:
-            An iterator that has ``close()``. It belongs to one thread at a time; others that take
-            from it wait for their turn.
+            An iterator that has ``close()``, and at the end ``report()``. Of a stream that was left
+            early that tells which operations have run, or still do, though their outcomes were not
+            handed over.
 
         Raises:
             BaseException: What :meth:`execute_batch` raises, from ``next()``; for bad arguments,
@@ -304,6 +310,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
         Returns:
             The future of the call's value. Cancelled before its call starts, it takes no permit.
+            While it waits to be called again, ``cancel()`` returns False as for any call that has
+            begun, but it is not called again: it ends with the exception of its last call.
 
         Raises:
             RuntimeError: After :meth:`shutdown`.
@@ -343,7 +351,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 is of the wrong type.
             RuntimeError: After :meth:`shutdown`.
             TimeoutError: From ``next()``, when ``timeout`` has passed.
-            BaseException: From ``next()``, whatever that call raised; it ends the iterator.
+            BaseException: From ``next()``, whatever that call raised; it ends the iterator. The
+                ``batch_report`` of the exception tells of the calls whose values were not taken.
         """
         if not isinstance(chunksize, SupportsIndex | float):
             raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
