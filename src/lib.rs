@@ -7,7 +7,7 @@ mod python;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::python::batch::{Batch, Step, log_batch};
+    use crate::python::batch::{Batch, Step};
     #[pymodule_export]
     use crate::python::dispatcher::Dispatcher;
     #[pymodule_export]
@@ -18,6 +18,8 @@ mod _core {
     use crate::python::interpreter::{at_exit, forked};
     #[pymodule_export]
     use crate::python::limiter::RateLimiter;
+    #[pymodule_export]
+    use crate::python::logging::log_batch;
     #[pymodule_export]
     use crate::python::operations::{check_operation, check_operations};
     #[pymodule_export]

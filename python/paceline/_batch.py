@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import gc
 import sys
 import threading
@@ -134,19 +135,17 @@ class Drive(Generic[T]):
 
     def __init__(
         self,
-        begin: Callable[[], _core.Batch[T]],
         pool: Pool,
         operations: Iterable[Callable[[], T]],
+        terms: Terms,
         *,
-        lazily: bool,
-        timeout: float | None,
+        logged: bool,
         max_workers: int,
     ) -> None:
-        self._begin = begin
         self._pool = pool
         self._operations = operations
-        self._lazily = lazily
-        self._timeout = timeout
+        self._terms = terms
+        self._logs_failures = logged
         self._max_workers = max_workers
         # A single operation's exception carries no report.
         self.is_batch = True
@@ -164,12 +163,14 @@ class Drive(Generic[T]):
         """Open the batch, and feed it what is known of its input."""
         operations, self._operations = self._operations, ()
         self._computed_before = time.process_time()
-        batch = self._batch = self._begin()
+        terms, context = self._terms, contextvars.copy_context()
+        begin = self._pool.runtime.begin
+        batch = self._batch = begin(context, self._pool, self._logs_failures, terms)
         self._is_open = True
         try:
             if not isinstance(operations, list | tuple):
                 self._input = iter(operations)
-            elif self._lazily:
+            elif not terms.attended and terms.ahead[1] < _core.UNBOUNDED:
                 whole = list(operations)
                 self._input = self._unread = iter(whole)
                 _core.check_operations(whole)
@@ -193,7 +194,7 @@ class Drive(Generic[T]):
         try:
             self._open()
             self._start()
-            advance = self._advance if self._timeout is None else self._advance_aside
+            advance = self._advance if self._terms.timeout is None else self._advance_aside
             while advance():
                 pass
             self._settle()
@@ -209,9 +210,12 @@ class Drive(Generic[T]):
 
     def outcomes(self) -> Outcomes[T]:
         """Open the batch, and hand the outcomes on as they are ready."""
+        return self._opened(lambda: Outcomes(self, self._runs()))
+
+    def _opened(self, begin: Callable[[], R]) -> R:
         try:
             self._open()
-            return Outcomes(self, self._runs())
+            return begin()
         except BaseException as error:
             try:
                 self._end_early(error)
@@ -223,7 +227,7 @@ class Drive(Generic[T]):
         # The batch iterates over what is ready, and stops where there is something else to do.
         try:
             self._start()
-            advance = self._advance if self._timeout is None else self._advance_aside
+            advance = self._advance if self._terms.timeout is None else self._advance_aside
             while advance():
                 self._cause = "consumer"
                 yield self._batch
@@ -244,19 +248,15 @@ class Drive(Generic[T]):
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
-        try:
-            self._open()
+
+        def begin() -> Iterator[T]:
             while room := self._batch.room():
                 self._feed_more(room)
             self._start()
             self._batch.leave_to_run(True)
             return self._values()
-        except BaseException as error:
-            try:
-                self._end_early(error)
-            finally:
-                self._discard()
-            raise
+
+        return self._opened(begin)
 
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
@@ -288,7 +288,7 @@ class Drive(Generic[T]):
         return self._aside(self._advance)
 
     def _feed_more(self, room: int) -> None:
-        if self._timeout is None:
+        if self._terms.timeout is None:
             self._feed(room)
         else:
             self._aside(partial(self._feed, room))
@@ -352,7 +352,7 @@ class Drive(Generic[T]):
 
     def _error(self, ended_by: str) -> BaseException:
         if ended_by == "timeout":
-            return BatchTimeoutError(f"the batch did not end within {self._timeout} seconds")
+            return BatchTimeoutError(f"the batch did not end within {self._terms.timeout} seconds")
         if ended_by == "limiter" and (error := self._batch.limiter_error()) is not None:
             return error
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextvars
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -418,28 +417,16 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                     f"operations must be an iterable of callables, not {operations!r}"
                 ) from error
         foreign = Acquirer.OWNER if attended else Acquirer.DISPATCHER
-        limit = None if timeout is None else duration("timeout", timeout)
         terms = Terms(
             keep=keep,
             acquirer=Acquirer.WORKER if self._acquire is None else foreign,
             attended=attended,
             ahead=ahead or default_ahead(self._max_workers),
-            timeout=limit,
+            timeout=None if timeout is None else duration("timeout", timeout),
             stop_on_failure=stop_on_failure,
             max_failures=failure_limit(max_failures),
         )
-        pool = self._pool
-        begin = functools.partial(
-            pool.runtime.begin, contextvars.copy_context(), pool, logged, terms
-        )
-        return Drive(
-            begin,
-            pool,
-            operations,
-            lazily=not attended and terms.ahead[1] < _core.UNBOUNDED,
-            timeout=limit,
-            max_workers=self._max_workers,
-        )
+        return Drive(self._pool, operations, terms, logged=logged, max_workers=self._max_workers)
 
 
 def _check_on_error(on_error: str) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import SupportsFloat, SupportsIndex, TypeAlias, TypeVar
+from typing import NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._checks import as_seconds, duration, is_async, positive_int
 from paceline._throttling import throttling
@@ -18,9 +18,8 @@ RetryOn: TypeAlias = (
 RetryAfter: TypeAlias = Callable[[Exception], SupportsFloat | timedelta | None] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What is to follow from one failed attempt.
+class Verdict(NamedTuple):
+    """What is to follow from one failed attempt, as ``src/python/retrying.rs`` reads it.
 
     Attributes:
         again: The policy allows another attempt; attempts and budget are counted elsewhere.

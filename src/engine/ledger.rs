@@ -106,10 +106,10 @@ impl Totals {
 /// Earlier attempts, by the index of their operation.
 pub type History<E> = HashMap<usize, Vec<Attempt<E>>>;
 
-/// The records of a batch that were not handed over.
+/// The records of one batch.
 #[derive(Debug)]
-pub struct Left<V, E> {
-    /// How they were kept.
+pub struct Ledger<V, E> {
+    /// How they are kept.
     pub keep: Keep,
     /// Index of the first slot.
     pub base: usize,
@@ -117,20 +117,8 @@ pub struct Left<V, E> {
     pub slots: VecDeque<Option<Record<V, E>>>,
     /// Records in the order of completion, where the batch is handed over in that order.
     pub completed: VecDeque<(usize, Record<V, E>)>,
-    /// Earlier attempts of operations that were tried again.
-    pub history: History<E>,
-}
-
-/// The records of one batch.
-#[derive(Debug)]
-pub struct Ledger<V, E> {
-    keep: Keep,
-    /// Index of the first slot.
-    base: usize,
-    slots: VecDeque<Option<Record<V, E>>>,
-    completed: VecDeque<(usize, Record<V, E>)>,
     /// Earlier attempts of the operations that were tried again.
-    history: History<E>,
+    pub history: History<E>,
     /// Moving average of the nanoseconds an operation runs.
     typical: u64,
     /// Sums over the batch.
@@ -266,16 +254,15 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
-    /// Takes the records that were not handed over: by slot from the first index, and those kept
-    /// in the order of completion.
-    pub fn take_left(&mut self) -> Left<V, E> {
-        Left {
-            keep: self.keep,
-            base: self.base,
-            slots: std::mem::take(&mut self.slots),
-            completed: std::mem::take(&mut self.completed),
-            history: std::mem::take(&mut self.history),
-        }
+    /// Takes the records that were not handed over, and keeps no more from now on.
+    #[must_use]
+    pub fn take_left(&mut self) -> Self {
+        let rest = Self {
+            typical: self.typical,
+            totals: self.totals,
+            ..Self::new(Keep::Nothing)
+        };
+        std::mem::replace(self, rest)
     }
 
     pub(super) fn visit(&self, mut value: impl FnMut(&V), mut error: impl FnMut(&E)) {
@@ -290,12 +277,6 @@ impl<V, E> Ledger<V, E> {
             .values()
             .flatten()
             .for_each(|attempt| error(&attempt.error));
-    }
-
-    /// Keeps no records from now on; gives back those it has.
-    pub(super) fn discard(&mut self) -> Left<V, E> {
-        self.keep = Keep::Nothing;
-        self.take_left()
     }
 
     /// Takes the earlier attempts of one operation.

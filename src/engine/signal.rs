@@ -23,23 +23,18 @@ impl Signal {
     ///
     /// Returns whether it was given.
     pub fn wait_until(&self, deadline: Time) -> bool {
-        let mut given = lock(&self.given);
-        while !*given {
-            given = if deadline == Time::NEVER {
-                self.changed
-                    .wait(given)
-                    .unwrap_or_else(PoisonError::into_inner)
-            } else {
-                let left = deadline.since(Time::now());
-                if left.is_zero() {
-                    break;
-                }
-                self.changed
-                    .wait_timeout(given, left)
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .0
-            };
-        }
+        let given = lock(&self.given);
+        let mut given = if deadline == Time::NEVER {
+            self.changed
+                .wait_while(given, |given| !*given)
+                .unwrap_or_else(PoisonError::into_inner)
+        } else {
+            let left = deadline.since(Time::now());
+            self.changed
+                .wait_timeout_while(given, left, |given| !*given)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0
+        };
         std::mem::take(&mut *given)
     }
 }

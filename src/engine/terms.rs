@@ -86,4 +86,18 @@ pub struct Terms {
 impl Terms {
     /// For `ahead`: all of the input is read at once.
     pub const UNBOUNDED: usize = usize::MAX;
+
+    /// Those of the calls that are submitted one by one.
+    #[must_use]
+    pub const fn calls(acquirer: Acquirer) -> Self {
+        Self {
+            keep: Keep::Nothing,
+            acquirer,
+            attended: false,
+            ahead: (0, 0),
+            deadline: Time::NEVER,
+            stop_on_failure: false,
+            failure_limit: None,
+        }
+    }
 }

@@ -11,15 +11,14 @@ use pyo3::types::PyList;
 
 use super::dispatcher::refuse;
 use super::interpreter::{self, is_exception};
-use super::logging;
 use super::operations;
-use super::outcome::{Outcome, PySource};
+use super::outcome::Outcome;
 use super::reading::Reading;
 use super::records::Records;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
-use super::worker::Context;
+use super::work::{Context, PySource};
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
@@ -146,11 +145,8 @@ impl Batch {
         error: &PyErr,
         jobs: impl ExactSizeIterator<Item = Py<PyAny>>,
     ) {
-        let scheduler = &self.runtime.scheduler;
-        let patient = is_exception(py, error);
-        let end = if patient { End::Failed } else { End::Owner };
-        scheduler.end(self.id, end, Time::now());
-        scheduler.feed_some(self.id, jobs);
+        self.end(is_exception(py, error));
+        self.runtime.scheduler.feed_some(self.id, jobs);
     }
 }
 
@@ -190,10 +186,8 @@ impl Batch {
     /// Adds what was checked before, and will not be read any more, as the batch has ended.
     fn feed_unread(&self, operations: &Bound<'_, PyList>) {
         let jobs: Vec<_> = operations.iter().map(Bound::unbind).collect();
-        let now = Time::now();
-        self.runtime
-            .scheduler
-            .feed(self.id, jobs.into_iter(), true, now);
+        let scheduler = &self.runtime.scheduler;
+        scheduler.feed_some(self.id, jobs.into_iter());
     }
 
     /// Adds one operation that was read; whether there is something to do before the next is.
@@ -406,19 +400,4 @@ impl Batch {
             })
             .flatten()
     }
-}
-
-/// Writes the line that each batch leaves in the log.
-#[pyfunction]
-pub(crate) fn log_batch(
-    py: Python<'_>,
-    counts: Vec<(String, usize)>,
-    elapsed: f64,
-    ended_by: &str,
-) -> PyResult<()> {
-    let counts: Vec<_> = counts
-        .iter()
-        .map(|(name, count)| (name.as_str(), *count))
-        .collect();
-    logging::batch_ended(py, &counts, elapsed, ended_by)
 }

@@ -12,7 +12,7 @@ use super::contexts::within;
 use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
-use super::worker::{Context, Operations};
+use super::work::{Context, Operations};
 use crate::engine::schedule::{Ending, Finished, Ongoing};
 use crate::engine::source::Running;
 use crate::engine::time::Time;
@@ -74,7 +74,7 @@ fn judge(
     error: &Py<PyBaseException>,
 ) -> Decision {
     let logged = matches!(context, Context::Batch { logged: true, .. });
-    if runtime.retrying.is_none() && !logged {
+    if runtime.config.retrying.is_none() && !logged {
         return Decision::GiveUp;
     }
     let caller = match context {
@@ -83,7 +83,7 @@ fn judge(
     };
     let (runtime, ongoing, error) = (Arc::clone(runtime), *ongoing, error.clone_ref(py));
     within(py, caller, move |py| {
-        let decision = match &runtime.retrying {
+        let decision = match &runtime.config.retrying {
             Some(retrying) if !ongoing.running.refused => {
                 retrying.decide(py, &runtime, &ongoing, error.bind(py))
             }

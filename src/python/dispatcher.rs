@@ -12,7 +12,7 @@ use super::contexts::within;
 use super::interpreter;
 use super::logging;
 use super::runtime::Runtime;
-use super::worker::{CALLS, Context};
+use super::work::{CALLS, Context};
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Dispatch, Finished, SourceId};
 use crate::engine::terms::End;
@@ -127,7 +127,7 @@ impl Dispatcher {
     /// No permit will be asked for after all.
     fn give_up(&self) {
         if let Some(source) = self.asked() {
-            self.runtime.scheduler.give_up(source, Time::now());
+            self.runtime.scheduler.stop_asking(source, Time::now());
         }
     }
 

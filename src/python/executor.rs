@@ -2,6 +2,7 @@
 //!
 //! The verbs are in `python/paceline/_executor.py`; what they stand on is in `handle.rs`.
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::PyRuntimeError;
@@ -18,16 +19,7 @@ use crate::engine::process::PerProcess;
 /// The base of `BatchExecutor`. Its documentation is in the stub.
 #[pyclass(subclass, frozen, weakref, module = "paceline._core")]
 pub(crate) struct BatchExecutor {
-    made: OnceLock<(Config, PerProcess<Runtime>)>,
-}
-
-impl BatchExecutor {
-    fn runtime(&self) -> PyResult<Arc<Runtime>> {
-        let (config, state) = self.made.get().ok_or_else(|| {
-            PyRuntimeError::new_err("BatchExecutor.__init__() has not been called")
-        })?;
-        Ok(state.get(|| Runtime::new(config)))
-    }
+    made: OnceLock<(Arc<Config>, PerProcess<Runtime>)>,
 }
 
 impl Drop for BatchExecutor {
@@ -57,20 +49,17 @@ impl BatchExecutor {
         foreign: bool,
         retry: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let retrying = retry
-            .map(|retry| Retrying::new(&retry))
-            .transpose()?
-            .map(Arc::new);
+        let retrying = retry.map(|retry| Retrying::new(&retry)).transpose()?;
         let limiter = limiter.map(|limiter| limiter.get().limiter().clone());
-        let config = Config {
+        let config = Arc::new(Config {
             max_workers,
             limiter,
             foreign,
             retrying,
             one_at_a_time: interpreter::gil_enabled(py)?,
-            shut: Arc::default(),
-        };
-        let state = PerProcess::new(Runtime::new(&config));
+            shut: AtomicBool::new(false),
+        });
+        let state = PerProcess::new(Runtime::new(Arc::clone(&config)));
         self.made
             .set((config, state))
             .map_err(|_| PyRuntimeError::new_err("BatchExecutor.__init__() was called twice"))
@@ -78,6 +67,10 @@ impl BatchExecutor {
 
     /// The state that this process has of the executor.
     fn _runtime(&self) -> PyResult<Handle> {
-        Ok(Handle::new(self.runtime()?))
+        let (config, state) = self.made.get().ok_or_else(|| {
+            PyRuntimeError::new_err("BatchExecutor.__init__() has not been called")
+        })?;
+        let runtime = state.get(|| Runtime::new(Arc::clone(config)));
+        Ok(Handle::new(runtime))
     }
 }

@@ -109,15 +109,16 @@ pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
 
 /// A batch has ended. For its owner; what is raised meanwhile and is not an `Exception` is returned
 /// for the caller.
-pub(crate) fn batch_ended(
+#[pyfunction]
+pub(crate) fn log_batch(
     py: Python<'_>,
-    counts: &[(&str, usize)],
+    counts: Vec<(String, usize)>,
     elapsed: f64,
     ended_by: &str,
 ) -> PyResult<()> {
     let mut fields: Vec<_> = counts
         .iter()
-        .map(|(name, count)| (*name, Value::from(*count as u64)))
+        .map(|(name, count)| (name.as_str(), Value::from(*count as u64)))
         .collect();
     fields.push(("elapsed", Value::from(elapsed)));
     fields.push(("ended_by", Value::from(ended_by)));

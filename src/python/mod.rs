@@ -19,6 +19,7 @@ pub(crate) mod runtime;
 pub(crate) mod showing;
 pub(crate) mod stint;
 pub(crate) mod terms;
+pub(crate) mod work;
 pub(crate) mod worker;
 
 use pyo3::prelude::*;

@@ -80,11 +80,7 @@ pub(crate) fn take(operations: &Bound<'_, PyList>) -> PyResult<Vec<Py<PyAny>>> {
 /// Refuses a list that holds what is no operation.
 #[pyfunction]
 pub(crate) fn check_operations(operations: &Bound<'_, PyList>) -> PyResult<()> {
-    let mut seen = Seen::default();
-    for (place, operation) in operations.iter().enumerate() {
-        check_one(&operation, &mut seen, || place)?;
-    }
-    Ok(())
+    take(operations).map(drop)
 }
 
 /// Refuses an operation that is none.

@@ -6,15 +6,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::interpreter::monotonic;
-use super::worker::Operations;
-use crate::engine::ledger::{Attempt, Record};
-use crate::engine::source::{HandedOver, Running, Source};
+use super::work::{Operations, PyAttempt, PyRecord};
+use crate::engine::ledger::Record;
+use crate::engine::source::{HandedOver, Running};
 use crate::engine::time::Time;
-
-/// A source of Python's operations.
-pub(crate) type PySource = Source<Operations>;
-pub(crate) type PyRecord = Record<Py<PyAny>, Py<PyBaseException>>;
-pub(crate) type PyAttempt = Attempt<Py<PyBaseException>>;
 
 /// What an outcome can be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
 
 use super::operations::{Seen, check_one};
-use super::worker::Operations;
+use super::work::Operations;
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Scheduler, SourceId};
 

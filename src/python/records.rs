@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::logging;
-use super::outcome::{Outcome, PyAttempt, PyRecord, PySource, Status, copy_of, seconds};
-use super::worker::Context;
-use crate::engine::ledger::{History, Keep, Left, Totals};
+use super::outcome::{Outcome, Status, copy_of, seconds};
+use super::work::{Context, PyAttempt, PyRecord, PySource};
+use crate::engine::ledger::{History, Keep, Ledger, Totals};
 use crate::engine::source::{HandedOver, Running};
 use crate::engine::terms::End;
 use crate::engine::time::Time;
@@ -73,12 +73,14 @@ impl Records {
         let still_working: u64 = source.running().iter().map(still).sum();
         let running = source.running().iter();
         unfinished.extend(running.map(|each| (each.index, Unfinished::Running(*each))));
-        let Left {
+        let Ledger {
             keep,
             mut base,
             mut slots,
             completed,
             history,
+            mut totals,
+            ..
         } = source.ledger().take_left();
         let mut indices: Vec<_> = Vec::new();
         let mut len = source.read() - base;
@@ -101,7 +103,6 @@ impl Records {
             // There was room for those that never started.
             slots.shrink_to_fit();
         }
-        let mut totals = source.ledger().totals;
         totals.working += still_working;
         Self {
             base,

@@ -28,24 +28,8 @@ pub(crate) enum Decision {
     Again(Time),
 }
 
-struct Verdict {
-    again: bool,
-    throttled: bool,
-    wait: Option<Duration>,
-}
-
-impl Verdict {
-    fn read(verdict: &Bound<'_, PyAny>) -> PyResult<Self> {
-        Ok(Self {
-            again: verdict.getattr("again")?.extract()?,
-            throttled: verdict.getattr("throttled")?.extract()?,
-            wait: verdict
-                .getattr("wait")?
-                .extract::<Option<f64>>()?
-                .map(duration),
-        })
-    }
-}
+/// Whether the policy allows another attempt, whether a limit was hit, and the wait in seconds.
+type Verdict = (bool, bool, Option<f64>);
 
 impl Retrying {
     pub(crate) fn new(retry: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -86,11 +70,8 @@ impl Retrying {
         if !exception.is_instance_of::<PyException>() {
             return Decision::GiveUp;
         }
-        let verdict = match self
-            .decide
-            .call1(py, (exception,))
-            .and_then(|verdict| Verdict::read(verdict.bind(py)))
-        {
+        let verdict = self.decide.call1(py, (exception,));
+        let (again, throttled, wait): Verdict = match verdict.and_then(|it| it.extract(py)) {
             Ok(verdict) => verdict,
             Err(error) => {
                 let note =
@@ -104,12 +85,12 @@ impl Retrying {
         let running = &ongoing.running;
         let now = Time::now();
         let mut due = now;
-        if verdict.throttled {
-            due = self.pause(py, runtime, running.started, now, verdict.wait);
+        if throttled {
+            due = self.pause(py, runtime, running.started, now, wait.map(duration));
         } else if running.attempt < self.policy.attempts {
             due = now + self.policy.backoff_after(running.attempt, fastrand::f64());
         }
-        let again = verdict.again
+        let again = again
             && running.attempt < self.policy.attempts
             && runtime
                 .scheduler
@@ -135,7 +116,7 @@ impl Retrying {
         retry_after: Option<Duration>,
     ) -> Time {
         let pause = lock(&runtime.episodes).refused(&self.policy, started, now, retry_after);
-        runtime.pause(now, pause);
+        runtime.scheduler.pause(now, pause);
         if pause.begins {
             logging::rate_limited(py, pause.until.since(now).as_secs_f64());
         }

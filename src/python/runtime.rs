@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use super::retrying::Retrying;
-use super::worker::{Context, Operations, Pool};
-use crate::engine::ledger::Keep;
+use super::work::{Context, Operations};
+use super::worker::Pool;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::lock;
 use crate::engine::process;
-use crate::engine::retry::{Episodes, Pause};
+use crate::engine::retry::Episodes;
 use crate::engine::schedule::Scheduler;
-use crate::engine::terms::{Acquirer, Terms};
-use crate::engine::time::Time;
+use crate::engine::terms::Acquirer;
 
 /// What an executor was made with; it never changes.
 #[derive(Debug)]
@@ -21,11 +20,11 @@ pub(crate) struct Config {
     pub(crate) limiter: Option<Limiter>,
     /// The permits come from an object that is not ours.
     pub(crate) foreign: bool,
-    pub(crate) retrying: Option<Arc<Retrying>>,
+    pub(crate) retrying: Option<Retrying>,
     /// Threads take turns at Python.
     pub(crate) one_at_a_time: bool,
     /// Whether it was shut down, in this process or before it was forked.
-    pub(crate) shut: Arc<AtomicBool>,
+    pub(crate) shut: AtomicBool,
 }
 
 /// The swappable state of an executor.
@@ -34,43 +33,28 @@ pub(crate) struct Runtime {
     pub(crate) id: u64,
     pub(crate) process: u64,
     pub(crate) scheduler: Scheduler<Operations>,
-    pub(crate) limiter: Option<Limiter>,
-    pub(crate) retrying: Option<Arc<Retrying>>,
+    pub(crate) config: Arc<Config>,
     /// The refusals that it has met.
     pub(crate) episodes: Mutex<Episodes>,
-    pub(crate) max_workers: usize,
     pub(crate) has_dispatcher: AtomicBool,
-    shut: Arc<AtomicBool>,
     pub(crate) pool: Mutex<Pool>,
 }
 
 impl Runtime {
-    pub(crate) fn new(config: &Config) -> Self {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let terms = Terms {
-            keep: Keep::Nothing,
-            acquirer: if config.foreign {
-                Acquirer::Dispatcher
-            } else {
-                Acquirer::Worker
-            },
-            attended: false,
-            ahead: (0, 0),
-            deadline: Time::NEVER,
-            stop_on_failure: false,
-            failure_limit: None,
+        let acquirer = if config.foreign {
+            Acquirer::Dispatcher
+        } else {
+            Acquirer::Worker
         };
         let scheduler = Scheduler::new(
             config.max_workers,
             config.limiter.clone(),
             Arc::new(Context::Calls),
-            terms,
-        );
-        let scheduler = if config.one_at_a_time {
-            scheduler.one_at_a_time()
-        } else {
-            scheduler
-        };
+            acquirer,
+        )
+        .one_at_a_time(config.one_at_a_time);
         if config.shut.load(Ordering::Relaxed) {
             scheduler.close();
         }
@@ -78,37 +62,22 @@ impl Runtime {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             process: process::generation(),
             scheduler,
-            limiter: config.limiter.clone(),
-            retrying: config.retrying.clone(),
+            config,
             episodes: Mutex::default(),
-            max_workers: config.max_workers,
             has_dispatcher: AtomicBool::new(false),
-            shut: Arc::clone(&config.shut),
             pool: Mutex::new(Pool::default()),
         }
     }
 
     /// Takes no more work.
     pub(crate) fn close(&self) {
-        self.shut.store(true, Ordering::Relaxed);
+        self.config.shut.store(true, Ordering::Relaxed);
         self.scheduler.close();
     }
 
     /// Whether this state belongs to the process that asks.
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.process == process::generation()
-    }
-
-    /// Applies a server's wish that nothing starts for a time.
-    pub(crate) fn pause(&self, now: Time, pause: Pause) {
-        if let Some(limiter) = &self.limiter {
-            limiter.pause_until(pause.until, now);
-            if pause.new_episode {
-                limiter.slow_down(now);
-            }
-        }
-        self.scheduler
-            .pause(now, pause.until, pause.begins, self.limiter.is_none());
     }
 
     /// Lets the pool's threads end once all have left their workers' loop, for good.

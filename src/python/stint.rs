@@ -11,7 +11,7 @@ use super::calls::{call_submitted, conclude_call, exit_if_forked};
 use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
 use super::runtime::Runtime;
-use super::worker::{Context, Operations};
+use super::work::{Context, Operations};
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Ending, Finished, Leftover, Seat};
 use crate::engine::time::Time;

@@ -4,60 +4,16 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
-use super::contexts::Caller;
 use super::interpreter::{attach_worker, detach_worker, work_for};
-use super::reading::Reading;
 use super::runtime::Runtime;
 use super::stint::run_ready;
+use super::work::Context;
 use crate::engine::lock::lock;
-use crate::engine::schedule::{Claim, Scheduler, Seat, SourceId};
-use crate::engine::terms::Work;
+use crate::engine::schedule::{Claim, Seat};
 use crate::engine::time::Time;
-
-/// The engine's words for Python's objects.
-#[derive(Debug)]
-pub(crate) struct Operations;
-
-impl Work for Operations {
-    type Context = Context;
-    type Job = Py<PyAny>;
-    type Value = Py<PyAny>;
-    type Error = Py<PyBaseException>;
-}
-
-/// The source of the calls that are submitted one by one.
-pub(crate) const CALLS: SourceId = Scheduler::<Operations>::CALLS;
-
-/// What the operations of one source share.
-#[derive(Debug)]
-pub(crate) enum Context {
-    /// A batch: its jobs are the operations.
-    Batch {
-        /// Who called the verb.
-        caller: Caller,
-        /// The thread on which it was called.
-        owner: u64,
-        /// Failures are recorded, so they are logged.
-        logged: bool,
-        /// Who asks the limiter for its permits, if that is not ours.
-        pool: Py<PyAny>,
-        /// What its owner reads it by.
-        reading: Arc<Reading>,
-    },
-    /// Submitted calls: each job is a tuple of future, function with arguments, keywords and
-    /// context; where its permit was refused, of the future and the exception.
-    Calls,
-}
-
-impl Context {
-    pub(super) fn is_batch(&self) -> bool {
-        matches!(self, Self::Batch { .. })
-    }
-}
 
 /// The threads of an executor. The rayon pool exists from the first start; its threads are started
 /// one by one, as there is work for them.
@@ -83,7 +39,7 @@ impl Pool {
             let builders = Arc::new(Mutex::new(Vec::new()));
             let collect = Arc::clone(&builders);
             let pool = ThreadPoolBuilder::new()
-                .num_threads(runtime.max_workers)
+                .num_threads(runtime.config.max_workers)
                 .panic_handler(|_| {})
                 .spawn_handler(move |builder| {
                     lock(&collect).push(builder);

@@ -318,11 +318,6 @@ impl World {
                     prop_assert_eq!(signalled(&waiting.signal), told);
                     waiting.told |= told;
                 }
-                let latest = parts
-                    .iter()
-                    .map(|part| self.models[*part].paused_until)
-                    .max();
-                prop_assert_eq!(limiter.paused_until(), at(latest.unwrap()));
             }
             Step::WaitTime { limiter, weight } => {
                 let (parts, limiter, weight) = self.limiter(limiter, weight);

@@ -10,7 +10,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, Plain, SECOND, Started, add, again, at, delivered, dispatched, done, failed,
-    foreign, given, owned, woken,
+    foreign, given, owned, pause, woken,
 };
 
 #[test]
@@ -70,7 +70,7 @@ fn a_permit_is_not_asked_for_while_nobody_is_free() {
     scheduler.submit(0, at(1)).unwrap();
     assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
     given(&owner);
-    scheduler.give_up(first, at(2));
+    scheduler.stop_asking(first, at(2));
     assert!(given(&owner) || given(&scheduler.dispatcher_signal()));
 }
 
@@ -169,13 +169,13 @@ fn a_pause_keeps_owners_and_dispatcher_from_asking() {
         3,
     );
     scheduler.submit(0, at(1)).unwrap();
-    scheduler.pause(at(1), at(20), true, true);
+    scheduler.pause(at(1), pause(at(20), true));
     assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(20)));
     assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(at(20)));
     assert_eq!(scheduler.step(source, false, at(20)), Step::Acquire);
     assert_eq!(scheduler.dispatch(at(20)), Dispatch::Acquire(CALLS));
     // A permit that was granted before another pause waits for its end, too.
-    scheduler.pause(at(21), at(30), true, true);
+    scheduler.pause(at(21), pause(at(30), true));
     scheduler.grant(source, at(22));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(22)), at(30));

@@ -9,7 +9,7 @@ use paceline::engine::terms::{Acquirer, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, SECOND, at, batch, calls, delivered, done, given, limited, resting, unlimited, woken,
+    Add, SECOND, at, batch, delivered, done, given, limited, resting, unlimited, woken,
 };
 
 #[test]
@@ -138,12 +138,7 @@ fn a_permit_is_stamped_when_its_operation_starts() {
 #[test]
 fn starts_of_two_executors_share_one_window() {
     let (scheduler, limiter) = limited(1, 2, 10);
-    let other = Scheduler::new(
-        1,
-        Some(limiter),
-        Arc::new("calls".into()),
-        calls(Acquirer::Worker),
-    );
+    let other = Scheduler::new(1, Some(limiter), Arc::new("calls".into()), Acquirer::Worker);
     let both = [&scheduler, &other];
     let mut seats = both.map(Scheduler::seat);
     for scheduler in both {

@@ -9,7 +9,7 @@ use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Ending, Finished, Scheduler, SourceId, Start};
 use paceline::engine::terms::{Acquirer, End, Terms, Work};
 
-use crate::fixture::{at, calls, stream};
+use crate::fixture::{at, stream};
 
 /// Everything that it carries calls back when it is dropped.
 #[derive(Debug)]
@@ -52,8 +52,7 @@ struct Setup {
 impl Setup {
     /// One worker, and a stream of two operations.
     fn new() -> Self {
-        let calls = calls(Acquirer::Worker);
-        let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(()), calls));
+        let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(()), Acquirer::Worker));
         let terms: Terms = stream(Keep::Ordered, 9);
         let source = scheduler
             .add(Arc::new(()), Arc::default(), terms, at(1))

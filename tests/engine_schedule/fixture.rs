@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
+use paceline::engine::retry::Pause;
 use paceline::engine::schedule::{
     Claim, Ending, Finished, Leftover, Ongoing, Remains, Scheduler, Seat, SourceId,
 };
@@ -56,36 +57,20 @@ pub(crate) fn stream(keep: Keep, ahead: usize) -> Terms {
     }
 }
 
-pub(crate) fn calls(acquirer: Acquirer) -> Terms {
-    Terms {
-        keep: Keep::Nothing,
-        acquirer,
-        attended: false,
-        ahead: (0, 0),
-        ..batch()
-    }
-}
-
 /// A scheduler whose workers need no permits.
 pub(crate) fn unlimited(workers: usize) -> Scheduler<Plain> {
-    Scheduler::new(
-        workers,
-        None,
-        Arc::new("calls".into()),
-        calls(Acquirer::Worker),
-    )
+    Scheduler::new(workers, None, Arc::new("calls".into()), Acquirer::Worker)
 }
 
 /// A scheduler whose workers take their permits from a limiter without a margin.
 pub(crate) fn limited(workers: usize, limit: u64, seconds: u64) -> (Scheduler<Plain>, Limiter) {
     let per = Duration::from_secs(seconds);
     let limiter = Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap());
-    let calls = calls(Acquirer::Worker);
     let scheduler = Scheduler::new(
         workers,
         Some(limiter.clone()),
         Arc::new("calls".into()),
-        calls,
+        Acquirer::Worker,
     );
     (scheduler, limiter)
 }
@@ -96,7 +81,7 @@ pub(crate) fn foreign(workers: usize) -> Scheduler<Plain> {
         workers,
         None,
         Arc::new("calls".into()),
-        calls(Acquirer::Dispatcher),
+        Acquirer::Dispatcher,
     )
 }
 
@@ -319,4 +304,13 @@ pub(crate) fn add(
     count: usize,
 ) -> (SourceId, Arc<Signal>) {
     scheduler.add_complete(terms, count, at(1))
+}
+
+/// A pause until then, which begins or is merely longer than before.
+pub(crate) fn pause(until: Time, begins: bool) -> Pause {
+    Pause {
+        until,
+        begins,
+        new_episode: begins,
+    }
 }

@@ -33,7 +33,7 @@ fn a_permit_whose_call_was_taken_back_keeps_no_worker() {
         assert!(given(&owner), "nobody is told that the worker is free");
         assert_eq!(scheduler.step(source, false, at(2)), Step::Acquire);
         // The permit is not lost: the next call starts with it.
-        scheduler.give_up(source, at(3));
+        scheduler.stop_asking(source, at(3));
         scheduler.submit(1, at(3)).unwrap();
         let mut seat = scheduler.seat();
         assert_eq!(scheduler.start(&mut seat, at(3)).running.index, 1);

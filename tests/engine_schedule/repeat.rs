@@ -10,7 +10,7 @@ use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, Plain, Started, again, at, batch, done, failed, limited, resting, stream, unlimited,
+    Add, Plain, Started, again, at, batch, done, failed, limited, pause, resting, stream, unlimited,
 };
 use crate::watch::{SHORT, Watched};
 
@@ -194,7 +194,7 @@ fn whatever_somebody_else_does_is_seen_first() {
         }),
         ("paused", |at_work| {
             let until = at_work.now + Duration::from_secs(1);
-            at_work.scheduler.pause(at_work.now, until, true, true);
+            at_work.scheduler.pause(at_work.now, pause(until, true));
         }),
         ("removed", |at_work| {
             at_work.scheduler.remove(at_work.source, at_work.now);
@@ -356,7 +356,7 @@ fn another_source_of_short_operations_has_its_turn() {
 
 #[test]
 fn a_worker_without_a_watch_does_not_repeat() {
-    let scheduler = unlimited(1).one_at_a_time();
+    let scheduler = unlimited(1).one_at_a_time(true);
     scheduler.add_complete(batch(), 9, at(1));
     let mut worker = scheduler.seat();
     let mut running = scheduler.start(&mut worker, at(1));

@@ -10,7 +10,7 @@ use paceline::engine::terms::Terms;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, Started, at, batch, done, given, resting, stream, unlimited, woken,
+    Add, CALLS, Plain, Started, at, batch, done, given, pause, resting, stream, unlimited, woken,
 };
 
 const LOOK: Duration = Duration::from_millis(1);
@@ -34,7 +34,7 @@ impl Watched {
     }
 
     pub(crate) fn on(scheduler: Scheduler<Plain>, terms: Terms, count: usize) -> Self {
-        let scheduler = scheduler.one_at_a_time();
+        let scheduler = scheduler.one_at_a_time(true);
         let (source, owner) = scheduler.add_batch(terms, at(1));
         scheduler.feed(source, 0..count, false, at(1));
         let (mut worker, mut watch) = (scheduler.seat(), scheduler.seat());
@@ -334,7 +334,7 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
     let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 4);
     assert!(at_work.scheduler.begin_reading(at_work.source));
     let now = at(1) + SHORT;
-    at_work.scheduler.pause(now, at(9), true, true);
+    at_work.scheduler.pause(now, pause(at(9), true));
     let finished = done(&at_work.running, now);
     let (_, claim) = at_work
         .scheduler
@@ -355,7 +355,7 @@ fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
         .scheduler
         .add_batch(stream(Keep::Completed, 9), at(1));
     assert!(!at_work.scheduler.begin_reading(other));
-    let unwatched = unlimited(2).one_at_a_time();
+    let unwatched = unlimited(2).one_at_a_time(true);
     let (source, _) = unwatched.add_complete(stream(Keep::Completed, 9), 9, at(1));
     let mut seat = unwatched.seat();
     let first = unwatched.start(&mut seat, at(1));

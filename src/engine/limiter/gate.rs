@@ -173,10 +173,6 @@ impl Gate {
         self.speed.hold(until.since(resumes));
     }
 
-    pub(super) const fn paused_until(&self) -> Time {
-        self.paused_until
-    }
-
     pub(super) fn slow_down(&mut self, now: Time) -> bool {
         let now = self.settle(now);
         let cut = self.speed.cut(now);

@@ -226,25 +226,14 @@ impl Limiter {
         wake(&told);
     }
 
-    /// The end of the pause; in the past if there is none.
-    #[must_use]
-    pub fn paused_until(&self) -> Time {
-        self.locked(|states| states.iter().map(|state| state.gate.paused_until()).max())
-            .unwrap_or_default()
-    }
-
     /// Tells the adaptive rates that the server refused. Refusals of one episode cut once.
-    ///
-    /// Returns whether any rate was cut.
-    pub fn slow_down(&self, clock: impl Clock) -> bool {
+    pub fn slow_down(&self, clock: impl Clock) {
         self.locked(|states| {
             let now = clock.now();
-            let mut cut = false;
             for state in states {
-                cut |= state.gate.slow_down(now);
+                state.gate.slow_down(now);
             }
-            cut
-        })
+        });
     }
 
     /// The permits per window now: the limit, or less after an adaptive rate was cut. The least

@@ -35,20 +35,20 @@ impl Rate {
         margin: Option<Duration>,
     ) -> Result<Self, RateError> {
         if limit < 1 {
-            return Err(RateError::LimitTooSmall);
+            return refuse("limit must be at least 1, not 0".to_owned());
         }
         if limit > Self::LARGEST_LIMIT {
-            return Err(RateError::LimitTooLarge(limit));
+            return refuse(format!("limit must be at most 2**63, not {limit}"));
         }
         if per.is_zero() {
-            return Err(RateError::PerTooShort);
+            return refuse("per must be at least a nanosecond".to_owned());
         }
         if per > Self::LONGEST {
-            return Err(RateError::TooLong("per", per));
+            return too_long("per", per);
         }
         let margin = margin.unwrap_or_else(|| Self::default_margin(per));
         if margin > Self::LONGEST {
-            return Err(RateError::TooLong("margin", margin));
+            return too_long("margin", margin);
         }
         let burst = burst
             .map(|burst| Self::pacing_burst(burst, limit, per))
@@ -79,30 +79,45 @@ impl Rate {
     }
 
     fn pacing_burst(burst: u64, limit: u64, per: Duration) -> Result<NonZeroU32, RateError> {
-        if burst > limit {
-            return Err(RateError::BurstOutside { burst, limit });
+        if !(1..=limit).contains(&burst) {
+            return refuse(format!(
+                "burst must be between 1 and the limit of {limit}, not {burst}"
+            ));
         }
         if u128::from(limit) > per.as_nanos() {
-            return Err(RateError::TooFastToPace { limit, per });
+            return refuse(format!(
+                "{limit} permits in {} seconds are more than one per nanosecond, which cannot be \
+                 paced; leave burst out to keep the window alone",
+                per.as_secs_f64()
+            ));
         }
-        let narrow = u32::try_from(burst).map_err(|_| RateError::BurstTooLarge(burst))?;
-        NonZeroU32::new(narrow).ok_or(RateError::BurstOutside { burst, limit })
+        let narrow = u32::try_from(burst).ok().and_then(NonZeroU32::new);
+        narrow.map_or_else(
+            || {
+                refuse(format!(
+                    "burst must be at most {} to be paced, not {burst}; leave it out to keep the \
+                     window alone",
+                    u32::MAX
+                ))
+            },
+            Ok,
+        )
     }
 
     /// Refuses a pace whose longest debt, at the slowest it may be cut to, the clock cannot hold.
     fn paced_in_range(self) -> Result<Self, RateError> {
-        let slowest = if self.adaptive { 1 } else { self.limit };
+        let interval = self.interval(if self.adaptive { 1 } else { self.limit });
         match self.burst {
             Some(burst)
-                if self
-                    .interval(slowest)
+                if interval
                     .checked_mul(burst.get())
                     .is_none_or(|debt| debt > Self::LONGEST) =>
             {
-                Err(RateError::PaceTooLong {
-                    burst: burst.get(),
-                    interval: self.interval(slowest),
-                })
+                refuse(format!(
+                    "burst={burst} at one permit in {} seconds takes longer to earn than {} seconds",
+                    interval.as_secs_f64(),
+                    Self::LONGEST.as_secs()
+                ))
             }
             _ => Ok(self),
         }
@@ -160,82 +175,25 @@ impl Rate {
     }
 }
 
-/// Why a rate was refused. Its text is the user's message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum RateError {
-    /// The limit is 0.
-    LimitTooSmall,
-    /// The limit is beyond [`Rate::LARGEST_LIMIT`].
-    LimitTooLarge(u64),
-    /// The window is shorter than the clock's unit.
-    PerTooShort,
-    /// The named time is beyond what the clock holds.
-    TooLong(&'static str, Duration),
-    /// The burst is not between 1 and the limit.
-    BurstOutside {
-        /// The burst asked for.
-        burst: u64,
-        /// The limit it has to keep.
-        limit: u64,
-    },
-    /// The burst is beyond what can be paced.
-    BurstTooLarge(u64),
-    /// The pace would be more than a permit per nanosecond.
-    TooFastToPace {
-        /// The limit asked for.
-        limit: u64,
-        /// Its window.
-        per: Duration,
-    },
-    /// A burst at this interval takes longer to earn than the clock holds.
-    PaceTooLong {
-        /// The burst asked for.
-        burst: u32,
-        /// The interval at the slowest pace.
-        interval: Duration,
-    },
+fn refuse<T>(message: String) -> Result<T, RateError> {
+    Err(RateError(message))
 }
+
+fn too_long<T>(name: &str, time: Duration) -> Result<T, RateError> {
+    refuse(format!(
+        "{name} must be at most {} seconds, not {}",
+        Rate::LONGEST.as_secs(),
+        time.as_secs_f64()
+    ))
+}
+
+/// Why a rate was refused: the user's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RateError(String);
 
 impl fmt::Display for RateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::LimitTooSmall => f.write_str("limit must be at least 1, not 0"),
-            Self::LimitTooLarge(limit) => {
-                write!(f, "limit must be at most 2**63, not {limit}")
-            }
-            Self::PerTooShort => f.write_str("per must be at least a nanosecond"),
-            Self::TooLong(name, time) => write!(
-                f,
-                "{name} must be at most {} seconds, not {}",
-                Rate::LONGEST.as_secs(),
-                time.as_secs_f64()
-            ),
-            Self::BurstOutside { burst, limit } => {
-                write!(
-                    f,
-                    "burst must be between 1 and the limit of {limit}, not {burst}"
-                )
-            }
-            Self::BurstTooLarge(burst) => write!(
-                f,
-                "burst must be at most {} to be paced, not {burst}; leave it out to keep the \
-                 window alone",
-                u32::MAX
-            ),
-            Self::TooFastToPace { limit, per } => write!(
-                f,
-                "{limit} permits in {} seconds are more than one per nanosecond, which cannot be \
-                 paced; leave burst out to keep the window alone",
-                per.as_secs_f64()
-            ),
-            Self::PaceTooLong { burst, interval } => write!(
-                f,
-                "burst={burst} at one permit in {} seconds takes longer to earn than {} seconds",
-                interval.as_secs_f64(),
-                Rate::LONGEST.as_secs()
-            ),
-        }
+        f.write_str(&self.0)
     }
 }
 

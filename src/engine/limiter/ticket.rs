@@ -43,22 +43,21 @@ impl Ticket {
 
     /// Whether the turn has come; takes nothing.
     pub fn turn(&self, clock: impl Clock) -> Turn {
-        let (turn, told) = self.limiter.locked(|states| {
-            let (turn, holds) = self.look(states, clock.now());
-            let mut holds = holds.into_iter();
-            let told = each(states, |queue| queue.hold(self.number, holds.next()?));
-            (turn, told)
-        });
-        wake(&told);
-        turn
+        self.take_turn(clock, false)
     }
 
     /// Takes the permits if the turn has come, stamped with this instant, and leaves the queue.
     pub fn try_start(&mut self, clock: impl Clock) -> Turn {
+        let turn = self.take_turn(clock, true);
+        self.waiting &= turn != Turn::Ready;
+        turn
+    }
+
+    fn take_turn(&self, clock: impl Clock, start: bool) -> Turn {
         let (turn, told) = self.limiter.locked(|states| {
             let now = clock.now();
             let (turn, holds) = self.look(states, now);
-            let told = if turn == Turn::Ready {
+            let told = if start && turn == Turn::Ready {
                 charge(states, self.weight, now, Arrival::Queued);
                 each(states, |queue| queue.leave(self.number))
             } else {
@@ -67,7 +66,6 @@ impl Ticket {
             };
             (turn, told)
         });
-        self.waiting &= turn != Turn::Ready;
         wake(&told);
         turn
     }

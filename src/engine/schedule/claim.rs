@@ -64,7 +64,7 @@ pub enum Claim<W: Work> {
     Collect,
     /// Nothing can start before this time, unless signalled.
     Rest(Time),
-    /// There will never be anything more.
+    /// Its thread is to end: there will never be anything more, or it is a spare that nobody needs.
     Exit,
 }
 

@@ -28,6 +28,7 @@ use self::pauses::Pauses;
 use self::state::State;
 use self::watch::Watch;
 use super::limiter::Limiter;
+use super::retry::Pause;
 use super::signal::Signal;
 use super::source::Source;
 use super::terms::{Acquirer, End, Terms, Work};
@@ -45,16 +46,17 @@ impl<W: Work> Scheduler<W> {
     /// The source of the calls that are submitted one by one.
     pub const CALLS: SourceId = SourceId { slot: 0, serial: 0 };
 
-    /// A scheduler for `workers` workers, whose permits come from `limiter`, and for calls that
-    /// are submitted one by one on the terms given.
+    /// A scheduler for `workers` workers, whose permits come from `limiter`; those of the calls that
+    /// are submitted one by one are taken by `acquirer`.
     #[must_use]
     pub fn new(
         workers: usize,
         limiter: Option<Limiter>,
         context: Arc<W::Context>,
-        terms: Terms,
+        acquirer: Acquirer,
     ) -> Self {
         let now = Time::now();
+        let terms = Terms::calls(acquirer);
         let calls = Source::new(context, Arc::default(), terms, now, now);
         Self {
             limiter,
@@ -75,7 +77,7 @@ impl<W: Work> Scheduler<W> {
                 pauses: Pauses::default(),
                 closed: false,
                 latest: Time::default(),
-                asks_elsewhere: terms.acquirer != Acquirer::Worker,
+                asks_elsewhere: acquirer != Acquirer::Worker,
                 watch: Watch::default(),
                 repeater: None,
                 notices: Notices::default(),
@@ -84,11 +86,11 @@ impl<W: Work> Scheduler<W> {
         }
     }
 
-    /// Says that operations do not run side by side, but where they wait for something: so one
+    /// Says whether operations do not run side by side, but where they wait for something: so one
     /// worker is enough for those that are short.
     #[must_use]
-    pub fn one_at_a_time(self) -> Self {
-        self.state().watch.one_at_a_time = true;
+    pub fn one_at_a_time(self, one: bool) -> Self {
+        self.state().watch.one_at_a_time = one;
         self
     }
 
@@ -206,16 +208,22 @@ impl<W: Work> Scheduler<W> {
         state.wake_one(Time::now());
     }
 
-    /// Books a server's wish that nothing starts before `until`, which `begins` a pause or makes one
-    /// longer. With `here` it is this scheduler that keeps it; otherwise its limiter does.
-    pub fn pause(&self, now: Time, until: Time, begins: bool, here: bool) {
+    /// Applies a server's wish that nothing starts for a time. The limiter keeps it, for everybody who
+    /// shares that; where there is none, the scheduler does.
+    pub fn pause(&self, now: Time, pause: Pause) {
+        if let Some(limiter) = &self.limiter {
+            limiter.pause_until(pause.until, now);
+            if pause.new_episode {
+                limiter.slow_down(now);
+            }
+        }
         let mut state = self.state();
-        let until = state.pauses.extend(now, until);
-        if here {
+        let until = state.pauses.extend(now, pause.until);
+        if self.limiter.is_none() {
             state.paused_until = until;
         }
         for (_, source) in state.sources.iter_mut().flatten() {
-            source.ledger.totals.pauses += usize::from(begins);
+            source.ledger.totals.pauses += usize::from(pause.begins);
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Scheduler;
 use super::claim::{Dispatch, Ongoing, Seat, SourceId, Start, Step};
 use super::locked::Locked;
-use crate::engine::ledger::Left;
+use crate::engine::ledger::Ledger;
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
 use crate::engine::terms::{Acquirer, End, Terms, Work};
@@ -14,7 +14,7 @@ use crate::engine::time::Time;
 
 /// What is to be dropped when an owner has gone: the records so far, or all of the source.
 pub type Orphaned<W> = (
-    Option<Left<<W as Work>::Value, <W as Work>::Error>>,
+    Option<Ledger<<W as Work>::Value, <W as Work>::Error>>,
     Option<Source<W>>,
 );
 
@@ -161,8 +161,7 @@ impl<W: Work> Scheduler<W> {
             return Step::Settled;
         };
         source.owner_waits = false;
-        let late = now >= source.terms.deadline;
-        if late && source.ended.is_none() && !source.settled() && !source.ready() {
+        if now >= source.terms.deadline && !source.ready() {
             source.end(End::Timeout);
         }
         if source.ready() {
@@ -264,7 +263,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Gives up asking for a permit.
-    pub fn give_up(&self, id: SourceId, now: Time) {
+    pub fn stop_asking(&self, id: SourceId, now: Time) {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             let told = source.asked();
@@ -379,7 +378,7 @@ impl<W: Work> Scheduler<W> {
             );
         }
         source.orphaned = true;
-        let records = source.ledger.discard();
+        let records = source.ledger.take_left();
         // What its deadline held back may start.
         state.stir(now);
         (Some(records), None)

@@ -57,11 +57,6 @@ impl<W: Work> State<W> {
         self.sources.iter().flatten().map(|(_, source)| source)
     }
 
-    /// Whether a worker could start something now.
-    pub(super) fn has_available(&self, now: Time) -> bool {
-        self.live().any(|source| source.available(now))
-    }
-
     /// When the next retry is due that a worker is to wait for.
     pub(super) fn next_retry_due(&self, now: Time) -> Option<Time> {
         let due = self.live().map(|source| source.next_due_for_workers(now));
@@ -183,7 +178,7 @@ impl<W: Work> State<W> {
                     .enter(running, Err(error), ended)
                     .map(|result| Box::new(Remains::Result(result)));
                 source.judge(running.index, true, false);
-                source.give_up(running.index);
+                source.note_unretried(running.index);
                 leftover = both(result, Some(Box::new(Remains::Job(job))));
             }
             Ending::Result(result, fatal) => {

@@ -51,7 +51,7 @@ impl<W: Work> State<W> {
         if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
             return;
         }
-        if !self.has_available(now) {
+        if !self.live().any(|source| source.available(now)) {
             return;
         }
         if let Some(parked) = self.parked.pop() {

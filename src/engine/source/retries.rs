@@ -49,7 +49,7 @@ impl<W: Work> Source<W> {
     }
 
     /// Notes that an operation was to be tried again, and has failed as the source had ended.
-    pub(in crate::engine) fn give_up(&mut self, index: usize) {
+    pub(in crate::engine) fn note_unretried(&mut self, index: usize) {
         self.unretried.push(index);
     }
 

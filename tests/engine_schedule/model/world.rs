@@ -18,7 +18,7 @@ use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use self::nested::Nested;
-use crate::fixture::{CALLS, Plain, Started, calls, given};
+use crate::fixture::{CALLS, Plain, Started, given};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
@@ -223,19 +223,14 @@ impl World {
         } else {
             Acquirer::Worker
         };
-        let terms = calls(acquirer);
         let scheduler = Scheduler::new(
             setting.workers,
             limiter.clone(),
             Arc::new("calls".into()),
-            terms,
-        );
-        let scheduler = if setting.one_at_a_time {
-            scheduler.one_at_a_time()
-        } else {
-            scheduler
-        };
-        let mut calls = Account::new(CALLS, Arc::default(), terms, 0);
+            acquirer,
+        )
+        .one_at_a_time(setting.one_at_a_time);
+        let mut calls = Account::new(CALLS, Arc::default(), Terms::calls(acquirer), 0);
         calls.mood = Mood::Closed;
         Self {
             setting,

@@ -7,7 +7,7 @@ use paceline::engine::time::Time;
 
 use super::nested::Nested;
 use super::{Mood, UNIT, World};
-use crate::fixture::{CALLS, given};
+use crate::fixture::{CALLS, given, pause};
 
 impl World {
     pub(super) fn outsider(&mut self) {
@@ -21,11 +21,7 @@ impl World {
     pub(super) fn pause(&mut self, units: u64) {
         let until = Time::from_nanos(self.now + units * UNIT);
         self.paused_until = self.paused_until.max(until);
-        if let Some(limiter) = &self.limiter {
-            limiter.pause_until(until, self.now());
-        }
-        self.scheduler
-            .pause(self.now(), until, true, self.limiter.is_none());
+        self.scheduler.pause(self.now(), pause(until, true));
     }
 
     /// No window holds more than the limit: told by the list of all starts.

@@ -1,0 +1,59 @@
+//! What the engine carries for Python: its operations, and what those of one source share.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+
+use super::contexts::Caller;
+use super::reading::Reading;
+use crate::engine::ledger::{Attempt, Record};
+use crate::engine::schedule::{Scheduler, SourceId};
+use crate::engine::source::Source;
+use crate::engine::terms::Work;
+
+/// The engine's words for Python's objects.
+#[derive(Debug)]
+pub(crate) struct Operations;
+
+impl Work for Operations {
+    type Context = Context;
+    type Job = Py<PyAny>;
+    type Value = Py<PyAny>;
+    type Error = Py<PyBaseException>;
+}
+
+/// The source of the calls that are submitted one by one.
+pub(crate) const CALLS: SourceId = Scheduler::<Operations>::CALLS;
+
+/// What the operations of one source share.
+#[derive(Debug)]
+pub(crate) enum Context {
+    /// A batch: its jobs are the operations.
+    Batch {
+        /// Who called the verb.
+        caller: Caller,
+        /// The thread on which it was called.
+        owner: u64,
+        /// Failures are recorded, so they are logged.
+        logged: bool,
+        /// Who asks the limiter for its permits, if that is not ours.
+        pool: Py<PyAny>,
+        /// What its owner reads it by.
+        reading: Arc<Reading>,
+    },
+    /// Submitted calls: each job is a tuple of future, function with arguments, keywords and
+    /// context; where its permit was refused, of the future and the exception.
+    Calls,
+}
+
+impl Context {
+    pub(super) fn is_batch(&self) -> bool {
+        matches!(self, Self::Batch { .. })
+    }
+}
+
+/// A source of Python's operations.
+pub(crate) type PySource = Source<Operations>;
+pub(crate) type PyRecord = Record<Py<PyAny>, Py<PyBaseException>>;
+pub(crate) type PyAttempt = Attempt<Py<PyBaseException>>;
