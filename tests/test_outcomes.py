@@ -409,6 +409,24 @@ def test_totals_explain_a_batch_bounded_by_its_limit(limiter: Any) -> None:
     assert report.explain().endswith("for the limit, so more workers would not make it faster.")
 
 
+@pytest.mark.parametrize("verb", ["run", "stream"])
+@pytest.mark.parametrize("started", [0, 1])
+@pytest.mark.parametrize("foreign", [False, True])
+def test_a_wait_for_the_limit_that_a_timeout_ends_is_put_down_to_the_limit(
+    verb: str, started: int, foreign: bool
+) -> None:
+    limiter: Any = Metronome(1) if foreign else RateLimiter(1, per=1)
+    if not started:
+        limiter.acquire()
+    with BatchExecutor(limiter, 2) as executor, pytest.raises(TimeoutError) as caught:
+        list(getattr(executor, verb)([int] * 5, timeout=0.4))
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert report.attempts == started
+    assert 0.3 <= report.permit_wait <= report.elapsed
+    assert report.bounded_by == "limit"
+    assert " waiting for the limit, " in report.explain()
+
+
 def slow_input() -> Iterator[Callable[[], int]]:
     for _ in range(3):
         time.sleep(0.05)

@@ -61,7 +61,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
             those whose outcomes were handed over before.
         elapsed: Seconds from the beginning of the batch to this report.
         permit_wait: Seconds that operations waited for a permit while a worker was free for them,
-            those in ``paused`` left out.
+            also in vain, those in ``paused`` left out.
         paused: Seconds of the batch that fell into pauses which a server asked this executor for.
             What it asked another one that shares the limiter is ``permit_wait`` here.
         working: Seconds that operations ran, summed over the workers; of those that still run,
@@ -249,7 +249,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def explain(self) -> str:
         """Return one sentence that says what bounded the run, and what to change."""
-        if not self.attempts:
+        if not self.attempts and not self.permit_wait and not self.paused:
             return "No operation was called."
         bound, seconds = self._bound()
         percent = round(100 * min(seconds / self.elapsed, 1.0)) if self.elapsed else 0

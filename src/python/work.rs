@@ -37,7 +37,8 @@ pub(crate) enum Context {
         owner: u64,
         /// Failures are recorded, so they are logged.
         logged: bool,
-        /// Who asks the limiter for its permits, if that is not ours.
+        /// Held for the thread that asks the limiter for its permits, if that is not ours, and does
+        /// not hold it itself.
         pool: Py<PyAny>,
         /// What its owner reads it by.
         reading: Arc<Reading>,

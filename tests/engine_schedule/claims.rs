@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::engine::schedule::{Claim, Scheduler};
-use paceline::engine::terms::{Acquirer, Terms};
+use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -114,6 +114,33 @@ fn a_worker_that_has_to_wait_is_told_so_before_it_attaches() {
     ));
     let second = scheduler.start(&mut seats[1], at(11));
     assert_eq!(second.running.permit_wait, 9 * SECOND);
+}
+
+#[test]
+fn a_wait_that_was_in_vain_is_told_of_what_ended_meanwhile() {
+    for (end, expected) in [(Some(End::Owner), 7), (Some(End::Failed), 4), (None, 8)] {
+        let (scheduler, _) = limited(1, 1, 5);
+        let (source, _) = scheduler.add_complete(batch(), 3, at(1));
+        let mut seat = scheduler.seat();
+        let first = scheduler.start(&mut seat, at(1));
+        assert_eq!(
+            scheduler.rest_after(&mut seat, done(&first, at(2)), at(2)),
+            at(6)
+        );
+        let second = scheduler.start(&mut seat, at(6));
+        assert_eq!(
+            scheduler.rest_after(&mut seat, done(&second, at(7)), at(7)),
+            at(11)
+        );
+        if let Some(end) = end {
+            scheduler.end(source, end, at(10));
+        } else {
+            let third = scheduler.start(&mut seat, at(11));
+            scheduler.rest_after(&mut seat, done(&third, at(12)), at(12));
+        }
+        let totals = scheduler.remove(source, at(10)).unwrap().ledger().totals;
+        assert_eq!(totals.permit_wait, expected * SECOND, "{end:?}");
+    }
 }
 
 #[test]

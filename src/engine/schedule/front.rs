@@ -37,8 +37,18 @@ pub(super) struct Parked {
 }
 
 impl<W: Work> State<W> {
-    pub(super) fn wait_for_permit(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
-        seat.waiting_since.get_or_insert(self.pauses.unpaused(now));
+    pub(super) fn wait_for_permit(
+        &mut self,
+        seat: &mut Seat,
+        slot: usize,
+        until: Time,
+        now: Time,
+    ) -> Claim<W> {
+        let unpaused = self.pauses.unpaused(now);
+        seat.waiting_since.get_or_insert(unpaused);
+        if let Some((_, source)) = &mut self.sources[slot] {
+            source.waiting_since.get_or_insert(unpaused);
+        }
         // What has expired is not to keep a place in the limiter's queue, though its owner may be
         // away and not end it.
         let until = self.next_expiry(now).unwrap_or(until).min(until);

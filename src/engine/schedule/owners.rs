@@ -356,7 +356,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         state.source(id)?;
         let (_, mut source) = state.sources[id.slot].take()?;
-        source.note_paused(now, state.pauses.unpaused(now));
+        source.note_waiting(now, state.pauses.unpaused(now));
         state.stir(now);
         state.tell_joiners();
         Some(source)

@@ -225,7 +225,7 @@ impl<W: Work> State<W> {
             return self.park(seat);
         }
         if now < self.paused_until {
-            return self.wait_for_permit(seat, self.paused_until, now);
+            return self.wait_for_permit(seat, slot, self.paused_until, now);
         }
         let gated = self.sources[slot]
             .as_ref()
@@ -237,8 +237,8 @@ impl<W: Work> State<W> {
             let turn = turn_of(seat, limiter, now, attached);
             match turn {
                 Turn::Ready => {}
-                Turn::At(time) => return self.wait_for_permit(seat, time, now),
-                Turn::Behind => return self.wait_for_permit(seat, Time::NEVER, now),
+                Turn::At(time) => return self.wait_for_permit(seat, slot, time, now),
+                Turn::Behind => return self.wait_for_permit(seat, slot, Time::NEVER, now),
             }
         }
         if !attached {

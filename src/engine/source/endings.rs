@@ -54,10 +54,15 @@ impl<W: Work> Source<W> {
         )
     }
 
-    /// Books how much of its time everybody paused, as it ends now.
-    pub(in crate::engine) fn note_paused(&mut self, now: Time, unpaused: Time) {
+    /// Books how much of its time everybody paused, and how long it has waited for the permit that
+    /// it will not use, as it ends now.
+    pub(in crate::engine) fn note_waiting(&mut self, now: Time, unpaused: Time) {
         let worked = unpaused.nanos_since(self.began_unpaused);
         self.ledger.totals.paused = now.nanos_since(self.began).saturating_sub(worked);
+        // Otherwise that wait was over when the source ended, which may be long ago.
+        if !self.uses_its_permits() {
+            self.ledger.totals.permit_wait += self.unused_wait(unpaused);
+        }
     }
 
     /// Why it ended early, if it did.

@@ -78,6 +78,8 @@ pub struct Source<W: Work> {
     pub(super) began: Time,
     /// The same by the clock that stands still in pauses.
     pub(super) began_unpaused: Time,
+    /// Since when a worker waits for the permit of what is next, by the same clock.
+    pub(super) waiting_since: Option<Time>,
     /// Its owner is a worker itself, and runs operations of it while it waits.
     pub(super) owner_works: bool,
     /// Permits being asked for.
@@ -134,6 +136,7 @@ impl<W: Work> Source<W> {
             limiter_error: None,
             began: now,
             began_unpaused: unpaused,
+            waiting_since: None,
             asking: 0,
             asking_since: unpaused,
             owner_works: false,
@@ -292,6 +295,7 @@ impl<W: Work> Source<W> {
             // Other permits are counted when they are granted.
             self.ledger.totals.permits += usize::from(self.terms.acquirer == Acquirer::Worker);
             self.ledger.totals.count_start(attempts > 0, permit_wait);
+            self.waiting_since = None;
         }
         (running, job)
     }

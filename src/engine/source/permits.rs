@@ -120,6 +120,14 @@ impl<W: Work> Source<W> {
         std::mem::take(&mut self.awaiting)
     }
 
+    /// How long it has waited for permits that no operation has started with.
+    pub(super) fn unused_wait(&self, unpaused: Time) -> u64 {
+        let granted = self.granted.iter().map(|granted| granted.permit_wait);
+        let asking = (self.asking > 0).then_some(self.asking_since);
+        let waiting = asking.or(self.waiting_since);
+        granted.sum::<u64>() + waiting.map_or(0, |since| unpaused.nanos_since(since))
+    }
+
     /// Takes the operation at `index` out of the queue for somebody who waits for it, and asks for
     /// its permit. Where one is asked for already that it will get, `waiting` is told of the answer
     /// instead.
