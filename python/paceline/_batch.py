@@ -61,8 +61,15 @@ def default_ahead(workers: int) -> tuple[int, int]:
 # Whether threads share one interpreter, as they do but in free-threaded builds.
 _ONE_AT_A_TIME: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
+# What is said of a batch that ended, without anything having been raised, by one of these.
+_CANCELLED = {
+    "shutdown": "the executor was shut down, and what had not started cancelled",
+    "outer": "the batch that this one is part of has ended early",
+    "exit": "the program ends, so nothing more of the batch was started",
+}
+
 # While one of these goes on, its exception does not wait for running operations.
-_IMPATIENT = frozenset({"interrupt", "timeout", "consumer"})
+_IMPATIENT = frozenset({"interrupt", "timeout", "consumer", "outer"})
 
 
 class _InTurn(Generic[T]):
@@ -363,9 +370,7 @@ class Drive(Generic[T]):
                 return failures
         if ended_by == "broken":
             self._pool.check()
-        if ended_by == "exit":
-            return CancelledError("the program ends, so nothing more of the batch was started")
-        return CancelledError("the executor was shut down, and what had not started cancelled")
+        return CancelledError(_CANCELLED.get(ended_by, _CANCELLED["shutdown"]))
 
     def _end_early(self, error: BaseException) -> None:
         """End the batch with an exception, and let that carry the report."""

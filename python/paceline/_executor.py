@@ -214,6 +214,9 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             ExceptionGroup: Of the failures, if there were ``max_failures``.
             BaseException: With ``on_error="raise"`` the first failure; always what the limiter or
                 the input raises, and what an operation raises that is not an ``Exception``.
+            CancelledError: After ``shutdown(cancel_futures=True)``; in an operation, if the batch
+                that this operation belongs to was given up: by a timeout, by Ctrl-C, or with its
+                stream. It is the one of ``concurrent.futures``.
             RuntimeError: After :meth:`shutdown`.
 
         Whatever ends the batch early has the outcomes so far as ``batch_report``.

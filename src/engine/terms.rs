@@ -61,6 +61,8 @@ pub enum End {
     Limiter,
     /// The workers could not be set up.
     Broken,
+    /// The source whose operation had begun it was given up.
+    Outer,
 }
 
 /// How a source is to be treated.

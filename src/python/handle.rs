@@ -87,9 +87,10 @@ impl Handle {
             pool,
             reading: Arc::clone(&reading),
         });
+        let outer = interpreter::works_on(runtime.id);
         let id = runtime
             .scheduler
-            .add(context, Arc::clone(&owner), terms, Time::now())
+            .add(context, Arc::clone(&owner), terms, outer, Time::now())
             .ok_or_else(closed)?;
         let timed = terms.deadline != Time::NEVER;
         Ok(Batch::new(Arc::clone(runtime), id, owner, reading, timed))
@@ -204,7 +205,9 @@ impl Handle {
                     let Some(ongoing) = seat.ongoing() else {
                         break Ok(false);
                     };
+                    let outer = interpreter::work_on(Some((runtime.id, CALLS)));
                     let finished = run_submitted(py, runtime, ongoing, start.job);
+                    interpreter::work_on(outer);
                     drop(scheduler.book(ongoing, finished, Time::now()));
                     break Ok(false);
                 }

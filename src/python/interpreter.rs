@@ -15,6 +15,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::outcome::seconds;
 use crate::engine::process;
+use crate::engine::schedule::SourceId;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 
@@ -37,6 +38,8 @@ static RETURNING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The executors whose operations run on this thread, innermost last.
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
+    /// The executor and the source whose operation runs on this thread, the innermost.
+    static WORKS_ON: Cell<Option<(u64, SourceId)>> = const { Cell::new(None) };
     /// How much processor time this thread had used when it was last asked, in nanoseconds.
     static COMPUTED: Cell<u64> = const { Cell::new(0) };
 }
@@ -241,6 +244,18 @@ pub(crate) fn work_for<T>(id: u64, work: impl FnOnce() -> T) -> T {
 /// Whether this thread is a worker of the executor `id`.
 pub(crate) fn works_for(id: u64) -> bool {
     WORKS_FOR.with_borrow(|ids| ids.contains(&id))
+}
+
+/// From now on this thread runs operations of that source, of the executor with that number. Gives
+/// what it ran before.
+pub(crate) fn work_on(source: Option<(u64, SourceId)>) -> Option<(u64, SourceId)> {
+    WORKS_ON.replace(source)
+}
+
+/// The source whose operation of the executor `id` runs on this thread, if one does.
+pub(crate) fn works_on(id: u64) -> Option<SourceId> {
+    let (executor, source) = WORKS_ON.get()?;
+    (executor == id && works_for(id)).then_some(source)
 }
 
 fn works_for_any() -> bool {

@@ -34,12 +34,16 @@ pub(crate) fn run_ready(
 ) -> (Seat, Claim<Operations>) {
     // Whatever comes first brings its context with it.
     seat.forget();
+    let outer = interpreter::work_on(None);
     let (_, first) = runtime.scheduler.claim(&mut seat, None, Time::now());
     let mut stint = Box::new(Stint::new(Arc::clone(runtime), seat));
     let mut next = stint.begin(first);
     loop {
         (stint, next) = match next {
-            Err(nothing) => return (stint.seat, nothing),
+            Err(nothing) => {
+                interpreter::work_on(outer);
+                return (stint.seat, nothing);
+            }
             Ok(job) => stint.call(py, job),
         };
     }
@@ -85,6 +89,8 @@ impl Stint {
             return Err(claim);
         };
         if let Some(new) = start.context {
+            let source = self.seat.ongoing().map(|ongoing| ongoing.source);
+            interpreter::work_on(source.map(|source| (self.runtime.id, source)));
             self.former = Some(mem::replace(&mut self.context, new));
         }
         Ok(start.job)

@@ -68,5 +68,6 @@ pub(crate) const fn name_of(end: Option<End>) -> &'static str {
         Some(End::Cancelled) => "shutdown",
         Some(End::Limiter) => "limiter",
         Some(End::Broken) => "broken",
+        Some(End::Outer) => "outer",
     }
 }

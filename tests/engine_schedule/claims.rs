@@ -371,7 +371,13 @@ fn a_closed_scheduler_takes_no_more() {
     assert_eq!(scheduler.submit(4, at(1)), Err(4));
     assert!(
         scheduler
-            .add(Arc::new("batch".into()), Arc::default(), batch(), at(1))
+            .add(
+                Arc::new("batch".into()),
+                Arc::default(),
+                batch(),
+                None,
+                at(1),
+            )
             .is_none()
     );
     let mut seat = scheduler.seat();

@@ -55,7 +55,7 @@ impl Setup {
         let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(()), Acquirer::Worker));
         let terms: Terms = stream(Keep::Ordered, 9);
         let source = scheduler
-            .add(Arc::new(()), Arc::default(), terms, at(1))
+            .add(Arc::new(()), Arc::default(), terms, None, at(1))
             .unwrap();
         let setup = Self {
             scheduler,

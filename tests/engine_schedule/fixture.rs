@@ -142,7 +142,13 @@ impl Add for Scheduler<Plain> {
     /// A batch of which nothing is read yet, and the signal of its owner.
     fn add_batch(&self, terms: Terms, now: Time) -> (SourceId, Arc<Signal>) {
         let owner = Arc::new(Signal::default());
-        let source = self.add(Arc::new("batch".into()), Arc::clone(&owner), terms, now);
+        let source = self.add(
+            Arc::new("batch".into()),
+            Arc::clone(&owner),
+            terms,
+            None,
+            now,
+        );
         (source.unwrap(), owner)
     }
 

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use paceline::engine::schedule::{Dispatch, Step};
+use paceline::engine::schedule::{Dispatch, Scheduler, SourceId, Step};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{Acquirer, Terms};
+use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, SECOND, again, at, batch, delivered, done, foreign, given, limited, unlimited,
-    woken,
+    Add, CALLS, Plain, SECOND, again, at, batch, delivered, done, foreign, given, limited,
+    unlimited, woken,
 };
 
 #[test]
@@ -292,4 +292,64 @@ fn a_retry_that_has_its_permit_is_no_first_attempt() {
     assert_eq!(scheduler.rest(&mut nested, at(3)), Time::NEVER);
     scheduler.leave(nested);
     assert_eq!(scheduler.start(&mut seat, at(3)).running.attempt, 2);
+}
+
+/// A batch that an operation of another one begins.
+fn inner(scheduler: &Scheduler<Plain>, outer: SourceId, now: Time) -> (SourceId, Arc<Signal>) {
+    let owner = Arc::new(Signal::default());
+    let context = Arc::new("inner".into());
+    let id = scheduler.add(context, Arc::clone(&owner), batch(), Some(outer), now);
+    let id = id.unwrap();
+    scheduler.feed(id, 0..5, true, now);
+    (id, owner)
+}
+
+#[test]
+fn what_is_given_up_takes_with_it_what_its_operations_have_begun() {
+    let scheduler = unlimited(4);
+    let (outer, _) = scheduler.add_complete(batch(), 2, at(1));
+    let (other, _) = scheduler.add_complete(batch(), 2, at(1));
+    let mut seat = scheduler.seat();
+    scheduler.start(&mut seat, at(1));
+    let (child, owner) = inner(&scheduler, outer, at(2));
+    let (grandchild, its_owner) = inner(&scheduler, child, at(3));
+    let (stranger, _) = inner(&scheduler, other, at(3));
+    given(&owner);
+    given(&its_owner);
+    scheduler.end(outer, End::Owner, at(4));
+    scheduler.remove(outer, at(4));
+    for (source, owner) in [(child, owner), (grandchild, its_owner)] {
+        assert!(given(&owner), "its owner is not told");
+        assert_eq!(scheduler.ended(source), Some(End::Outer));
+    }
+    assert_eq!(scheduler.ended(stranger), None);
+    // Its operation, which still runs, can begin no more.
+    let (late, _) = inner(&scheduler, outer, at(5));
+    assert_eq!(scheduler.ended(late), Some(End::Outer));
+    assert_eq!(scheduler.step(late, true, at(5)), Step::Settled);
+}
+
+#[test]
+fn what_waits_for_its_running_operations_lets_them_begin_more() {
+    let scheduler = unlimited(2);
+    let (outer, _) = scheduler.add_complete(batch(), 2, at(1));
+    let mut seat = scheduler.seat();
+    scheduler.start(&mut seat, at(1));
+    let (before, _) = inner(&scheduler, outer, at(2));
+    scheduler.end(outer, End::Failed, at(3));
+    let (after, _) = inner(&scheduler, outer, at(4));
+    assert_eq!(scheduler.ended(before), None);
+    assert_eq!(scheduler.ended(after), None);
+}
+
+#[test]
+fn what_an_operation_left_to_its_caller_outlives_its_batch() {
+    let scheduler = unlimited(1);
+    let (outer, _) = scheduler.add_complete(batch(), 1, at(1));
+    let mut seat = scheduler.seat();
+    let running = scheduler.start(&mut seat, at(1));
+    let (left, _) = inner(&scheduler, outer, at(2));
+    drop(scheduler.finish(&mut seat, done(&running, at(3)), at(3)));
+    scheduler.remove(outer, at(4));
+    assert_eq!(scheduler.ended(left), None);
 }

@@ -19,12 +19,14 @@ pub type Orphaned<W> = (
 );
 
 impl<W: Work> Scheduler<W> {
-    /// Takes up a source; None after [`close`](Self::close).
+    /// Takes up a source; None after [`close`](Self::close). One that an operation of `outer` begins
+    /// ends with it, where that is given up; if it has been already, at once.
     pub fn add(
         &self,
         context: Arc<W::Context>,
         owner: Arc<Signal>,
         terms: Terms,
+        outer: Option<SourceId>,
         now: Time,
     ) -> Option<SourceId> {
         let mut state = self.state();
@@ -35,7 +37,12 @@ impl<W: Work> Scheduler<W> {
         state.serials += 1;
         let serial = state.serials;
         let unpaused = state.pauses.unpaused(now);
-        let source = (serial, Source::new(context, owner, terms, now, unpaused));
+        let mut source = Source::new(context, owner, terms, now, unpaused);
+        source.outer = outer;
+        if outer.is_some_and(|outer| state.is_given_up(outer)) {
+            source.ended = Some(End::Outer);
+        }
+        let source = (serial, source);
         let slot = state.sources.iter().position(Option::is_none);
         let slot = if let Some(slot) = slot {
             state.sources[slot] = Some(source);
@@ -357,6 +364,9 @@ impl<W: Work> Scheduler<W> {
         state.source(id)?;
         let (_, mut source) = state.sources[id.slot].take()?;
         source.note_waiting(now, state.pauses.unpaused(now));
+        if !source.settled() {
+            state.end_inner(id);
+        }
         state.stir(now);
         state.tell_joiners();
         Some(source)

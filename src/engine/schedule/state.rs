@@ -76,6 +76,31 @@ impl<W: Work> State<W> {
         any
     }
 
+    /// Whether nobody waits for the operations of a source any more, though they may still run.
+    pub(super) fn is_given_up(&mut self, id: SourceId) -> bool {
+        !self
+            .source(id)
+            .is_some_and(|source| source.uses_its_permits())
+    }
+
+    /// Ends what the operations of a source have begun that is given up, and theirs in turn.
+    pub(super) fn end_inner(&mut self, id: SourceId) {
+        let mut given_up = vec![id];
+        while let Some(outer) = given_up.pop() {
+            for (slot, entry) in self.sources.iter_mut().enumerate() {
+                let Some((serial, source)) = entry else {
+                    continue;
+                };
+                if source.outer == Some(outer) {
+                    source.end(End::Outer);
+                    self.notices.add(source.tell_owner());
+                    let serial = *serial;
+                    given_up.push(SourceId { slot, serial });
+                }
+            }
+        }
+    }
+
     /// When the next source is to end that has not.
     pub(super) fn next_deadline(&self) -> Time {
         let waiting = self.live().filter(|source| source.ended.is_none());

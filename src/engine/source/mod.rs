@@ -15,6 +15,7 @@ pub use self::owner::HandedOver;
 use self::permits::Granted;
 use self::retries::Retry;
 use super::ledger::Ledger;
+use super::schedule::SourceId;
 use super::signal::Signal;
 use super::terms::{Acquirer, End, Terms, Work};
 use super::time::Time;
@@ -67,6 +68,8 @@ impl Running {
 pub struct Source<W: Work> {
     pub(super) context: Arc<W::Context>,
     pub(super) owner: Arc<Signal>,
+    /// The source of the operation that has begun it, if one has.
+    pub(super) outer: Option<SourceId>,
     pub(super) owner_waits: bool,
     pub(super) terms: Terms,
     pub(super) ledger: Ledger<W::Value, W::Error>,
@@ -129,6 +132,7 @@ impl<W: Work> Source<W> {
         Self {
             context,
             owner,
+            outer: None,
             owner_waits: false,
             ledger: Ledger::new(terms.keep),
             ended: None,

@@ -63,7 +63,7 @@ impl<W: Work> Source<W> {
 
     /// Whether operations that have their permit still start: what waits for running operations
     /// waits for these as well.
-    pub(super) fn uses_its_permits(&self) -> bool {
+    pub(in crate::engine) fn uses_its_permits(&self) -> bool {
         matches!(
             self.ended,
             None | Some(End::Operation | End::MaxFailures | End::Limiter | End::Failed)

@@ -322,6 +322,7 @@ impl World {
                         Arc::new("batch".into()),
                         Arc::clone(&owner),
                         terms,
+                        None,
                         self.now(),
                     )
                     .unwrap();

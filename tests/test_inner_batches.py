@@ -1,0 +1,149 @@
+"""A batch that is given up takes with it the batches that its operations have begun."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from functools import partial
+from typing import Any
+
+import pytest
+from childprocess import run_script
+from helpers import Gauge, Metronome, statuses, wait_until
+from observing import PATIENCE, stays
+
+from paceline import BatchExecutor, BatchTimeoutError, RateLimiter
+
+
+def nap(gauge: Gauge) -> None:
+    with gauge.running():
+        time.sleep(0.01)
+
+
+def by_execute(executor: BatchExecutor, operation: Callable[[], None]) -> None:
+    for _ in range(1000):
+        executor.execute(operation)
+
+
+INNER: dict[str, Callable[[BatchExecutor, Callable[[], None]], object]] = {
+    "execute": by_execute,
+    "execute_batch": lambda executor, op: executor.execute_batch([op] * 1000),
+    "run": lambda executor, op: executor.run([op] * 1000),
+    "stream": lambda executor, op: list(executor.stream([op] * 1000)),
+    "map": lambda executor, op: list(executor.map(lambda _: op(), range(1000), buffersize=3)),
+    "two deep": lambda executor, op: executor.run(
+        [lambda: executor.run([op] * 500), lambda: executor.run([op] * 500)]
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    "limiter", [None, RateLimiter(10**6), Metronome(0.001)], ids=["free", "native", "foreign"]
+)
+@pytest.mark.parametrize("inner", INNER)
+def test_a_timeout_ends_what_operations_have_begun(inner: str, limiter: Any) -> None:
+    gauge = Gauge()
+    raised: list[BaseException] = []
+    with BatchExecutor(limiter, max_workers=3) as executor:
+
+        def operation() -> None:
+            try:
+                INNER[inner](executor, partial(nap, gauge))
+            except BaseException as error:
+                raised.append(error)
+                raise
+
+        with pytest.raises(BatchTimeoutError) as caught:
+            executor.run([operation] * 2, timeout=0.3)
+        assert gauge.entered > 0
+        wait_until(lambda: len(raised) == 2)
+        assert stays(lambda: gauge.entered)
+    assert {type(error) for error in raised} == {CancelledError}
+    assert statuses(caught.value.batch_report) == ["running"] * 2  # type: ignore[arg-type]
+    if inner != "execute":
+        reports = [error.batch_report for error in raised]  # type: ignore[attr-defined]
+        assert {report.ended_by for report in reports} == {"outer"}
+
+
+def test_leaving_a_stream_ends_what_operations_have_begun() -> None:
+    gauge = Gauge()
+    with BatchExecutor(max_workers=3) as executor:
+        first = partial(wait_until, lambda: gauge.entered > 5)
+        outcomes = executor.stream([first, lambda: executor.run([partial(nap, gauge)] * 1000)])
+        assert next(outcomes).status == "done"
+        outcomes.close()
+        wait_until(lambda: gauge.now == 0)
+        assert stays(lambda: gauge.entered)
+
+
+def test_a_failure_that_waits_for_running_operations_waits_for_what_they_have_begun() -> None:
+    begun = threading.Event()
+
+    def fail() -> None:
+        begun.wait(PATIENCE)
+        raise ValueError("no")
+
+    with BatchExecutor(max_workers=3) as executor:
+
+        def operation() -> list[int]:
+            begun.set()
+            executor.run([partial(time.sleep, 0.01)] * 20)
+            return executor.run([int] * 20).values()
+
+        with pytest.raises(ExceptionGroup) as caught:
+            executor.run([operation, fail], max_failures=1)
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert statuses(report) == ["done", "failed"]
+    assert report[0].value == [0] * 20
+
+
+def test_a_stream_that_an_operation_returns_outlives_its_batch() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        (outcomes,) = executor.run([lambda: executor.stream([int] * 50)]).values()
+        assert len(list(outcomes)) == 50
+
+
+def test_what_was_submitted_and_other_batches_go_on() -> None:
+    done: list[int] = []
+    with BatchExecutor(max_workers=4) as executor:
+
+        def operation() -> None:
+            executor.submit(lambda: executor.run([partial(done.append, 1)] * 5))
+            time.sleep(0.5)
+
+        other = executor.submit(executor.run, [partial(time.sleep, 0.02)] * 50)
+        with pytest.raises(BatchTimeoutError):
+            executor.run([operation], timeout=0.2)
+        assert other.result(PATIENCE).counts["done"] == 50
+    assert done == [1] * 5
+
+
+def test_ctrl_c_ends_what_operations_have_begun() -> None:
+    result = run_script(
+        """
+        from functools import partial
+        from paceline import BatchExecutor
+
+        started = []
+
+        def leaf(number):
+            started.append(number)
+            time.sleep(0.01)
+
+        with BatchExecutor(max_workers=4) as executor:
+            def tenant(_):
+                executor.run([partial(leaf, number) for number in range(3000)])
+
+            threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT)).start()
+            try:
+                executor.run([partial(tenant, number) for number in range(4)])
+            except KeyboardInterrupt as error:
+                at_once = len(started)
+                print(error.batch_report.counts["running"])
+        print(len(started) <= at_once + 4)
+        """,
+        timeout=60,
+    )
+    assert result.assert_silent().stdout.split() == ["4", "True"]
