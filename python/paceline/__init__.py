@@ -1,12 +1,12 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
 from paceline import _logging as _logging
-from paceline._batch import Outcomes
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__
 from paceline._error_record import ErrorRecord
 from paceline._errors import BatchTimeoutError, PermitRefusedError
 from paceline._executor import BatchExecutor
+from paceline._outcomes import Outcomes
 from paceline._report import BatchReport
 from paceline._retry import Retry
 

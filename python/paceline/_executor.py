@@ -18,12 +18,13 @@ from typing import (
 )
 
 from paceline import _core
-from paceline._batch import Drive, Outcomes, Terms, default_ahead
+from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_async, positive_int
 from paceline._core import Acquirer, Keep
 from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
+from paceline._outcomes import Outcomes
 from paceline._pool import Pool
 from paceline._report import BatchReport
 from paceline._retry import Retry

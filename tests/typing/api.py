@@ -15,6 +15,7 @@ from paceline import (
     BatchTimeoutError,
     ErrorRecord,
     Outcome,
+    Outcomes,
     PermitRefusedError,
     RateLimiter,
     Retry,
@@ -84,7 +85,9 @@ for failure in report.failures:
 assert_type(report.raise_for_failures(), None)
 
 with closing(executor.stream(lengths(["one"]))) as outcomes:
+    assert_type(outcomes, Outcomes[int])
     assert_type(next(outcomes), Outcome[int])
+assert_type(outcomes.report(), BatchReport[int])
 for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
     assert_type(outcome, Outcome[int])
     assert_type(outcome.index, int)
