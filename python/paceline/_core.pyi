@@ -230,6 +230,8 @@ class Outcome(Generic[_T_co]):
 
     All times are in seconds. Only the package makes outcomes: :meth:`BatchExecutor.run`,
     :meth:`BatchExecutor.stream`, and the ``batch_report`` of an exception that ended a batch.
+    Like a lock it stays in its process: what is to go to another one, or into a file, are the
+    values of its attributes.
     """
 
     @property
