@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from functools import partial
 from typing import Any
@@ -14,7 +14,7 @@ from childprocess import run_script
 from helpers import Gauge, Metronome, statuses, wait_until
 from observing import PATIENCE, stays
 
-from paceline import BatchExecutor, BatchTimeoutError, RateLimiter
+from paceline import BatchExecutor, BatchTimeoutError, Outcomes, RateLimiter
 
 
 def nap(gauge: Gauge) -> None:
@@ -56,12 +56,12 @@ def test_a_timeout_ends_what_operations_have_begun(inner: str, limiter: Any) -> 
                 raise
 
         with pytest.raises(BatchTimeoutError) as caught:
-            executor.run([operation] * 2, timeout=0.3)
+            executor.execute_batch([operation] * 2, timeout=0.3, on_error="raise")
         assert gauge.entered > 0
         wait_until(lambda: len(raised) == 2)
         assert stays(lambda: gauge.entered)
     assert {type(error) for error in raised} == {CancelledError}
-    assert statuses(caught.value.batch_report) == ["running"] * 2  # type: ignore[arg-type]
+    assert set(statuses(caught.value.batch_report)) <= {"running", "failed"}  # type: ignore[arg-type]
     if inner != "execute":
         reports = [error.batch_report for error in raised]  # type: ignore[attr-defined]
         assert {report.ended_by for report in reports} == {"outer"}
@@ -103,6 +103,78 @@ def test_a_stream_that_an_operation_returns_outlives_its_batch() -> None:
     with BatchExecutor(max_workers=2) as executor:
         (outcomes,) = executor.run([lambda: executor.stream([int] * 50)]).values()
         assert len(list(outcomes)) == 50
+
+
+@pytest.mark.parametrize("verb", ["run", "stream"])
+def test_what_was_begun_and_reads_slowly_ends_at_once(verb: str) -> None:
+    read = threading.Semaphore(0)
+
+    def pages() -> Iterator[Callable[[], int]]:
+        for _ in range(200):
+            time.sleep(0.05)
+            read.release()
+            yield int
+
+    with BatchExecutor(max_workers=3) as executor:
+        operation = partial(lambda: list(getattr(executor, verb)(pages())))
+        with pytest.raises(BatchTimeoutError):
+            executor.run([operation] * 2, timeout=0.3)
+        time.sleep(1)
+        assert read._value < 40
+
+
+def test_a_timeout_ends_what_was_begun_while_the_consumer_is_away() -> None:
+    gauge = Gauge()
+    with BatchExecutor(max_workers=3) as executor:
+        first = partial(wait_until, lambda: gauge.entered > 1)
+        inner = partial(executor.run, [partial(nap, gauge)] * 1000)
+        outcomes = executor.stream([first, inner], timeout=0.5)
+        assert next(outcomes).status == "done"
+        time.sleep(0.8)
+        assert stays(lambda: gauge.entered)
+        with pytest.raises(BatchTimeoutError):
+            next(outcomes)
+
+
+@pytest.mark.parametrize("ended_by", ["failure", "close"])
+def test_what_an_operation_that_returned_has_begun_goes_on(ended_by: str) -> None:
+    done: list[int] = []
+
+    def begin() -> Outcomes[int]:
+        executor.map(lambda number: done.append(number) or time.sleep(0.005), range(40))
+        return executor.stream([int] * 5)
+
+    def fail() -> Outcomes[int]:
+        wait_until(lambda: done)
+        raise ValueError("no")
+
+    with BatchExecutor(max_workers=3) as executor:
+        if ended_by == "failure":
+            with pytest.raises(ValueError, match="no") as caught:
+                executor.execute_batch([begin, fail], on_error="raise")
+            returned = caught.value.batch_report[0].value  # type: ignore[attr-defined]
+        else:
+            outcomes = executor.stream([begin, *[partial(time.sleep, 0.01)] * 100], ordered=True)  # type: ignore[list-item]
+            returned = next(outcomes).value
+            outcomes.close()
+        assert len(list(returned)) == 5  # type: ignore[arg-type]
+    assert done == list(range(40))
+
+
+def test_a_destructor_may_use_the_executor() -> None:
+    results: list[object] = []
+
+    class Value:
+        def __del__(self) -> None:
+            try:
+                results.append(executor.execute(int))
+            except BaseException as error:
+                results.append(error)
+
+    with BatchExecutor(max_workers=1) as executor:
+        executor.map(lambda _: Value(), range(3))
+        wait_until(lambda: len(results) == 3)
+    assert results == [0, 0, 0]
 
 
 def test_what_was_submitted_and_other_batches_go_on() -> None:

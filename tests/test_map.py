@@ -49,6 +49,15 @@ def test_map_raises_where_the_failure_stands(executor: BatchExecutor) -> None:
     assert [outcome.index for outcome in report] == [3]
 
 
+def test_map_does_not_end_in_silence_where_a_call_raises_stop_iteration(
+    executor: BatchExecutor,
+) -> None:
+    with pytest.raises(RuntimeError, match="StopIteration") as caught:
+        list(executor.map(next, [iter([1]), iter([])]))
+    assert isinstance(caught.value.__cause__, StopIteration)
+    assert caught.value.batch_report.counts["failed"] == 1  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 def test_map_gives_the_values_before_what_ended_it(cancelled: bool) -> None:
     def work(n: int) -> int:

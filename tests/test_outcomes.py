@@ -284,6 +284,7 @@ def test_an_empty_batch_has_an_empty_report(executor: BatchExecutor) -> None:
         assert sum(report.counts.values()) == 0
         assert report.working == report.permit_wait == report.paused == 0
         assert report.explain() == "No operation was called."
+        assert report.bounded_by == "idle workers"
 
 
 def test_the_repr_of_a_report_is_short_and_counts(executor: BatchExecutor) -> None:
@@ -330,9 +331,21 @@ def test_a_report_is_true_whatever_is_in_it(
         assert bool(report) is True
 
 
-def test_a_pickled_report_of_nothing_is_that(executor: BatchExecutor) -> None:
-    sent = pickle.loads(pickle.dumps(executor.run([])))
-    assert (len(sent), list(sent), sent.values()) == (0, [], [])
+@pytest.mark.parametrize("count", [0, 5])
+def test_a_pickled_report_without_outcomes_has_lost_none(
+    executor: BatchExecutor, count: int
+) -> None:
+    outcomes = executor.stream([int] * count)
+    assert len(list(outcomes)) == count
+    sent = pickle.loads(pickle.dumps(outcomes.report()))
+    assert (len(sent), list(sent), sent.failures) == (0, [], ())
+    assert sent.counts["done"] == count
+
+
+def test_a_pickled_report_can_be_pickled_again(mixed: BatchReport[Any]) -> None:
+    sent = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(mixed))))
+    with pytest.raises(RuntimeError, match="pickled"):
+        len(sent)
 
 
 def test_an_exception_that_ended_a_batch_can_be_sent_to_another_process() -> None:

@@ -104,8 +104,9 @@ class Drive(Generic[T]):
         # What became of a batch of which there is no other report.
         self.ended: BatchReport[T] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
-        # What is known of the input before it is read.
+        # What is known of the input before it is read; at an early end it is moved to the rest.
         self._unread: Iterator[Callable[[], T]] = iter(())
+        self._rest: list[Callable[[], T]] = []
 
     def _open(self) -> None:
         """Open the batch, and feed it what is known of its input."""
@@ -185,14 +186,11 @@ class Drive(Generic[T]):
             self._close("completed")
         except BaseException as error:
             self._end_early(error)
-            if is_a(error, StopIteration) and self.ended is not None:
-                # No generator may let it out: what Python raises instead would have no report.
-                replaced = RuntimeError(f"the limiter raised {error!r}")
-                attach_report(replaced, self.ended)
-                raise replaced from error
+            if is_a(error, StopIteration):
+                self._replace_stop_iteration(error, "the limiter")
             raise
         finally:
-            self._discard()
+            self._let_go()
 
     def begin_values(self) -> Iterator[T]:
         """Begin at once, whether or not anybody takes the values that are returned."""
@@ -215,9 +213,22 @@ class Drive(Generic[T]):
             failed = outcome.exception is not None
             del outcome
             if failed:
-                self._batch.end(False)
-                attach_report(cast("BaseException", taken[0].exception), self._close("operation"))
+                self._fail(cast("BaseException", taken[0].exception))
             yield _value_of(taken)
+
+    def _fail(self, error: BaseException) -> None:
+        """End a batch of which a call has failed, whose exception is to be raised."""
+        self._batch.end(False)
+        attach_report(error, self._close("operation"))
+        if is_a(error, StopIteration):
+            self._replace_stop_iteration(error, "the call")
+
+    def _replace_stop_iteration(self, error: BaseException, raiser: str) -> None:
+        # No generator may let it out: what Python raises instead would have no report.
+        replaced = RuntimeError(f"{raiser} raised {error!r}")
+        if self.ended is not None:
+            attach_report(replaced, self.ended)
+        raise replaced from error
 
     def _advance(self) -> bool:
         self._cause = "interrupt"
@@ -328,14 +339,20 @@ class Drive(Generic[T]):
         try:
             patient = cause not in _IMPATIENT
             batch.end(patient)
-            batch.feed_unread(list(self._unread))
+            self._feed_rest()
             if patient:
                 self._aside(batch.join)
             if self.is_batch or cause != "operation":
                 attach_report(error, self._close(cause))
         except BaseException as interruption:
+            self._feed_rest()
             attach_report(interruption, self._close("interrupt"))
             raise
+
+    def _feed_rest(self) -> None:
+        # Each of the two is done in one go, and may be done again.
+        self._rest.extend(self._unread)
+        self._batch.feed_rest(self._rest)
 
     def leave(self) -> None:
         """End a batch that its consumer has closed before it took anything."""
@@ -344,13 +361,20 @@ class Drive(Generic[T]):
             try:
                 self._end_early(GeneratorExit())
             finally:
-                self._discard()
+                self._let_go()
 
     def _close(self, ended_by: str) -> BatchReport[T]:
         """Take the batch out of the executor for good, and keep its report."""
         self.ended = self.report(self._batch.close(), ended_by)
         self._log_end(ended_by)
         return self.ended
+
+    def _let_go(self) -> None:
+        """Discard the batch of a stream; its report stays, wherever its end was interrupted."""
+        if self._is_open and self.ended is None and self._pool.runtime.is_current():
+            self._feed_rest()
+            self.ended = self.report(self._batch.close(), "interrupt")
+        self._discard()
 
     def _discard(self) -> None:
         """Take the batch out of the executor, if it is still there."""

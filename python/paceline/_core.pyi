@@ -438,11 +438,11 @@ class Batch(Generic[_T]):
                 all of them are in its report.
         """
 
-    def feed_unread(self, operations: list[Callable[[], _T]]) -> None:
+    def feed_rest(self, operations: list[Callable[[], _T]]) -> None:
         """Adds what was checked before and will not be read, as the batch has ended.
 
         Args:
-            operations: What is left of the input.
+            operations: What is left of the input. It is empty afterwards.
         """
 
     def feed_one(self, operation: Callable[[], _T]) -> bool:

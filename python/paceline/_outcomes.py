@@ -8,10 +8,10 @@ from itertools import chain
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from paceline import _core
+from paceline._report import BatchReport
 
 if TYPE_CHECKING:
     from paceline._batch import Drive
-    from paceline._report import BatchReport
 
 __all__ = ["Outcomes"]
 

@@ -35,7 +35,7 @@ _MEANS: dict[_Bound, str] = {
     "as the limit allows",
     "operations": "running operations, all of them at the same time, so more workers would not "
     "make it faster",
-    "computing": "computing, which Python does on one thread at a time, so more workers would "
+    "computing": "computing, which Python code does on one thread at a time, so more workers would "
     "hardly make it faster",
     "server pauses": "paused because the server asked for it, so a lower limit may be faster",
     "idle workers": "with workers idle or busy with other batches: there were few operations at a "
@@ -155,9 +155,10 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         return self
 
     def __reduce__(self) -> tuple[object, ...]:
-        totals = {name: getattr(self, name) for name in _TOTALS}
+        totals = cast("Totals", {name: getattr(self, name) for name in _TOTALS})
+        left_behind = _left_behind_by(self._records)
         settings = (self.ended_by, self._max_workers, self._computed)
-        return _without_outcomes, (self.counts, totals, *settings)
+        return _without_outcomes, (_NoRecords(self.counts, totals, left_behind), *settings)
 
     def __repr__(self) -> str:
         return f"<BatchReport: {self.describe_counts()} in {self.elapsed:.3f} s>"
@@ -227,7 +228,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         """Return what bounded the run, and the seconds that it took."""
         spent = self._spent()
         bound = max(spent, key=lambda each: spent[each])
-        if bound in {"workers", "idle workers"} and self._computed >= _COMPUTING * self.elapsed:
+        share = self._computed / self.elapsed if self.attempts and self.elapsed else 0.0
+        if bound in {"workers", "idle workers"} and _COMPUTING <= share <= 2 - _COMPUTING:
             return "computing", self._computed
         if bound == "workers" and self._total() <= self._max_workers:
             return "operations", spent["workers"]
@@ -263,23 +265,25 @@ _LEFT_BEHIND = "the report was pickled, which left its outcomes behind"
 class _NoRecords:
     """The records of a batch whose outcomes were all left behind."""
 
-    def __init__(self, counts: dict[str, int], totals: Totals) -> None:
+    def __init__(self, counts: dict[str, int], totals: Totals, left_behind: int) -> None:
         self._counts = counts
         self._totals = totals
+        self.left_behind = left_behind
+
+    def _check(self) -> None:
+        if self.left_behind:
+            raise RuntimeError(_LEFT_BEHIND)
 
     def __len__(self) -> int:
-        if any(self._counts.values()):
-            raise RuntimeError(_LEFT_BEHIND)
+        self._check()
         return 0
 
     def failed(self) -> list[int]:
-        if self._counts["failed"]:
-            raise RuntimeError(_LEFT_BEHIND)
+        self._check()
         return []
 
     def values(self, _failed: None) -> list[Never]:
-        if self._counts["done"]:
-            raise RuntimeError(_LEFT_BEHIND)
+        self._check()
         return []
 
     def counts(self) -> dict[str, int]:
@@ -289,11 +293,18 @@ class _NoRecords:
         return self._totals
 
 
+def _left_behind_by(records: object) -> int:
+    """Return how many outcomes are not sent with a report."""
+    if isinstance(records, _NoRecords):
+        return records.left_behind
+    return len(cast("Records[object]", records))
+
+
 def _without_outcomes(
-    counts: dict[str, int], totals: Totals, ended_by: str, max_workers: int, computed: float
+    records: _NoRecords, ended_by: str, max_workers: int, computed: float
 ) -> BatchReport[Never]:
-    records = cast("Records[Never]", _NoRecords(counts, totals))
-    return BatchReport(records, ended_by=ended_by, max_workers=max_workers, computed=computed)
+    without = cast("Records[Never]", records)
+    return BatchReport(without, ended_by=ended_by, max_workers=max_workers, computed=computed)
 
 
 BatchReport.__module__ = "paceline"

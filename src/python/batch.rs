@@ -183,11 +183,13 @@ impl Batch {
         }
     }
 
-    /// Adds what was checked before, and will not be read any more, as the batch has ended.
-    fn feed_unread(&self, operations: &Bound<'_, PyList>) {
+    /// Moves what was checked before, and will not be read any more, as the batch has ended, out of
+    /// a list.
+    fn feed_rest(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
         let jobs: Vec<_> = operations.iter().map(Bound::unbind).collect();
         let scheduler = &self.runtime.scheduler;
-        scheduler.feed_some(self.id, jobs.into_iter());
+        scheduler.feed(self.id, jobs.into_iter(), true, Time::now());
+        operations.del_slice(0, operations.len())
     }
 
     /// Adds one operation that was read; whether there is something to do before the next is.

@@ -58,7 +58,7 @@ impl Handle {
     /// The workers cannot be set up: everything that has not started ends.
     fn break_down(&self) {
         self.0.scheduler.close();
-        self.0.scheduler.end_where(End::Broken, is_batch);
+        drop(self.0.scheduler.end_where(End::Broken, is_batch));
     }
 
     /// Opens a batch; refused after shutdown.
@@ -205,7 +205,8 @@ impl Handle {
                     let Some(ongoing) = seat.ongoing() else {
                         break Ok(false);
                     };
-                    let outer = interpreter::work_on(Some((runtime.id, CALLS)));
+                    let seat = ongoing.running.seat;
+                    let outer = interpreter::work_on(Some((runtime.id, CALLS, seat)));
                     let finished = run_submitted(py, runtime, ongoing, start.job);
                     interpreter::work_on(outer);
                     drop(scheduler.book(ongoing, finished, Time::now()));
@@ -252,7 +253,7 @@ impl Handle {
         let runtime = &self.0;
         runtime.close();
         if cancel {
-            runtime.scheduler.end_where(End::Cancelled, is_batch);
+            drop(runtime.scheduler.end_where(End::Cancelled, is_batch));
         }
     }
 
@@ -261,9 +262,8 @@ impl Handle {
         let runtime = &self.0;
         runtime.scheduler.close();
         let is_read_on = |terms: &Terms| terms.attended || terms.ahead.1 != Terms::UNBOUNDED;
-        runtime
-            .scheduler
-            .end_where(End::Owner, |terms| is_batch(terms) && is_read_on(terms));
+        let ends = |terms: &Terms| is_batch(terms) && is_read_on(terms);
+        drop(runtime.scheduler.end_where(End::Owner, ends));
         runtime.scheduler.detach_owners();
     }
 

@@ -38,8 +38,9 @@ static RETURNING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The executors whose operations run on this thread, innermost last.
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    /// The executor and the source whose operation runs on this thread, the innermost.
-    static WORKS_ON: Cell<Option<(u64, SourceId)>> = const { Cell::new(None) };
+    /// The executor and the source whose operation runs on this thread, the innermost, and the seat
+    /// in which it does.
+    static WORKS_ON: Cell<Option<(u64, SourceId, u64)>> = const { Cell::new(None) };
     /// How much processor time this thread had used when it was last asked, in nanoseconds.
     static COMPUTED: Cell<u64> = const { Cell::new(0) };
 }
@@ -246,16 +247,16 @@ pub(crate) fn works_for(id: u64) -> bool {
     WORKS_FOR.with_borrow(|ids| ids.contains(&id))
 }
 
-/// From now on this thread runs operations of that source, of the executor with that number. Gives
-/// what it ran before.
-pub(crate) fn work_on(source: Option<(u64, SourceId)>) -> Option<(u64, SourceId)> {
+/// From now on this thread runs operations of that source, in that seat of the executor with that
+/// number. Gives what it ran before.
+pub(crate) fn work_on(source: Option<(u64, SourceId, u64)>) -> Option<(u64, SourceId, u64)> {
     WORKS_ON.replace(source)
 }
 
-/// The source whose operation of the executor `id` runs on this thread, if one does.
-pub(crate) fn works_on(id: u64) -> Option<SourceId> {
-    let (executor, source) = WORKS_ON.get()?;
-    (executor == id && works_for(id)).then_some(source)
+/// The source whose operation of the executor `id` runs on this thread, if one does, and the seat.
+pub(crate) fn works_on(id: u64) -> Option<(SourceId, u64)> {
+    let (executor, source, seat) = WORKS_ON.get()?;
+    (executor == id && works_for(id)).then_some((source, seat))
 }
 
 fn works_for_any() -> bool {

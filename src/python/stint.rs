@@ -13,7 +13,7 @@ use super::interpreter::{self, detach};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
 use crate::engine::lock::lock;
-use crate::engine::schedule::{Claim, Ending, Finished, Leftover, Seat};
+use crate::engine::schedule::{Claim, Ending, Finished, Leftover, Ongoing, Seat};
 use crate::engine::time::Time;
 
 /// How long a worker goes on without releasing the interpreter to other threads.
@@ -89,8 +89,9 @@ impl Stint {
             return Err(claim);
         };
         if let Some(new) = start.context {
-            let source = self.seat.ongoing().map(|ongoing| ongoing.source);
-            interpreter::work_on(source.map(|source| (self.runtime.id, source)));
+            let executor = self.runtime.id;
+            let works_on = |ongoing: &Ongoing| (executor, ongoing.source, ongoing.running.seat);
+            interpreter::work_on(self.seat.ongoing().map(works_on));
             self.former = Some(mem::replace(&mut self.context, new));
         }
         Ok(start.job)
@@ -255,7 +256,10 @@ impl Stint {
 
     #[inline(never)]
     fn claim_after_dropping(&mut self, leftover: Leftover<Operations>) -> Claim<Operations> {
+        // Destructors do not belong to the operation that is over.
+        let works_on = interpreter::work_on(None);
         drop(leftover);
+        interpreter::work_on(works_on);
         let scheduler = &self.runtime.scheduler;
         scheduler.claim(&mut self.seat, None, Time::now()).1
     }

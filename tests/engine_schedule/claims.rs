@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::schedule::{Claim, Scheduler};
+use paceline::engine::schedule::{Claim, Dispatch, Scheduler, Step};
 use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, SECOND, at, batch, delivered, done, given, limited, resting, unlimited, woken,
+    Add, SECOND, at, batch, delivered, done, foreign, given, limited, resting, unlimited, woken,
 };
 
 #[test]
@@ -140,6 +140,35 @@ fn a_wait_that_was_in_vain_is_told_of_what_ended_meanwhile() {
         }
         let totals = scheduler.remove(source, at(10)).unwrap().ledger().totals;
         assert_eq!(totals.permit_wait, expected * SECOND, "{end:?}");
+    }
+}
+
+#[test]
+fn a_wait_in_vain_is_over_at_the_deadline_whenever_the_owner_comes() {
+    let terms = Terms {
+        deadline: at(4),
+        ..batch()
+    };
+    let (scheduler, limiter) = limited(1, 1, 5);
+    limiter.try_acquire(1, at(1));
+    let (source, _) = scheduler.add_complete(terms, 1, at(1));
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.rest(&mut seat, at(2)), at(4));
+    assert_eq!(scheduler.rest(&mut seat, at(4)), Time::NEVER);
+    let native = scheduler.remove(source, at(30)).unwrap();
+
+    let scheduler = foreign(1);
+    let terms = Terms {
+        acquirer: Acquirer::Dispatcher,
+        ..terms
+    };
+    let (source, _) = scheduler.add_complete(terms, 1, at(1));
+    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(source));
+    assert_eq!(scheduler.step(source, false, at(30)), Step::Settled);
+    let asked = scheduler.remove(source, at(30)).unwrap();
+
+    for mut source in [native, asked] {
+        assert_eq!(source.ledger().totals.permit_wait, 2 * SECOND);
     }
 }
 

@@ -219,7 +219,7 @@ fn the_first_reason_to_end_counts() {
     scheduler.end(source, End::Failed, at(1));
     assert!(given(&owner));
     scheduler.end(source, End::Owner, at(1));
-    scheduler.end_where(End::Cancelled, |_| true);
+    drop(scheduler.end_where(End::Cancelled, |_| true));
     assert_eq!(scheduler.ended(source), Some(End::Failed));
     let limiter = |source: &mut Source<_>| {
         (
@@ -368,7 +368,7 @@ fn owners_that_will_not_come_back_are_not_waited_for() {
     let (_, owner) = scheduler.add_complete(batch(), 3, at(1));
     assert!(scheduler.joined(&joiner, at(1)).is_some());
     scheduler.close();
-    scheduler.end_where(End::Owner, |terms| terms.attended);
+    drop(scheduler.end_where(End::Owner, |terms| terms.attended));
     assert!(given(&owner));
     assert!(!given(&joiner));
     scheduler.detach_owners();
@@ -392,7 +392,7 @@ fn a_shutdown_ends_what_it_is_told_to() {
         running
     };
     scheduler.close();
-    scheduler.end_where(End::Cancelled, |terms| terms.keep != Keep::Nothing);
+    drop(scheduler.end_where(End::Cancelled, |terms| terms.keep != Keep::Nothing));
     assert!(given(&owner));
     assert_eq!(scheduler.ended(batch_source), Some(End::Cancelled));
     assert_eq!(scheduler.ended(CALLS), None);
@@ -472,4 +472,21 @@ fn whoever_joins_ends_what_is_late_and_has_no_owner_there() {
     assert!(given(&owner));
     scheduler.close();
     assert!(scheduler.is_over());
+}
+
+#[test]
+fn what_fails_from_the_deadline_on_ends_its_batch_by_that() {
+    let terms = Terms {
+        deadline: at(5),
+        stop_on_failure: true,
+        ..batch()
+    };
+    for (now, expected) in [(4, End::Operation), (5, End::Timeout)] {
+        let scheduler = unlimited(1);
+        let (source, _) = scheduler.add_complete(terms, 1, at(1));
+        let mut seat = scheduler.seat();
+        let last = scheduler.start(&mut seat, at(1));
+        scheduler.rest_after(&mut seat, failed(&last, at(now)), at(now));
+        assert_eq!(scheduler.ended(source), Some(expected), "at {now}");
+    }
 }

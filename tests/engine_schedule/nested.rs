@@ -8,7 +8,7 @@ use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, SECOND, again, at, batch, delivered, done, foreign, given, limited,
+    Add, CALLS, Plain, SECOND, Started, again, at, batch, delivered, done, foreign, given, limited,
     unlimited, woken,
 };
 
@@ -294,26 +294,30 @@ fn a_retry_that_has_its_permit_is_no_first_attempt() {
     assert_eq!(scheduler.start(&mut seat, at(3)).running.attempt, 2);
 }
 
-/// A batch that an operation of another one begins.
-fn inner(scheduler: &Scheduler<Plain>, outer: SourceId, now: Time) -> (SourceId, Arc<Signal>) {
+/// A batch that a running operation begins.
+fn inner(scheduler: &Scheduler<Plain>, outer: &Started, now: Time) -> (SourceId, Arc<Signal>) {
     let owner = Arc::new(Signal::default());
     let context = Arc::new("inner".into());
-    let id = scheduler.add(context, Arc::clone(&owner), batch(), Some(outer), now);
+    let outer = Some((outer.source, outer.running.seat));
+    let id = scheduler.add(context, Arc::clone(&owner), batch(), outer, now);
     let id = id.unwrap();
     scheduler.feed(id, 0..5, true, now);
     (id, owner)
 }
 
 #[test]
-fn what_is_given_up_takes_with_it_what_its_operations_have_begun() {
+fn what_is_given_up_takes_with_it_what_its_running_operations_have_begun() {
     let scheduler = unlimited(4);
-    let (outer, _) = scheduler.add_complete(batch(), 2, at(1));
-    let (other, _) = scheduler.add_complete(batch(), 2, at(1));
-    let mut seat = scheduler.seat();
-    scheduler.start(&mut seat, at(1));
-    let (child, owner) = inner(&scheduler, outer, at(2));
-    let (grandchild, its_owner) = inner(&scheduler, child, at(3));
-    let (stranger, _) = inner(&scheduler, other, at(3));
+    let (outer, _) = scheduler.add_complete(batch(), 3, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
+    let running = scheduler.start(&mut seats[0], at(1));
+    let over = scheduler.start(&mut seats[1], at(1));
+    let (child, owner) = inner(&scheduler, &running, at(2));
+    let (left, _) = inner(&scheduler, &over, at(2));
+    drop(scheduler.finish(&mut seats[1], done(&over, at(2)), at(2)));
+    let mut nested = scheduler.nested_seat(Arc::clone(&owner), child, None);
+    let in_child = scheduler.start(&mut nested, at(2));
+    let (grandchild, its_owner) = inner(&scheduler, &in_child, at(3));
     given(&owner);
     given(&its_owner);
     scheduler.end(outer, End::Owner, at(4));
@@ -322,11 +326,13 @@ fn what_is_given_up_takes_with_it_what_its_operations_have_begun() {
         assert!(given(&owner), "its owner is not told");
         assert_eq!(scheduler.ended(source), Some(End::Outer));
     }
-    assert_eq!(scheduler.ended(stranger), None);
+    assert_eq!(scheduler.ended(left), None, "its operation had returned");
     // Its operation, which still runs, can begin no more.
-    let (late, _) = inner(&scheduler, outer, at(5));
+    let (late, owner) = inner(&scheduler, &running, at(5));
     assert_eq!(scheduler.ended(late), Some(End::Outer));
     assert_eq!(scheduler.step(late, true, at(5)), Step::Settled);
+    assert!(scheduler.feed_some(late, 5..6), "it is not to read on");
+    drop(owner);
 }
 
 #[test]
@@ -334,22 +340,46 @@ fn what_waits_for_its_running_operations_lets_them_begin_more() {
     let scheduler = unlimited(2);
     let (outer, _) = scheduler.add_complete(batch(), 2, at(1));
     let mut seat = scheduler.seat();
-    scheduler.start(&mut seat, at(1));
-    let (before, _) = inner(&scheduler, outer, at(2));
+    let running = scheduler.start(&mut seat, at(1));
+    let (before, _) = inner(&scheduler, &running, at(2));
     scheduler.end(outer, End::Failed, at(3));
-    let (after, _) = inner(&scheduler, outer, at(4));
+    let (after, _) = inner(&scheduler, &running, at(4));
     assert_eq!(scheduler.ended(before), None);
     assert_eq!(scheduler.ended(after), None);
 }
 
 #[test]
-fn what_an_operation_left_to_its_caller_outlives_its_batch() {
-    let scheduler = unlimited(1);
-    let (outer, _) = scheduler.add_complete(batch(), 1, at(1));
+fn what_an_operation_has_begun_ends_at_the_deadline_of_its_batch() {
+    let scheduler = unlimited(2);
+    let terms = Terms {
+        deadline: at(10),
+        ..batch()
+    };
+    scheduler.add_complete(terms, 2, at(1));
     let mut seat = scheduler.seat();
     let running = scheduler.start(&mut seat, at(1));
-    let (left, _) = inner(&scheduler, outer, at(2));
-    drop(scheduler.finish(&mut seat, done(&running, at(3)), at(3)));
-    scheduler.remove(outer, at(4));
+    let (child, _) = inner(&scheduler, &running, at(2));
+    // The owner of the outer batch may be anywhere meanwhile.
+    assert_eq!(scheduler.step(child, true, at(9)), Step::Rest(at(10)));
+    assert_eq!(scheduler.step(child, true, at(10)), Step::Settled);
+    assert_eq!(scheduler.ended(child), Some(End::Outer));
+    let (late, _) = inner(&scheduler, &running, at(11));
+    assert_eq!(scheduler.ended(late), Some(End::Outer));
+}
+
+#[test]
+fn what_nobody_will_take_is_left_to_run_whoever_began_it() {
+    let scheduler = unlimited(2);
+    let (outer, _) = scheduler.add_complete(batch(), 2, at(1));
+    let mut seat = scheduler.seat();
+    let running = scheduler.start(&mut seat, at(1));
+    let (left, _) = inner(&scheduler, &running, at(2));
+    drop(scheduler.orphan(left, at(2)));
+    scheduler.end(outer, End::Owner, at(3));
+    scheduler.remove(outer, at(3));
     assert_eq!(scheduler.ended(left), None);
+    // Not so where everything ends: then nobody else would take it out.
+    let forgotten = scheduler.end_where(End::Cancelled, |_| true);
+    assert_eq!(forgotten.len(), 1);
+    assert_eq!(scheduler.with(left, |_| ()), None);
 }

@@ -186,7 +186,7 @@ fn whatever_somebody_else_does_is_seen_first() {
         }),
         ("closed", |at_work| at_work.scheduler.close()),
         ("cancelled", |at_work| {
-            at_work.scheduler.end_where(End::Cancelled, |_| true);
+            drop(at_work.scheduler.end_where(End::Cancelled, |_| true));
         }),
         ("joined", |at_work| {
             let joiner = Arc::new(Signal::default());

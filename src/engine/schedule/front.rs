@@ -54,7 +54,7 @@ impl<W: Work> State<W> {
         let until = self.next_expiry(now).unwrap_or(until).min(until);
         if seat.only.is_none() {
             if self.another_waits(seat) {
-                self.leave_front(seat);
+                self.leave_front(seat, now);
                 return self.park(seat);
             }
             self.take_front(seat, Duty::Permit(until));
@@ -65,12 +65,21 @@ impl<W: Work> State<W> {
     /// How long an operation has waited for its permit that starts now. The seat may have begun to
     /// wait for another source, when there was not yet this one.
     #[inline(always)]
-    pub(super) fn permit_wait(&self, seat: &Seat, slot: usize, now: Time) -> u64 {
-        let (Some(since), Some((_, source))) = (seat.waiting_since, &self.sources[slot]) else {
+    pub(super) fn permit_wait(&mut self, seat: &Seat, slot: usize, now: Time) -> u64 {
+        let unpaused = self.pauses.unpaused(now);
+        let (Some(since), Some((_, source))) = (seat.waiting_since, &mut self.sources[slot]) else {
             return 0;
         };
-        let unpaused = self.pauses.unpaused(now);
+        source.waiting_since = None;
         unpaused.nanos_since(since.max(source.began_unpaused))
+    }
+
+    /// Books what sources have waited for in vain, as the worker who did so for them now leaves off.
+    fn book_waits(&mut self, now: Time) {
+        let unpaused = self.pauses.unpaused(now);
+        for (_, source) in self.sources.iter_mut().flatten() {
+            source.book_wait(unpaused);
+        }
     }
 
     pub(super) fn take_front(&mut self, seat: &Seat, duty: Duty) {
@@ -81,7 +90,7 @@ impl<W: Work> State<W> {
         });
     }
 
-    pub(super) fn leave_front(&mut self, seat: &mut Seat) {
+    pub(super) fn leave_front(&mut self, seat: &mut Seat, now: Time) {
         seat.ticket = None;
         seat.waiting_since = None;
         if self
@@ -90,6 +99,7 @@ impl<W: Work> State<W> {
             .is_some_and(|front| front.seat == seat.id)
         {
             self.front = None;
+            self.book_waits(now);
         }
     }
 

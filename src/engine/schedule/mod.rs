@@ -204,8 +204,9 @@ impl<W: Work> Scheduler<W> {
     pub fn leave(&self, mut seat: Seat) {
         let mut state = self.state();
         state.unpark(seat.id);
-        state.leave_front(&mut seat);
-        state.wake_one(Time::now());
+        let now = Time::now();
+        state.leave_front(&mut seat, now);
+        state.wake_one(now);
     }
 
     /// Applies a server's wish that nothing starts for a time. The limiter keeps it, for everybody who
@@ -281,17 +282,25 @@ impl<W: Work> Scheduler<W> {
         self.state().over()
     }
 
-    /// Ends every source that `which` picks.
-    pub fn end_where(&self, end: End, which: impl Fn(&Terms) -> bool) {
+    /// Ends every source that `which` picks. Gives those that nobody else will take out, to be
+    /// dropped.
+    #[must_use]
+    pub fn end_where(&self, end: End, which: impl Fn(&Terms) -> bool) -> Vec<Source<W>> {
         let state = &mut *self.state();
-        for (_, source) in state.sources.iter_mut().flatten() {
+        let mut forgotten = Vec::new();
+        for entry in &mut state.sources {
+            let Some((_, source)) = entry else { continue };
             if which(&source.terms) {
                 source.end(end);
                 state.notices.add(source.tell_owner());
+                if source.orphaned && source.idle() {
+                    forgotten.extend(entry.take().map(|(_, source)| source));
+                }
             }
         }
         state.tell_joiners();
         state.wake_all();
+        forgotten
     }
 
     /// No owner will come back: nothing is to wait for one.

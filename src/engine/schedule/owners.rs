@@ -19,14 +19,15 @@ pub type Orphaned<W> = (
 );
 
 impl<W: Work> Scheduler<W> {
-    /// Takes up a source; None after [`close`](Self::close). One that an operation of `outer` begins
-    /// ends with it, where that is given up; if it has been already, at once.
+    /// Takes up a source; None after [`close`](Self::close). One that a running operation has begun,
+    /// of the source and by the worker in `outer`, ends with that source if it is given up; if it
+    /// has been already, at once.
     pub fn add(
         &self,
         context: Arc<W::Context>,
         owner: Arc<Signal>,
         terms: Terms,
-        outer: Option<SourceId>,
+        outer: Option<(SourceId, u64)>,
         now: Time,
     ) -> Option<SourceId> {
         let mut state = self.state();
@@ -38,9 +39,12 @@ impl<W: Work> Scheduler<W> {
         let serial = state.serials;
         let unpaused = state.pauses.unpaused(now);
         let mut source = Source::new(context, owner, terms, now, unpaused);
-        source.outer = outer;
-        if outer.is_some_and(|outer| state.is_given_up(outer)) {
-            source.ended = Some(End::Outer);
+        if let Some((outer, seat)) = outer {
+            if state.is_given_up(outer, now) {
+                source.ended = Some(End::Outer);
+            } else if let Some(outer_source) = state.source(outer) {
+                source.begin_within(outer, outer_source, seat);
+            }
         }
         let source = (serial, source);
         let slot = state.sources.iter().position(Option::is_none);
@@ -83,7 +87,9 @@ impl<W: Work> Scheduler<W> {
             return false;
         };
         source.feed(jobs, false);
-        let (ready, short) = (source.ready(), source.is_short());
+        // It may have been ended by others.
+        let ready = source.ready() || source.ended.is_some();
+        let short = source.is_short();
         if short && state.watched() {
             // Whoever is woken would wait until the interpreter is let go, so there is time.
             return ready;
@@ -169,7 +175,7 @@ impl<W: Work> Scheduler<W> {
         };
         source.owner_waits = false;
         if now >= source.terms.deadline && !source.ready() {
-            source.end(End::Timeout);
+            source.expire();
         }
         if source.ready() {
             return Step::HandOver;
@@ -364,9 +370,7 @@ impl<W: Work> Scheduler<W> {
         state.source(id)?;
         let (_, mut source) = state.sources[id.slot].take()?;
         source.note_waiting(now, state.pauses.unpaused(now));
-        if !source.settled() {
-            state.end_inner(id);
-        }
+        state.end_inner(id, source.running());
         state.stir(now);
         state.tell_joiners();
         Some(source)

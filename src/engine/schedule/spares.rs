@@ -75,7 +75,7 @@ impl<W: Work> State<W> {
             return Claim::Rest(until.min(leaves));
         }
         self.unpark(seat.id);
-        self.leave_front(seat);
+        self.leave_front(seat, now);
         self.see_to_retries(now);
         Claim::Exit
     }

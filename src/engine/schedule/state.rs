@@ -10,7 +10,7 @@ use super::watch::Watch;
 use crate::engine::ledger::Attempt;
 use crate::engine::limiter::{Limiter, Turn};
 use crate::engine::signal::Signal;
-use crate::engine::source::Source;
+use crate::engine::source::{Running, Source};
 use crate::engine::terms::{Acquirer, End, Work};
 use crate::engine::time::Time;
 
@@ -68,7 +68,7 @@ impl<W: Work> State<W> {
         let mut any = false;
         for (_, source) in self.sources.iter_mut().flatten() {
             if now >= source.terms.deadline && source.ended.is_none() && !source.settled() {
-                source.end(End::Timeout);
+                source.expire();
                 self.notices.add(source.tell_owner());
                 any = true;
             }
@@ -77,25 +77,29 @@ impl<W: Work> State<W> {
     }
 
     /// Whether nobody waits for the operations of a source any more, though they may still run.
-    pub(super) fn is_given_up(&mut self, id: SourceId) -> bool {
+    pub(super) fn is_given_up(&mut self, id: SourceId, now: Time) -> bool {
         !self
             .source(id)
-            .is_some_and(|source| source.uses_its_permits())
+            .is_some_and(|source| source.uses_its_permits() && now < source.terms.deadline)
     }
 
-    /// Ends what the operations of a source have begun that is given up, and theirs in turn.
-    pub(super) fn end_inner(&mut self, id: SourceId) {
-        let mut given_up = vec![id];
+    /// Ends what the running operations of a source have begun, which is given up, and theirs in
+    /// turn; but for what nobody will take, as that was left to run.
+    pub(super) fn end_inner(&mut self, id: SourceId, running: &[Running]) {
+        let begun_by = |id, running: &[Running]| -> Vec<_> {
+            running.iter().map(|each| (id, each.index)).collect()
+        };
+        let mut given_up = begun_by(id, running);
         while let Some(outer) = given_up.pop() {
             for (slot, entry) in self.sources.iter_mut().enumerate() {
-                let Some((serial, source)) = entry else {
-                    continue;
-                };
-                if source.outer == Some(outer) {
+                if let Some((serial, source)) = entry
+                    && source.outer == Some(outer)
+                    && !source.orphaned
+                {
                     source.end(End::Outer);
                     self.notices.add(source.tell_owner());
                     let serial = *serial;
-                    given_up.push(SourceId { slot, serial });
+                    given_up.extend(begun_by(SourceId { slot, serial }, source.running()));
                 }
             }
         }
@@ -212,7 +216,11 @@ impl<W: Work> State<W> {
                     .ledger
                     .enter(running, result, ended)
                     .map(|result| Box::new(Remains::Result(result)));
-                source.judge(running.index, failed, fatal);
+                if failed && !fatal && now >= source.terms.deadline {
+                    source.fail_late();
+                } else {
+                    source.judge(running.index, failed, fatal);
+                }
             }
             Ending::Delivered(failed) => {
                 source.ledger.count(failed);
@@ -246,7 +254,7 @@ impl<W: Work> State<W> {
             return self.nothing_to_start(seat, now);
         };
         if seat.only.is_none() && self.busy >= self.capacity {
-            self.leave_front(seat);
+            self.leave_front(seat, now);
             return self.park(seat);
         }
         if now < self.paused_until {
@@ -270,7 +278,7 @@ impl<W: Work> State<W> {
             return self.stand_back(seat, now).unwrap_or(Claim::Ready);
         }
         let permit_wait = self.permit_wait(seat, slot, now);
-        self.leave_front(seat);
+        self.leave_front(seat, now);
         self.turn = slot + 1;
         let Some(start) = self.start(seat, slot, now, permit_wait) else {
             return self.nothing_to_start(seat, now);
@@ -303,8 +311,8 @@ impl<W: Work> State<W> {
         let watched = self.watched();
         let (serial, source) = self.sources[slot].as_mut()?;
         let (running, job) = match seat.only {
-            Some((_, Some(index))) => source.start_exactly(index, now, permit_wait)?,
-            _ => source.start(now, permit_wait)?,
+            Some((_, Some(index))) => source.start_exactly(index, seat.id, now, permit_wait)?,
+            _ => source.start(seat.id, now, permit_wait)?,
         };
         if source.owner_waits && !(watched && source.is_short()) && source.room() > 0 {
             self.notices.add(source.tell_owner());
@@ -344,7 +352,7 @@ impl<W: Work> State<W> {
     }
 
     pub(super) fn nothing_to_start(&mut self, seat: &mut Seat, now: Time) -> Claim<W> {
-        self.leave_front(seat);
+        self.leave_front(seat, now);
         if let Some((id, _)) = seat.only {
             let due = self.source(id).map(|source| source.next_due_after(now));
             return Claim::Rest(due.unwrap_or(Time::NEVER));

@@ -15,6 +15,25 @@ impl<W: Work> Source<W> {
         }
     }
 
+    /// Ends the source as its deadline has passed.
+    pub(in crate::engine) fn expire(&mut self) {
+        self.end(self.end_at_deadline());
+    }
+
+    /// An operation has failed from the deadline on, so perhaps because of it: that ends the source,
+    /// also if this was the last one.
+    pub(in crate::engine) fn fail_late(&mut self) {
+        self.ended.get_or_insert(self.end_at_deadline());
+    }
+
+    fn end_at_deadline(&self) -> End {
+        if self.ends_with_outer {
+            End::Outer
+        } else {
+            End::Timeout
+        }
+    }
+
     /// Ends the source if its failures ask for it.
     #[inline]
     pub(in crate::engine) fn judge(&mut self, index: usize, failed: bool, fatal: bool) {
@@ -61,7 +80,9 @@ impl<W: Work> Source<W> {
         self.ledger.totals.paused = now.nanos_since(self.began).saturating_sub(worked);
         // Otherwise that wait was over when the source ended, which may be long ago.
         if !self.uses_its_permits() {
-            self.ledger.totals.permit_wait += self.unused_wait(unpaused);
+            let ended = unpaused - now.since(self.terms.deadline);
+            self.book_wait(ended);
+            self.book_asking(ended);
         }
     }
 

@@ -35,6 +35,8 @@ const PROBATION: usize = 4096;
 pub struct Running {
     /// Its place in the input.
     pub index: usize,
+    /// The worker's seat.
+    pub seat: u64,
     /// Which call of it this is, from 1; if it was refused a permit, how many there were before.
     pub attempt: u32,
     /// It was refused its permit, and is not called.
@@ -48,11 +50,15 @@ pub struct Running {
 }
 
 impl Running {
+    /// The seat of what no worker calls.
+    const NOBODY: u64 = u64::MAX;
+
     /// A first attempt that did not wait for its permit.
     #[inline(always)]
-    fn first(index: usize, started: Time) -> Self {
+    fn first(index: usize, seat: u64, started: Time) -> Self {
         Self {
             index,
+            seat,
             attempt: 1,
             refused: false,
             started,
@@ -68,8 +74,10 @@ impl Running {
 pub struct Source<W: Work> {
     pub(super) context: Arc<W::Context>,
     pub(super) owner: Arc<Signal>,
-    /// The source of the operation that has begun it, if one has.
-    pub(super) outer: Option<SourceId>,
+    /// The source and the place of the operation that has begun it, if one has.
+    pub(super) outer: Option<(SourceId, usize)>,
+    /// Its deadline is that of `outer`.
+    pub(super) ends_with_outer: bool,
     pub(super) owner_waits: bool,
     pub(super) terms: Terms,
     pub(super) ledger: Ledger<W::Value, W::Error>,
@@ -133,6 +141,7 @@ impl<W: Work> Source<W> {
             context,
             owner,
             outer: None,
+            ends_with_outer: false,
             owner_waits: false,
             ledger: Ledger::new(terms.keep),
             ended: None,
@@ -166,6 +175,16 @@ impl<W: Work> Source<W> {
             orphaned: false,
             terms,
         }
+    }
+
+    /// An operation of `outer` that runs on the worker in that seat has begun it.
+    pub(super) fn begin_within(&mut self, id: SourceId, outer: &Self, seat: u64) {
+        let Some(running) = outer.running.iter().find(|each| each.seat == seat) else {
+            return;
+        };
+        self.outer = Some((id, running.index));
+        self.ends_with_outer = outer.terms.deadline < self.terms.deadline;
+        self.terms.deadline = self.terms.deadline.min(outer.terms.deadline);
     }
 
     /// How many operations have been read from the input.
@@ -222,7 +241,12 @@ impl<W: Work> Source<W> {
 
     /// Starts the next operation.
     #[inline(always)]
-    pub(super) fn start(&mut self, now: Time, permit_wait: u64) -> Option<(Running, W::Job)> {
+    pub(super) fn start(
+        &mut self,
+        seat: u64,
+        now: Time,
+        permit_wait: u64,
+    ) -> Option<(Running, W::Job)> {
         let next = if let Some(granted) = self.granted.pop_front() {
             granted
         } else {
@@ -230,7 +254,7 @@ impl<W: Work> Source<W> {
             self.use_spare_permit();
             next
         };
-        Some(self.enter(next, now))
+        Some(self.enter(next, seat, now))
     }
 
     /// Takes the next operation: first attempts and due retries in turn.
@@ -263,6 +287,7 @@ impl<W: Work> Source<W> {
     pub(super) fn start_exactly(
         &mut self,
         index: usize,
+        seat: u64,
         now: Time,
         permit_wait: u64,
     ) -> Option<(Running, W::Job)> {
@@ -273,11 +298,11 @@ impl<W: Work> Source<W> {
             self.use_spare_permit();
             Granted::first(index, permit_wait, job)
         };
-        Some(self.enter(next, now))
+        Some(self.enter(next, seat, now))
     }
 
     #[inline(always)]
-    fn enter(&mut self, next: Granted<W::Job>, started: Time) -> (Running, W::Job) {
+    fn enter(&mut self, next: Granted<W::Job>, seat: u64, started: Time) -> (Running, W::Job) {
         let Granted {
             index,
             attempts,
@@ -288,6 +313,7 @@ impl<W: Work> Source<W> {
         } = next;
         let running = Running {
             index,
+            seat,
             attempt: attempts + u32::from(!refused),
             refused,
             started,
@@ -308,7 +334,7 @@ impl<W: Work> Source<W> {
     pub(super) fn refuse(&mut self, now: Time) -> Option<(Running, W::Job)> {
         let mut next = self.next(now, 0)?;
         next.refused = true;
-        Some(self.enter(next, now))
+        Some(self.enter(next, Running::NOBODY, now))
     }
 
     #[inline(always)]

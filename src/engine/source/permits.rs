@@ -120,12 +120,21 @@ impl<W: Work> Source<W> {
         std::mem::take(&mut self.awaiting)
     }
 
-    /// How long it has waited for permits that no operation has started with.
-    pub(super) fn unused_wait(&self, unpaused: Time) -> u64 {
+    /// Books how long a worker has waited for a permit that no operation starts with.
+    pub(in crate::engine) fn book_wait(&mut self, unpaused: Time) {
+        if let Some(since) = self.waiting_since.take() {
+            self.ledger.totals.permit_wait += unpaused.nanos_since(since);
+        }
+    }
+
+    /// The same of those who ask for permits elsewhere.
+    pub(super) fn book_asking(&mut self, unpaused: Time) {
         let granted = self.granted.iter().map(|granted| granted.permit_wait);
-        let asking = (self.asking > 0).then_some(self.asking_since);
-        let waiting = asking.or(self.waiting_since);
-        granted.sum::<u64>() + waiting.map_or(0, |since| unpaused.nanos_since(since))
+        let mut waited: u64 = granted.sum();
+        if self.asking > 0 {
+            waited += unpaused.nanos_since(self.asking_since);
+        }
+        self.ledger.totals.permit_wait += waited;
     }
 
     /// Takes the operation at `index` out of the queue for somebody who waits for it, and asks for

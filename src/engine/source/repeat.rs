@@ -39,9 +39,9 @@ impl<W: Work> Source<W> {
         self.ledger.enter(running, Ok(value), now);
         self.judge(ended, false, false);
         if let Some(place) = self.running.iter_mut().find(|other| other.index == ended) {
-            *place = Running::first(index, now);
+            *place = Running::first(index, running.seat, now);
         }
-        *running = Running::first(index, now);
+        *running = Running::first(index, running.seat, now);
         self.ledger.totals.permits += 1;
         self.ledger.totals.count_start(false, 0);
         self.retry_is_next = true;
