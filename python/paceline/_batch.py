@@ -330,8 +330,7 @@ class Drive(Generic[T]):
             return
         batch, cause = self._batch, self._cause
         left = cause == "consumer" and is_a(error, GeneratorExit)
-        over = self.ended is not None or sys.is_finalizing()
-        if left and (over or not self._pool.runtime.is_current()):
+        if left and (self.ended is not None or not self._is_here()):
             return
         interrupted = is_a(error, KeyboardInterrupt) and cause != "operation"
         if not left and (cause == "consumer" or interrupted):
@@ -371,10 +370,14 @@ class Drive(Generic[T]):
 
     def _let_go(self) -> None:
         """Discard the batch of a stream; its report stays, wherever its end was interrupted."""
-        if self._is_open and self.ended is None and self._pool.runtime.is_current():
+        if self._is_open and self.ended is None and self._is_here():
             self._feed_rest()
             self.ended = self.report(self._batch.close(), "interrupt")
         self._discard()
+
+    def _is_here(self) -> bool:
+        """Whether somebody may ask for its report: not in a forked child, nor in the end."""
+        return self._pool.runtime.is_current() and not sys.is_finalizing()
 
     def _discard(self) -> None:
         """Take the batch out of the executor, if it is still there."""
