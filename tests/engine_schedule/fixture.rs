@@ -4,14 +4,14 @@ use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::ledger::Keep;
+use paceline::engine::ledger::{Keep, Record};
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::retry::Pause;
 use paceline::engine::schedule::{
     Claim, Ending, Finished, Leftover, Ongoing, Remains, Scheduler, Seat, SourceId,
 };
 use paceline::engine::signal::Signal;
-use paceline::engine::source::Running;
+use paceline::engine::source::{Running, Source};
 use paceline::engine::terms::{Acquirer, End, Terms, Work};
 use paceline::engine::time::Time;
 
@@ -319,4 +319,10 @@ pub(crate) fn pause(until: Time, begins: bool) -> Pause {
         begins,
         new_episode: begins,
     }
+}
+
+/// Takes the record of the first operation, of a source that was taken out.
+pub(crate) fn first_record(source: &mut Source<Plain>) -> Record<usize, usize> {
+    let left = source.ledger().take_left();
+    left.slots.into_iter().next().flatten().unwrap()
 }

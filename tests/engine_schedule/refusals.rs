@@ -3,7 +3,9 @@
 use paceline::engine::schedule::{Dispatch, Ending, Finished, Scheduler, SourceId, Step};
 use paceline::engine::time::Time;
 
-use crate::fixture::{Add, CALLS, Plain, SECOND, add, again, at, done, foreign, owned};
+use crate::fixture::{
+    Add, CALLS, Plain, SECOND, add, again, at, done, first_record, foreign, owned,
+};
 
 fn refuse(scheduler: &Scheduler<Plain>, source: SourceId, now: Time) -> usize {
     let (ongoing, start) = scheduler.refuse(source, now).unwrap();
@@ -65,13 +67,7 @@ fn a_retry_that_is_refused_keeps_the_attempts_it_had() {
     assert_eq!(refuse(&scheduler, source, at(10)), 0);
     let mut closed = scheduler.remove(source, at(11)).unwrap();
     assert_eq!(closed.ledger().history_of(0).len(), 1);
-    let record = closed
-        .ledger()
-        .take_left()
-        .slots
-        .pop_front()
-        .flatten()
-        .unwrap();
+    let record = first_record(&mut closed);
     assert_eq!((record.result, record.attempts), (Err(0), 1));
     assert_eq!(record.permit_wait, 2 * SECOND);
     assert_eq!(closed.ledger().totals.retries, 0);

@@ -6,8 +6,8 @@ use paceline::engine::terms::End;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, SECOND, again, at, batch, delivered, done, failed, limited, remains, unlimited,
-    woken,
+    Add, CALLS, SECOND, again, at, batch, delivered, done, failed, first_record, limited, remains,
+    unlimited, woken,
 };
 
 #[test]
@@ -117,13 +117,7 @@ fn a_retry_takes_a_permit_of_its_own() {
         earlier,
         [(0, at(1), 2 * SECOND, 0), (0, at(11), SECOND, 6 * SECOND)]
     );
-    let record = source
-        .ledger()
-        .take_left()
-        .slots
-        .pop_front()
-        .flatten()
-        .unwrap();
+    let record = first_record(&mut source);
     assert_eq!((record.result, record.attempts), (Err(0), 3));
     assert_eq!((record.started, record.duration), (at(30), 4 * SECOND));
     assert_eq!(record.permit_wait, 6 * SECOND);
