@@ -210,7 +210,7 @@ impl Batch {
         py: Python<'py>,
         count: usize,
     ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
-        let ahead = self.runtime.scheduler.begin_reading(self.id);
+        let ahead = self.runtime.scheduler.begin_reading(self.id, count);
         ahead.then(|| self.reading.begin(py, count)).transpose()
     }
 

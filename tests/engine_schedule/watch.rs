@@ -16,6 +16,9 @@ use crate::fixture::{
 const LOOK: Duration = Duration::from_millis(1);
 pub(crate) const SHORT: Duration = Duration::from_micros(1);
 
+/// So many operations to read are worth a watch.
+const MANY: usize = 128;
+
 /// An executor in which one worker is at a short operation and another keeps watch.
 pub(crate) struct Watched {
     pub(crate) scheduler: Scheduler<Plain>,
@@ -291,7 +294,7 @@ fn reading() -> (Watched, Time) {
     let now = at(1) + SHORT + SHORT;
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
-    assert!(at_work.scheduler.begin_reading(at_work.source));
+    assert!(at_work.scheduler.begin_reading(at_work.source, 9));
     (at_work, now)
 }
 
@@ -308,7 +311,7 @@ fn what_was_read_is_collected_when_the_next_is_long_in_coming() {
     scheduler.feed_some(source, 3..5);
     assert_eq!(scheduler.start(watch, now + LOOK * 2).job, 3);
     assert!(
-        !scheduler.begin_reading(source),
+        !scheduler.begin_reading(source, 9),
         "nobody keeps watch any more"
     );
 }
@@ -332,7 +335,7 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
     assert!(matches!(claim, Claim::Collect), "{claim:?}");
 
     let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 4);
-    assert!(at_work.scheduler.begin_reading(at_work.source));
+    assert!(at_work.scheduler.begin_reading(at_work.source, 9));
     let now = at(1) + SHORT;
     at_work.scheduler.pause(now, pause(at(9), true));
     let finished = done(&at_work.running, now);
@@ -354,11 +357,75 @@ fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
     let (other, _) = at_work
         .scheduler
         .add_batch(stream(Keep::Completed, 9), at(1));
-    assert!(!at_work.scheduler.begin_reading(other));
+    assert!(!at_work.scheduler.begin_reading(other, 9));
     let unwatched = unlimited(2).one_at_a_time(true);
     let (source, _) = unwatched.add_complete(stream(Keep::Completed, 9), 9, at(1));
     let mut seat = unwatched.seat();
     let first = unwatched.start(&mut seat, at(1));
     unwatched.start_next(&mut seat, done(&first, at(1)), at(1));
-    assert!(!unwatched.begin_reading(source));
+    assert!(!unwatched.begin_reading(source, 9));
+}
+
+/// Two workers who sleep after short operations, and an owner who has more to read.
+fn asleep() -> (Watched, Time) {
+    let (mut at_work, now) = reading();
+    at_work.scheduler.end_reading(at_work.source);
+    let later = now + LOOK * 2;
+    for now in [now + LOOK, later] {
+        resting(at_work.scheduler.look(&mut at_work.watch, now));
+    }
+    (at_work, later)
+}
+
+#[test]
+fn one_of_those_who_sleep_keeps_watch_while_many_are_read() {
+    let (mut at_work, now) = asleep();
+    let (scheduler, source) = (&at_work.scheduler, at_work.source);
+    assert!(!scheduler.begin_reading(source, MANY - 1), "too few");
+    assert!(scheduler.begin_reading(source, MANY));
+    assert!(woken(&at_work.worker) && !woken(&at_work.watch));
+    let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
+    assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
+    scheduler.feed_some(source, 3..5);
+    scheduler.end_reading(source);
+    scheduler.catch_up(now);
+    assert!(woken(other), "it is left to work");
+    let running = scheduler.start(other, now + SHORT);
+    assert_eq!(running.job, 3);
+    assert_eq!(resting(scheduler.look(posted, now + LOOK)), now + LOOK * 2);
+}
+
+#[test]
+fn nobody_keeps_watch_for_an_input_that_was_long_in_coming() {
+    let (mut at_work, now) = asleep();
+    let (scheduler, source) = (&at_work.scheduler, at_work.source);
+    assert!(scheduler.begin_reading(source, MANY));
+    let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
+    assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
+    let now = now + LOOK;
+    let claim = scheduler.look(posted, now);
+    assert!(matches!(claim, Claim::Collect), "{claim:?}");
+    assert!(scheduler.take_reading().is_some());
+    assert_eq!(resting(scheduler.look(posted, now)), Time::NEVER);
+    for fed in [3..4_098, 4_098..4_099] {
+        assert!(!scheduler.begin_reading(source, MANY), "it may be slow");
+        scheduler.feed_some(source, fed.clone());
+        let mut running = scheduler.start(other, now);
+        while running.job + 1 < fed.end {
+            running = scheduler.start_next(other, done(&running, now), now);
+        }
+        scheduler.rest_after(other, done(&running, now), now);
+        resting(scheduler.look(posted, now));
+    }
+    assert!(scheduler.begin_reading(source, MANY), "it may be quick now");
+}
+
+#[test]
+fn nobody_keeps_watch_who_is_left_to_work() {
+    let (at_work, _) = asleep();
+    let scheduler = &at_work.scheduler;
+    scheduler.feed_some(at_work.source, 3..4);
+    assert!(woken(&at_work.watch));
+    assert!(!scheduler.begin_reading(at_work.source, MANY));
+    assert!(!woken(&at_work.worker), "there is nobody else");
 }

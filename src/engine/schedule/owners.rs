@@ -100,10 +100,13 @@ impl<W: Work> Scheduler<W> {
         ready || state.wants_thread(now)
     }
 
-    /// Whether the owner may read many operations before it adds them: somebody keeps watch, and is
-    /// told by [`Claim::Collect`](super::Claim::Collect) to add them when one is long in coming.
-    pub fn begin_reading(&self, id: SourceId) -> bool {
+    /// Whether the owner may read `count` operations before it adds them: somebody keeps watch, and
+    /// is told by [`Claim::Collect`](super::Claim::Collect) to add them when one is long in coming.
+    pub fn begin_reading(&self, id: SourceId, count: usize) -> bool {
         let mut state = self.state();
+        if state.source(id).is_some_and(|it| it.deserves_watch(count)) {
+            state.post_watch();
+        }
         let watched = state.watched();
         let Some(source) = state.source(id) else {
             return false;
@@ -129,7 +132,9 @@ impl<W: Work> Scheduler<W> {
                 slot,
                 serial: *serial,
             };
-            std::mem::take(&mut source.being_read).then(|| (id, Arc::clone(&source.context)))
+            source
+                .cut_short()
+                .then(|| (id, Arc::clone(&source.context)))
         })
     }
 

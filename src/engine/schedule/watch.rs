@@ -6,10 +6,11 @@
 //! interpreter: it looks every millisecond whether anything has started since, and goes to work
 //! itself as soon as the operation under way has turned out not to be short.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::{Claim, Seat};
-use super::front::Duty;
+use super::front::{Duty, Front};
 use super::state::State;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
@@ -60,6 +61,22 @@ impl<W: Work> State<W> {
         }
         self.take_front(seat, Duty::Watch);
         Some(self.watch_on(now))
+    }
+
+    /// Has one of those who sleep keep watch, where another is left to work.
+    pub(super) fn post_watch(&mut self) {
+        if !self.watch.one_at_a_time || self.front.is_some() || self.parked.len() < 2 {
+            return;
+        }
+        let parked = self.parked.remove(0);
+        self.notices.add(Arc::clone(&parked.signal));
+        self.front = Some(Front {
+            seat: parked.seat,
+            signal: parked.signal,
+            duty: Duty::Watch,
+        });
+        // As nothing may have started just now, it is not to give up when it looks first.
+        self.watch.last_look = Time::default();
     }
 
     /// For the one that keeps watch: whether it goes on with that.

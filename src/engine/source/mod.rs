@@ -27,7 +27,8 @@ const READ_AHEAD_BELOW: u64 = 100_000;
 /// be woken and to get at the interpreter.
 const ONE_WORKER_BELOW: u64 = 10_000;
 
-/// After so many starts, operations are taken for short again that once were not.
+/// After so many, operations are taken for short again that once were not, and their input for
+/// quick.
 const PROBATION: usize = 4096;
 
 /// An operation that has started and not ended.
@@ -124,6 +125,8 @@ pub struct Source<W: Work> {
     ahead: usize,
     /// Not taken for short before so many starts.
     short_from: usize,
+    /// Its input is not taken for quick before so many were read.
+    quick_from: usize,
     recent: VecDeque<bool>,
     /// Its owner has gone; it is removed when it has settled.
     pub(super) orphaned: bool,
@@ -171,6 +174,7 @@ impl<W: Work> Source<W> {
             round: None,
             ahead: terms.ahead.0,
             short_from: 0,
+            quick_from: 0,
             recent: VecDeque::new(),
             orphaned: false,
             terms,

@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{READ_AHEAD_BELOW, Source};
+use super::{PROBATION, READ_AHEAD_BELOW, Source};
 use crate::engine::ledger::{Attempt, Keep, Record};
 use crate::engine::signal::Signal;
 use crate::engine::terms::{Acquirer, End, Work};
 use crate::engine::time::Time;
+
+/// Nobody is woken to keep watch while fewer operations are read.
+const WORTH_A_WATCH: usize = 128;
 
 /// What is handed over of one operation.
 #[derive(Debug)]
@@ -38,6 +41,21 @@ impl<W: Work> Source<W> {
         // while there is enough left for every worker.
         let worthwhile = self.ahead.saturating_sub(least.max(self.ahead / 16));
         if room >= worthwhile.max(1) { room } else { 0 }
+    }
+
+    /// Whether somebody is to be woken to keep watch while so many are read: that takes as long as
+    /// to add a good hundred one by one.
+    pub(in crate::engine) fn deserves_watch(&self, count: usize) -> bool {
+        self.is_short() && count >= WORTH_A_WATCH && self.read() >= self.quick_from
+    }
+
+    /// Its owner is to read no more in one go, if it does, as the next operation is long in coming.
+    pub(in crate::engine) fn cut_short(&mut self) -> bool {
+        let cut = std::mem::take(&mut self.being_read);
+        if cut {
+            self.quick_from = self.read() + PROBATION;
+        }
+        cut
     }
 
     /// Whether there is something to hand over. After an early end that is what was ready before,

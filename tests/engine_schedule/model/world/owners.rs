@@ -76,7 +76,7 @@ impl World {
 
     pub(super) fn feed(&mut self, place: usize, room: usize) {
         let account = &self.accounts[place];
-        if self.scheduler.begin_reading(account.id) {
+        if self.scheduler.begin_reading(account.id, 100 * room) {
             self.accounts[place].mood = Mood::Reading(room);
             return;
         }
