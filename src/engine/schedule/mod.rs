@@ -7,10 +7,12 @@
 //! back to the caller.
 
 mod claim;
+mod feeding;
 mod front;
 mod locked;
 mod owners;
 mod pauses;
+mod permits;
 mod repeat;
 mod spares;
 mod state;

@@ -1,10 +1,10 @@
-//! The scheduler's side towards those who own sources: they feed them, ask for their permits, and
-//! take what becomes of them.
+//! The scheduler's side towards those who own sources: they add them, ask what there is to do, end
+//! them and take them out.
 
 use std::sync::Arc;
 
 use super::Scheduler;
-use super::claim::{Dispatch, Ongoing, Seat, SourceId, Start, Step};
+use super::claim::{SourceId, Step};
 use super::locked::Locked;
 use crate::engine::ledger::Ledger;
 use crate::engine::signal::Signal;
@@ -64,108 +64,12 @@ impl<W: Work> Scheduler<W> {
         Locked::new(&self.state).source(id).map(look)
     }
 
-    /// Adds operations; with `complete`, the last ones.
-    pub fn feed(
-        &self,
-        id: SourceId,
-        jobs: impl ExactSizeIterator<Item = W::Job>,
-        complete: bool,
-        now: Time,
-    ) {
-        let mut state = self.state();
-        if let Some(source) = state.source(id) {
-            source.feed(jobs, complete);
-            state.stir(now);
-        }
-    }
-
-    /// Adds operations that were read. Returns whether there is something to do before the next is
-    /// read: a further worker thread is wanted, or outcomes can be handed over.
-    pub fn feed_some(&self, id: SourceId, jobs: impl ExactSizeIterator<Item = W::Job>) -> bool {
-        let mut state = self.state();
-        let Some(source) = state.source(id) else {
-            return false;
-        };
-        source.feed(jobs, false);
-        // It may have been ended by others.
-        let ready = source.ready() || source.ended.is_some();
-        let short = source.is_short();
-        if short && state.watched() {
-            // Whoever is woken would wait until the interpreter is let go, so there is time.
-            return ready;
-        }
-        // What is new can start at once; retries that have become due meanwhile wake by themselves.
-        let now = state.latest;
-        state.stir(now);
-        ready || state.wants_thread(now)
-    }
-
-    /// Whether the owner may read `count` operations before it adds them: somebody keeps watch, and
-    /// is told by [`Claim::Collect`](super::Claim::Collect) to add them when one is long in coming.
-    pub fn begin_reading(&self, id: SourceId, count: usize) -> bool {
-        let mut state = self.state();
-        if state.source(id).is_some_and(|it| it.deserves_watch(count)) {
-            state.post_watch();
-        }
-        let watched = state.watched();
-        let Some(source) = state.source(id) else {
-            return false;
-        };
-        source.being_read = watched && source.is_short();
-        source.being_read
-    }
-
-    /// The owner reads no more before it adds what it has read.
-    pub fn end_reading(&self, id: SourceId) {
-        if let Some(source) = self.state().source(id) {
-            source.being_read = false;
-        }
-    }
-
-    /// A source whose owner is reading, and what its operations share: to be added by the caller.
-    pub fn take_reading(&self) -> Option<(SourceId, Arc<W::Context>)> {
-        let mut state = self.state();
-        let mut entries = state.sources.iter_mut().enumerate();
-        entries.find_map(|(slot, entry)| {
-            let (serial, source) = entry.as_mut()?;
-            let id = SourceId {
-                slot,
-                serial: *serial,
-            };
-            source
-                .cut_short()
-                .then(|| (id, Arc::clone(&source.context)))
-        })
-    }
-
     /// Wakes and tells those who were not, as they would only have queued for the interpreter.
     /// For an owner that has let go of it.
     pub fn catch_up(&self, now: Time) {
         let mut state = self.state();
         state.wake_one(now);
         state.tell_owners(now);
-    }
-
-    /// Adds one call, unless the scheduler is closed; returns its index.
-    pub fn submit(&self, job: W::Job, now: Time) -> Result<usize, W::Job> {
-        let mut state = self.state();
-        if state.closed {
-            return Err(job);
-        }
-        let Some(source) = state.source(Self::CALLS) else {
-            return Err(job);
-        };
-        let index = source.read();
-        source.feed(std::iter::once(job), false);
-        state.stir(now);
-        Ok(index)
-    }
-
-    /// Tells that nothing more will be read from the input.
-    pub fn finish_input(&self, id: SourceId) {
-        if let Some(source) = self.state().source(id) {
-            source.finish_input();
-        }
     }
 
     /// What the owner of a source is to do next. `nested` owners are workers themselves, and need
@@ -218,134 +122,6 @@ impl<W: Work> Scheduler<W> {
         source.owner_waits = true;
         source.owner_works = nested;
         Step::Rest(until)
-    }
-
-    /// What the dispatcher is to do next.
-    pub fn dispatch(&self, now: Time) -> Dispatch {
-        let mut state = self.state();
-        state.dispatcher_waits = false;
-        let mut until = Time::NEVER;
-        let free = state.free_slots(now);
-        let paused_until = state.paused_until;
-        let unpaused = state.pauses.unpaused(now);
-        for slot in state.turns() {
-            let Some((serial, source)) = &mut state.sources[slot] else {
-                continue;
-            };
-            if source.terms.acquirer != Acquirer::Dispatcher {
-                continue;
-            }
-            if source.wants_permit(now) {
-                if now < paused_until {
-                    until = until.min(paused_until);
-                } else if free > 0 {
-                    source.ask(unpaused);
-                    let id = SourceId {
-                        slot,
-                        serial: *serial,
-                    };
-                    state.turn = slot + 1;
-                    return Dispatch::Acquire(id);
-                }
-            }
-            until = until.min(source.next_due_after(now));
-        }
-        if state.over() {
-            return Dispatch::Exit;
-        }
-        // It may have been told of a free worker that an owner was not told of.
-        state.offer_slot(now);
-        state.dispatcher_waits = true;
-        Dispatch::Rest(until)
-    }
-
-    /// The signal on which the dispatcher rests.
-    #[must_use]
-    pub fn dispatcher_signal(&self) -> Arc<Signal> {
-        Arc::clone(&self.state().dispatcher)
-    }
-
-    /// Hands on a permit that the owner or the dispatcher was granted.
-    pub fn grant(&self, id: SourceId, now: Time) {
-        let mut state = self.state();
-        let unpaused = state.pauses.unpaused(now);
-        if let Some(source) = state.source(id) {
-            let mut told = source.asked();
-            source.grant(now, unpaused);
-            if source.owner_works && source.owner_waits {
-                told.push(source.tell_owner());
-            }
-            state.notices.extend(told);
-        }
-        state.stir(now);
-    }
-
-    /// Gives up asking for a permit.
-    pub fn stop_asking(&self, id: SourceId, now: Time) {
-        let mut state = self.state();
-        if let Some(source) = state.source(id) {
-            let told = source.asked();
-            state.notices.extend(told);
-        }
-        state.stir(now);
-    }
-
-    /// Whether a worker that waits for one call is to ask for its permit, and then tell by
-    /// [`grant_held`](Self::grant_held) or [`withdraw`](Self::withdraw). Nobody else asks for it.
-    pub fn hold(&self, seat: &Seat, now: Time) -> bool {
-        let mut state = self.state();
-        let Some((id, Some(index))) = seat.only else {
-            return false;
-        };
-        if now < state.paused_until {
-            return false;
-        }
-        state.source(id).is_some_and(|source| {
-            source.terms.acquirer == Acquirer::Dispatcher && source.hold(index, &seat.signal, now)
-        })
-    }
-
-    /// The permit was granted that is asked for since [`hold`](Self::hold).
-    pub fn grant_held(&self, id: SourceId, index: usize, now: Time) {
-        let mut state = self.state();
-        if let Some(source) = state.source(id) {
-            source.grant_held(index);
-            if !source.holds(index) {
-                state.stir(now);
-            }
-        }
-    }
-
-    /// Takes the next operation as one that was refused its permit. It is booked by
-    /// [`book`](Self::book), or left to a worker by [`leave_refusal`](Self::leave_refusal).
-    pub fn refuse(&self, id: SourceId, now: Time) -> Option<(Ongoing, Start<W>)> {
-        let mut state = self.state();
-        let source = state.source(id)?;
-        let told = source.asked();
-        let refused = source.refuse(now);
-        let context = Some(Arc::clone(&source.context));
-        state.notices.extend(told);
-        let Some((running, job)) = refused else {
-            state.stir(now);
-            return None;
-        };
-        Some((
-            Ongoing {
-                source: id,
-                running,
-            },
-            Start { context, job },
-        ))
-    }
-
-    /// Leaves it to a worker to tell that an operation was refused its permit: the worker starts
-    /// `job`, with [`Running::refused`](crate::engine::source::Running::refused).
-    pub fn leave_refusal(&self, ongoing: &Ongoing, job: W::Job, now: Time) {
-        let mut state = self.state();
-        if let Some(source) = state.source(ongoing.source) {
-            source.leave_refusal(&ongoing.running, job);
-            state.stir(now);
-        }
     }
 
     /// Ends a source: nothing more of it starts.
