@@ -56,6 +56,15 @@ def test_making_an_executor_asks_the_limiter_for_nothing() -> None:
     assert limiter.acquire.call_count == 0
 
 
+def test_a_limiter_may_be_replaced_in_part_at_any_time() -> None:
+    limiter = Mock()
+    executor = BatchExecutor(limiter)
+    before, limiter.acquire = limiter.acquire, Mock()
+    assert executor.execute_batch([int] * 3) == [0] * 3
+    assert executor.submit(int).result() == 0
+    assert (before.call_count, limiter.acquire.call_count) == (0, 4)
+
+
 @pytest.mark.parametrize("size", [0, 1, 5, 100])
 def test_a_mock_limiter_is_asked_once_per_operation_without_arguments(size: int) -> None:
     limiter = Mock()

@@ -79,6 +79,24 @@ def test_max_failures_ends_the_stream(ordered: bool) -> None:
             next(outcomes)
 
 
+@pytest.mark.parametrize("ordered", [False, True])
+def test_a_share_of_failures_that_were_all_handed_over_ends_the_stream(ordered: bool) -> None:
+    operations = [functools.partial(raise_value_error, n) for n in range(2)] + [*numbers(9)]
+    with BatchExecutor(max_workers=1) as executor:
+        outcomes = executor.stream(operations, max_failures=(0.5, 4), ordered=ordered, buffersize=1)
+        handed_over, error = consume(outcomes)
+    assert statuses(handed_over)[:2] == ["failed"] * 2
+    assert isinstance(error, ExceptionGroup)
+    # A group is never empty: the last of them stands for all.
+    assert error.exceptions == (handed_over[1].exception,)
+    report = error.batch_report  # type: ignore[attr-defined]
+    assert report.ended_by == "max_failures"
+    total = sum(report.counts.values())
+    expected = f"2 of {total} operations failed, 2 of which were handed over before"
+    assert error.message == expected
+    assert_nothing_is_lost(handed_over, report, total)
+
+
 @pytest.mark.parametrize("after", [0, 1, 5, 200])
 def test_an_input_that_raises_ends_the_stream_with_everything_in_the_report(after: int) -> None:
     def broken() -> Iterator[Callable[[], int]]:

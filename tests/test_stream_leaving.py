@@ -214,6 +214,20 @@ def test_the_report_of_a_whole_stream_has_its_totals_and_no_outcomes() -> None:
     assert report.ended_by == "completed"
     assert (report.counts["done"], report.counts["failed"], report.permits) == (50, 1, 51)
     assert list(report) == []
+    # Nobody is to take that for "nothing failed".
+    with pytest.raises(RuntimeError, match="1 operations failed, which were handed"):
+        report.raise_for_failures()
+    with pytest.raises(RuntimeError, match="handed over"):
+        report.values()
+
+
+def test_the_values_of_a_stream_are_not_in_its_report() -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        outcomes = executor.stream(numbers(50))
+        assert len(list(outcomes)) == 50
+    outcomes.report().raise_for_failures()
+    with pytest.raises(RuntimeError, match="50 values are not here: they were handed"):
+        outcomes.report().values()
 
 
 def test_the_report_of_a_stream_that_was_ended_is_that_of_its_exception() -> None:

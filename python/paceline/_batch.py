@@ -18,7 +18,7 @@ from paceline._duck import is_a
 from paceline._errors import BatchTimeoutError, attach_report
 from paceline._logging import writes_batches
 from paceline._outcomes import Outcomes
-from paceline._report import BatchReport
+from paceline._report import BatchReport, failure_group
 
 if TYPE_CHECKING:
     from paceline._pool import Pool
@@ -317,8 +317,8 @@ class Drive(Generic[T]):
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:
             return error
         if ended_by == "max_failures":
-            failures = self.report(self._batch.close(), ended_by).failure_group()
-            if failures is not None:
+            report = self.report(self._batch.close(), ended_by)
+            if (failures := failure_group(report, self._batch.last_failure())) is not None:
                 return failures
         if ended_by == "broken":
             self._pool.check()

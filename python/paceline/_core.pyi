@@ -537,6 +537,9 @@ class Batch(Generic[_T]):
     def limiter_error(self) -> BaseException | None:
         """What a limiter raised in the dispatcher. Takes it."""
 
+    def last_failure(self) -> BaseException | None:
+        """The last failure that was handed over; None if there is none, or no ``max_failures``."""
+
     def first_failure(self) -> BaseException | None:
         """The error that ended it, if one did."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from paceline._report import describe
+
 if TYPE_CHECKING:
     from paceline._report import BatchReport
 
@@ -38,7 +40,7 @@ def attach_report(error: BaseException, report: BatchReport[object]) -> None:
     with suppress(Exception):
         error.batch_report = report  # type: ignore[attr-defined]
     with suppress(Exception):
-        note = f"paceline: {report.describe_counts()}"
+        note = f"paceline: {describe(report.counts)}"
         # The same exception may be raised from one batch after another.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)

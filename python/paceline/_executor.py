@@ -25,6 +25,7 @@ from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
 from paceline._outcomes import Outcomes
+from paceline._permits import SupportsAcquire
 from paceline._pool import Pool
 from paceline._report import BatchReport
 from paceline._retry import Retry
@@ -64,7 +65,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
     def __init__(
         self,
-        rate_limiter: Any = None,
+        rate_limiter: SupportsAcquire | None = None,
         max_workers: int = 5,
         *,
         on_error: Literal["record", "return", "raise"] = "record",
@@ -75,9 +76,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     ) -> None:
         workers = positive_int("max_workers", max_workers, MOST_WORKERS)
         # A mock or a proxy says that it is what it stands for.
-        native = is_a(rate_limiter, _core.RateLimiter)
-        acquire = getattr(rate_limiter, "acquire", None)
-        if rate_limiter is not None and not callable(acquire):
+        native = rate_limiter if is_a(rate_limiter, _core.RateLimiter) else None
+        if rate_limiter is not None and not callable(getattr(rate_limiter, "acquire", None)):
             raise TypeError(
                 f"rate_limiter must have an acquire() method or be None, not {rate_limiter!r}"
             )
@@ -94,18 +94,19 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         self._rate_limiter = rate_limiter
         self._max_workers = workers
         self._on_error = _check_on_error(on_error)
-        self._acquire = None if native or rate_limiter is None else acquire
+        self._foreign_limiter = rate_limiter if native is None else None
         self._thread_setup: dict[str, Any] = {
             "prefix": thread_name_prefix,
             "initializer": initializer,
             "initargs": tuple(initargs),
-            "acquire": self._acquire,
+            "limiter": self._foreign_limiter,
         }
-        self._configure(workers, rate_limiter if native else None, self._acquire is not None, retry)
+        foreign = self._foreign_limiter is not None
+        self._configure(workers, native, foreign, retry)
         self._pools: dict[int, Pool] = {}
 
     @property
-    def rate_limiter(self) -> Any:
+    def rate_limiter(self) -> SupportsAcquire | None:
         """The limiter that this executor was made with."""
         return self._rate_limiter
 
@@ -423,7 +424,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         foreign = Acquirer.OWNER if attended else Acquirer.DISPATCHER
         terms = Terms(
             keep=keep,
-            acquirer=Acquirer.WORKER if self._acquire is None else foreign,
+            acquirer=Acquirer.WORKER if self._foreign_limiter is None else foreign,
             attended=attended,
             ahead=ahead or default_ahead(self._max_workers),
             timeout=None if timeout is None else duration("timeout", timeout),

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import inspect
 from contextlib import AbstractContextManager, ContextDecorator
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from paceline._errors import PermitRefusedError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["ask"]
+__all__ = ["SupportsAcquire", "ask"]
 
 
-def ask(acquire: Callable[[], object]) -> PermitRefusedError | None:
+class SupportsAcquire(Protocol):
+    """A limiter of any make. A mock passes for one."""
+
+    def acquire(self) -> object:
+        """Block until there is a permit, and take it."""
+
+
+def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
     """Ask for one permit; return None if it was granted, else what the operation fails with.
 
     Raises:
         TypeError: If the limiter is asynchronous.
         BaseException: Whatever the limiter raises.
     """
-    answer = acquire()
+    answer = limiter.acquire()
     if answer is None or answer is True:
         return None
     if inspect.isawaitable(answer) or inspect.isgenerator(answer) or _is_to_be_entered(answer):
@@ -35,7 +39,10 @@ def ask(acquire: Callable[[], object]) -> PermitRefusedError | None:
         raise TypeError(message)
     if answer:
         return None
-    return PermitRefusedError(f"the rate limiter refused a permit: acquire() returned {answer!r}")
+    return PermitRefusedError(
+        f"the rate limiter refused a permit: acquire() returned {answer!r}, where None or a true "
+        "value grants one"
+    )
 
 
 def _is_to_be_entered(answer: object) -> bool:

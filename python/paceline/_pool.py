@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paceline._errors import PermitRefusedError
+    from paceline._permits import SupportsAcquire
 
 __all__ = ["Pool"]
 
@@ -45,7 +46,7 @@ class Pool:
         prefix: str,
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
-        acquire: Callable[[], object] | None,
+        limiter: SupportsAcquire | None,
     ) -> None:
         self.runtime = runtime
         self._broken: str | None = None
@@ -53,7 +54,8 @@ class Pool:
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = tuple(initargs)
-        self._acquire = acquire
+        # Asked for its method each time: whoever replaces that, as a test may, is heard.
+        self._limiter = limiter
         self._numbers = count()
         self._asking: set[int] = set()
         _runtimes[id(runtime)] = runtime
@@ -70,7 +72,7 @@ class Pool:
 
     def dispatch(self) -> None:
         """See to it that somebody asks a limiter that is not ours for permits."""
-        if self._acquire is not None:
+        if self._limiter is not None:
             self._start(self.runtime.dispatcher)
 
     def run_here(self, number: int) -> None:
@@ -177,7 +179,7 @@ class Pool:
         here = threading.get_ident()
         self._asking.add(here)
         try:
-            return ask(cast("Callable[[], object]", self._acquire))
+            return ask(cast("SupportsAcquire", self._limiter))
         finally:
             self._asking.discard(here)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
         "limit", "workers", "operations", "computing", "server pauses", "idle workers"
     ]
 
-__all__ = ["BatchReport"]
+__all__ = ["BatchReport", "describe", "failure_group"]
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -161,20 +161,23 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         return _without_outcomes, (_NoRecords(self.counts, totals, left_behind), *settings)
 
     def __repr__(self) -> str:
-        return f"<BatchReport: {self.describe_counts()} in {self.elapsed:.3f} s>"
+        return f"<BatchReport: {describe(self.counts)} in {self.elapsed:.3f} s>"
 
     def values(self) -> list[T_co]:
         """Return the values of all operations, in input order.
 
         Raises:
             ExceptionGroup: If any operation failed; see :meth:`raise_for_failures`.
-            RuntimeError: If any operation has no value for another reason.
+            RuntimeError: If any operation has no value for another reason, or its outcome was
+                handed over by a stream before.
         """
         self.raise_for_failures()
+        if earlier := sum(self.counts.values()) - len(self):
+            raise RuntimeError(f"{earlier} values are not here: they were handed over before")
         # None of them failed.
         values = cast("list[T_co]", self._records.values(None))
         if missing := len(self) - len(values):
-            message = f"{missing} operations have no value: {self.describe_counts()}"
+            message = f"{missing} operations have no value: {describe(self.counts)}"
             raise RuntimeError(message)
         return values
 
@@ -186,32 +189,20 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
     def raise_for_failures(self) -> None:
         """Raise the exceptions of all failed operations, if there are any.
 
+        Of a stream these are the exceptions of those that were not handed over.
+
         Raises:
             ExceptionGroup: Of the exceptions, in input order (``BaseExceptionGroup`` if one of
                 them is not an ``Exception``).
+            RuntimeError: If all that failed were handed over by a stream before.
         """
-        if group := self.failure_group():
+        if group := failure_group(self):
             raise group
-
-    def failure_group(self) -> BaseExceptionGroup[BaseException] | None:
-        """Return the exceptions of all failed operations as a group; None if there are none."""
-        errors = [each.exception for each in self.failures if each.exception is not None]
-        if not errors:
-            return None
-        message = f"{self.counts['failed']} of {self._total()} operations failed"
-        if earlier := self.counts["failed"] - len(errors):
-            message += f", {earlier} of which were handed over before"
-        return BaseExceptionGroup(message, errors)
+        if failed := self.counts["failed"]:
+            raise RuntimeError(f"{failed} operations failed, which were handed over before")
 
     def _total(self) -> int:
         return sum(self.counts.values())
-
-    def describe_counts(self) -> str:
-        """Return the counts as words, such as ``"3 done, 1 failed of 4 operations"``."""
-        words = [
-            f"{count} {status.replace('_', ' ')}" for status, count in self.counts.items() if count
-        ]
-        return f"{', '.join(words) or 'nothing done'} of {self._total()} operations"
 
     def _spent(self) -> dict[_Bound, float]:
         """Return the seconds that each of what may bound a run took of those that elapsed."""
@@ -257,6 +248,32 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         bound, seconds = self._bound()
         percent = round(100 * min(seconds / self.elapsed, 1.0)) if self.elapsed else 0
         return f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
+
+
+def describe(counts: dict[str, int]) -> str:
+    """Return the counts of a report as words, such as ``"3 done, 1 failed of 4 operations"``."""
+    words = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items() if count]
+    return f"{', '.join(words) or 'nothing done'} of {sum(counts.values())} operations"
+
+
+def failure_group(
+    report: BatchReport[object], last: BaseException | None = None
+) -> BaseExceptionGroup[BaseException] | None:
+    """Return the exceptions of all failed operations as a group; None if there are none.
+
+    Args:
+        report: Of the batch.
+        last: The last failure that was handed over before. It stands for all of those where the
+            report holds none itself.
+    """
+    errors = [each.exception for each in report.failures if each.exception is not None]
+    failed = report.counts["failed"]
+    message = f"{failed} of {sum(report.counts.values())} operations failed"
+    if earlier := failed - len(errors):
+        message += f", {earlier} of which were handed over before"
+    if not errors and last is not None:
+        errors.append(last)
+    return BaseExceptionGroup(message, errors) if errors else None
 
 
 _LEFT_BEHIND = "the report was pickled, which left its outcomes behind"

@@ -23,7 +23,7 @@ use crate::engine::lock::lock;
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
-use crate::engine::terms::End;
+use crate::engine::terms::{End, Terms};
 use crate::engine::time::Time;
 
 /// What the owner of a batch is to do next.
@@ -53,6 +53,10 @@ pub(crate) struct Batch {
     reading: Arc<Reading>,
     /// It ends at a time of its own.
     timed: bool,
+    /// It ends when too many fail, and its owner is then to raise at least one of the failures.
+    limits_failures: bool,
+    /// The last failure that was handed over, where failures are limited.
+    last_failure: Mutex<Option<Py<PyBaseException>>>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
 }
@@ -63,7 +67,7 @@ impl Batch {
         id: SourceId,
         owner: Arc<Signal>,
         reading: Arc<Reading>,
-        timed: bool,
+        terms: &Terms,
     ) -> Self {
         Self {
             runtime,
@@ -71,7 +75,9 @@ impl Batch {
             owner,
             closed: Mutex::new(None),
             reading,
-            timed,
+            timed: terms.deadline != Time::NEVER,
+            limits_failures: terms.failure_limit.is_some(),
+            last_failure: Mutex::new(None),
             left_to_run: AtomicBool::new(false),
         }
     }
@@ -291,11 +297,24 @@ impl Batch {
 
     /// The next outcome that is ready. It ends, for the time being, when there is none, or when
     /// all have been taken that were ready at first and more input is wanted.
-    fn __next__(&self) -> Option<Outcome> {
+    fn __next__(&self, py: Python<'_>) -> Option<Outcome> {
         let scheduler = &self.runtime.scheduler;
-        scheduler
+        let outcome = scheduler
             .with(self.id, |source| source.hand_over().map(Outcome::finished))
-            .flatten()
+            .flatten()?;
+        if self.limits_failures
+            && let Some(failure) = outcome.exception()
+        {
+            // What was there before is not dropped under the lock.
+            let _before = lock(&self.last_failure).replace(failure.clone_ref(py));
+        }
+        Some(outcome)
+    }
+
+    /// The last failure that was handed over, where failures are limited.
+    fn last_failure(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
+        let last = lock(&self.last_failure);
+        last.as_ref().map(|failure| failure.clone_ref(py))
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.
@@ -341,6 +360,7 @@ impl Batch {
         };
         self.runtime.scheduler.with(self.id, show);
         see(visit.call(&*lock(&self.closed)));
+        see(visit.call(&*lock(&self.last_failure)));
         seen.into_inner()
     }
 
@@ -353,7 +373,8 @@ impl Batch {
         if self.runtime.is_of_this_process() {
             let source = self.runtime.scheduler.remove(self.id, Time::now());
             let closed = lock(&self.closed).take();
-            drop((source, closed));
+            let last_failure = lock(&self.last_failure).take();
+            drop((source, closed, last_failure));
         }
     }
 

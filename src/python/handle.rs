@@ -92,8 +92,7 @@ impl Handle {
             .scheduler
             .add(context, Arc::clone(&owner), terms, outer, Time::now())
             .ok_or_else(closed)?;
-        let timed = terms.deadline != Time::NEVER;
-        Ok(Batch::new(Arc::clone(runtime), id, owner, reading, timed))
+        Ok(Batch::new(Arc::clone(runtime), id, owner, reading, &terms))
     }
 
     /// Queues a call, and gives its future its number there. Whether there is work for a further

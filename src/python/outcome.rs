@@ -151,7 +151,7 @@ impl Outcome {
 
     /// What its last attempt raised, with the traceback into it; None if it has not failed.
     #[getter]
-    fn exception(&self) -> Option<&Py<PyBaseException>> {
+    pub(crate) fn exception(&self) -> Option<&Py<PyBaseException>> {
         self.result.as_ref()?.as_ref().err()
     }
 

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import timedelta
 from functools import partial
 from typing import Literal, assert_type
+from unittest.mock import Mock
 
 from paceline import (
     BatchExecutor,
@@ -60,6 +61,8 @@ BatchExecutor(AnyLimiter())
 BatchExecutor(None, 3, on_error="return", retry=Retry(3), thread_name_prefix="create")
 standard: Executor = executor
 
+BatchExecutor(Mock())
+BatchExecutor(5)  # type: ignore[arg-type]
 BatchExecutor(on_error="ignore")  # type: ignore[arg-type]
 BatchExecutor(retry=3)  # type: ignore[arg-type]
 BatchExecutor(None, 5, "record")  # type: ignore[call-arg]
