@@ -27,6 +27,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::records::Records;
     #[pymodule_export]
+    use crate::python::showing::show;
+    #[pymodule_export]
     use crate::python::terms::{Acquirer, Keep};
     #[pymodule_export]
     use crate::python::worker::Worker;

@@ -278,6 +278,28 @@ def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> No
     assert repr(value) in str(caught.value)
 
 
+class CannotBeShown:
+    def __repr__(self) -> str:
+        raise LookupError("no repr")
+
+
+@pytest.mark.parametrize("setting", ["rate_limiter", "max_workers", "initializer", "retry"])
+def test_a_bad_setting_is_refused_however_it_prints(setting: str) -> None:
+    with pytest.raises(TypeError, match=f"{setting} .*CannotBeShown"):
+        BatchExecutor(**{setting: CannotBeShown()})
+    with pytest.raises(TypeError, match=setting) as caught:
+        BatchExecutor(**{setting: [0] * 100_000})
+    assert len(str(caught.value)) < 250
+
+
+def test_a_call_that_was_made_too_early_is_told_what_to_pass() -> None:
+    with BatchExecutor() as executor:
+        with pytest.raises(TypeError, match=r"operation 1 must be .*, pass functools\.partial"):
+            executor.run([int, 0])  # type: ignore[list-item]
+        with pytest.raises(TypeError, match=r"fn must be callable, not 3"):
+            executor.submit(3)  # type: ignore[arg-type]
+
+
 class NoFloat:
     """Has the method of numbers, as the durations of numpy do, and is none."""
 

@@ -118,9 +118,24 @@ def test_other_types_are_refused_by_name(
 @pytest.mark.parametrize(
     ("limiter", "weight", "error", "named"),
     [
-        (RateLimiter(5), 6, ValueError, "weight must be at most 5 to be granted ever, not 6"),
-        (RateLimiter(5, burst=2), 3, ValueError, "at most 2 to be granted ever, not 3"),
-        (RateLimiter(5) & RateLimiter(2), 3, ValueError, "at most 2 to be granted ever, not 3"),
+        (
+            RateLimiter(5),
+            6,
+            ValueError,
+            "weight must be at most 5, as no more is ever granted at once, not 6",
+        ),
+        (
+            RateLimiter(5, burst=2),
+            3,
+            ValueError,
+            "at most 2, as no more is ever granted at once, not 3",
+        ),
+        (
+            RateLimiter(5) & RateLimiter(2),
+            3,
+            ValueError,
+            "at most 2, as no more is ever granted at once, not 3",
+        ),
         (RateLimiter(5), 2**64, ValueError, "weight must be at most"),
         (RateLimiter(5), 0, ValueError, "weight must be at least 1, not 0"),
         (RateLimiter(5), -1, ValueError, "weight must be at least 1, not -1"),

@@ -7,6 +7,8 @@ import math
 from datetime import timedelta
 from typing import Any, SupportsFloat
 
+from paceline._core import show
+
 __all__ = ["as_seconds", "duration", "failure_limit", "is_async", "positive_int"]
 
 # Some 31 years: longer waits are mistakes, and platforms differ in the longest they can do.
@@ -25,10 +27,10 @@ def is_async(operation: object) -> bool:
 def positive_int(name: str, value: Any, most: int, kinds: str = "a whole number") -> int:
     """Return ``value`` if it is a whole number from 1 to ``most``."""
     if isinstance(value, bool) or not hasattr(type(value), "__index__"):
-        raise TypeError(f"{name} must be {kinds}, not {value!r}")
+        raise TypeError(f"{name} must be {kinds}, not {show(value)}")
     number = value.__index__()
     if not 1 <= number <= most:
-        raise ValueError(f"{name} must be greater than 0 and at most {most}, not {value!r}")
+        raise ValueError(f"{name} must be greater than 0 and at most {most}, not {show(value)}")
     return int(number)
 
 
@@ -53,9 +55,9 @@ def duration(name: str, value: object) -> float:
     """Return a duration in seconds, from 0 to 10**9."""
     number = as_seconds(value)
     if number is None:
-        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {value!r}")
+        raise TypeError(f"{name} must be a number of seconds or a timedelta, not {show(value)}")
     if not 0 <= number <= _LONGEST:
-        raise ValueError(f"{name} must be from 0 to {_LONGEST:.0f} seconds, not {number!r}")
+        raise ValueError(f"{name} must be from 0 to {_LONGEST:.0f} seconds, not {show(value)}")
     return number
 
 
@@ -67,14 +69,14 @@ def failure_limit(value: Any) -> tuple[float, int] | None:
         try:
             share, of = value
         except ValueError:
-            message = f"max_failures must be a count or (share, of), not {value!r}"
+            message = f"max_failures must be a count or (share, of), not {show(value)}"
             raise ValueError(message) from None
         number = _number(share)
         if number is None:
-            raise TypeError(f"the share in max_failures must be a number, not {share!r}")
+            raise TypeError(f"the share in max_failures must be a number, not {show(share)}")
         if not 0 < number <= 1:
             raise ValueError(
-                f"the share in max_failures must be above 0 and up to 1, not {share!r}"
+                f"the share in max_failures must be above 0 and up to 1, not {show(share)}"
             )
         return number, positive_int("the number of operations in max_failures", of, 2**31)
     return 0.0, positive_int("max_failures", value, 2**62, "a whole number or (share, of)")

@@ -42,6 +42,7 @@ __all__ = [
     "check_operations",
     "forked",
     "log_batch",
+    "show",
 ]
 
 __version__: str
@@ -50,8 +51,7 @@ UNBOUNDED: int
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 
-# A submitted call: its future, the function, its arguments and the caller's context.
-# A future, the function with its arguments, its keywords and its context.
+# A submitted call: its future, the function with its arguments, its keywords and its context.
 _Call: TypeAlias = tuple[CallFuture[Any], tuple[Any, ...], dict[str, Any], Context]
 
 @final
@@ -673,8 +673,12 @@ class Totals(TypedDict):
     working: float
     elapsed: float
 
-def check_operation(operation: object) -> None:
+def check_operation(name: str, operation: object) -> None:
     """Refuses what no worker could call.
+
+    Args:
+        name: Of the argument, for the message.
+        operation: The argument.
 
     Raises:
         TypeError: If it is not callable, or is a coroutine function.
@@ -713,3 +717,12 @@ def at_exit(wait: Callable[[], None], give_up: Callable[[BaseException], None]) 
 
 def forked() -> None:
     """Called in a process that was just forked, before anything else is done there."""
+
+def show(value: object) -> str:
+    """The value as it appears in the message of an exception: its repr, cut short.
+
+    Of one whose repr raises an ``Exception``, its type.
+
+    Raises:
+        BaseException: What the repr raises that is not an ``Exception``.
+    """

@@ -20,7 +20,7 @@ from typing import (
 from paceline import _core
 from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_async, positive_int
-from paceline._core import Acquirer, Keep
+from paceline._core import Acquirer, Keep, show
 from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
@@ -79,18 +79,18 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         native = rate_limiter if is_a(rate_limiter, _core.RateLimiter) else None
         if rate_limiter is not None and not callable(getattr(rate_limiter, "acquire", None)):
             raise TypeError(
-                f"rate_limiter must have an acquire() method or be None, not {rate_limiter!r}"
+                f"rate_limiter must have an acquire() method or be None, not {show(rate_limiter)}"
             )
-        if rate_limiter is _core.RateLimiter:
+        if cast("object", rate_limiter) is _core.RateLimiter:
             raise TypeError("rate_limiter must be made first, as in RateLimiter(100, per=60)")
         if initializer is not None and (not callable(initializer) or is_async(initializer)):
-            raise TypeError(f"initializer must be a function, and not async: {initializer!r}")
+            raise TypeError(f"initializer must be a function, and not async: {show(initializer)}")
         if not isinstance(initargs, Iterable):
-            raise TypeError(f"initargs must be an iterable of arguments, not {initargs!r}")
+            raise TypeError(f"initargs must be an iterable of arguments, not {show(initargs)}")
         if not isinstance(thread_name_prefix, str):
-            raise TypeError(f"thread_name_prefix must be a string, not {thread_name_prefix!r}")
+            raise TypeError(f"thread_name_prefix must be a string, not {show(thread_name_prefix)}")
         if retry is not None and not is_a(retry, Retry):
-            raise TypeError(f"retry must be a Retry or None, not {retry!r}")
+            raise TypeError(f"retry must be a Retry or None, not {show(retry)}")
         self._rate_limiter = rate_limiter
         self._max_workers = workers
         self._on_error = _check_on_error(on_error)
@@ -136,11 +136,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             operation: A callable without arguments.
 
         Raises:
-            TypeError: If ``operation`` is not callable, or is a coroutine function.
+            TypeError: If ``operation`` is not callable, or is a coroutine function, or returns a
+                coroutine, which nobody would await.
             BaseException: Whatever the operation, or the limiter, raises.
             RuntimeError: After :meth:`shutdown`.
         """
-        _core.check_operation(operation)
+        _core.check_operation("operation", operation)
         drive = self._drive([operation], Keep.ALL, stop_on_failure=True, logged=False)
         drive.is_batch = False
         # A failure would have ended it.
@@ -192,7 +193,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     ) -> list[Any]:
         """Run the operations, and return one entry for each, in their order.
 
-        The entry is the operation's value; of one that failed, what ``on_error`` says.
+        The entry is the operation's value; of one that failed, what ``on_error`` says. One that
+        returns a coroutine, which nobody would await, has failed with a ``TypeError``.
 
         Args:
             operations: Callables without arguments. A list is checked as a whole before anything
@@ -321,7 +323,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             RuntimeError: After :meth:`shutdown`.
             TypeError: If ``fn`` is not callable, or is a coroutine function.
         """
-        _core.check_operation(fn)
+        _core.check_operation("fn", fn)
         return submit(self._pool, fn, args, kwargs)
 
     def map(
@@ -355,20 +357,21 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 is of the wrong type.
             RuntimeError: After :meth:`shutdown`.
             TimeoutError: From ``next()``, when ``timeout`` has passed.
-            BaseException: From ``next()``, whatever that call raised; it ends the iterator. The
+            BaseException: From ``next()``, whatever that call raised, or a ``TypeError`` if it
+                returned a coroutine; it ends the iterator. The
                 ``batch_report`` of the exception tells of the calls whose values were not taken.
         """
         if not isinstance(chunksize, SupportsIndex | float):
-            raise TypeError(f"chunksize must be an integer, not {chunksize!r}")
+            raise TypeError(f"chunksize must be an integer, not {show(chunksize)}")
         if chunksize < 1:
-            raise ValueError(f"chunksize must be >= 1, not {chunksize!r}")
+            raise ValueError(f"chunksize must be >= 1, not {show(chunksize)}")
         if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError(f"buffersize must be an integer or None, not {buffersize!r}")
+            raise TypeError(f"buffersize must be an integer or None, not {show(buffersize)}")
         if buffersize is not None and not 1 <= buffersize <= sys.maxsize:
             raise ValueError(
-                f"buffersize must be None or > 0 and at most {sys.maxsize}, not {buffersize!r}"
+                f"buffersize must be None or > 0 and at most {sys.maxsize}, not {show(buffersize)}"
             )
-        _core.check_operation(fn)
+        _core.check_operation("fn", fn)
         calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))
         drive = self._drive(
             list(calls) if buffersize is None else calls,
@@ -419,7 +422,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 operations = iter(operations)
             except TypeError as error:
                 raise TypeError(
-                    f"operations must be an iterable of callables, not {operations!r}"
+                    f"operations must be an iterable of callables, not {show(operations)}"
                 ) from error
         foreign = Acquirer.OWNER if attended else Acquirer.DISPATCHER
         terms = Terms(
@@ -437,7 +440,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 def _check_on_error(on_error: str) -> str:
     if on_error not in ON_ERROR:
         raise ValueError(
-            f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {on_error!r}"
+            f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {show(on_error)}"
         )
     return on_error
 

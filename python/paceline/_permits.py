@@ -6,6 +6,7 @@ import inspect
 from contextlib import AbstractContextManager, ContextDecorator
 from typing import Protocol
 
+from paceline._core import show
 from paceline._errors import PermitRefusedError
 
 __all__ = ["SupportsAcquire", "ask"]
@@ -34,14 +35,15 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
             close()
         message = (
             "the rate limiter's acquire() returned an awaitable, a generator or a context manager "
-            f"made of one, which would limit nothing: {answer!r}; a blocking acquire() is needed"
+            f"made of one, which would limit nothing: {show(answer)}; a blocking acquire() is "
+            "needed"
         )
         raise TypeError(message)
     if answer:
         return None
     return PermitRefusedError(
-        f"the rate limiter refused a permit: acquire() returned {answer!r}, where None or a true "
-        "value grants one"
+        f"the rate limiter refused a permit: acquire() returned {show(answer)}, where None or a "
+        "true value grants one"
     )
 
 

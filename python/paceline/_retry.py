@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._checks import as_seconds, duration, is_async, positive_int
+from paceline._core import show
 from paceline._throttling import throttling
 from paceline._unsent import never_sent
 
@@ -113,7 +114,7 @@ class Retry:
     ) -> None:
         """See the class."""
         if not isinstance(jitter, bool):
-            raise TypeError(f"jitter must be True or False, not {jitter!r}")
+            raise TypeError(f"jitter must be True or False, not {show(jitter)}")
         pause = None if default_pause is None else duration("default_pause", default_pause)
         values = {
             "attempts": positive_int("attempts", attempts, 2**32 - 1),
@@ -188,13 +189,14 @@ def _budget(value: object) -> float | None:
     if isinstance(value, SupportsIndex) and not isinstance(value, bool):
         value = value.__index__()
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"budget must be a number of retries, a share or None, not {value!r}")
+        raise TypeError(f"budget must be a number of retries, a share or None, not {show(value)}")
     if isinstance(value, float) and not 0 <= value <= 1:
         raise ValueError(
-            f"budget as a share must be from 0.0 to 1.0, not {value!r}; for a number, give an int"
+            f"budget as a share must be from 0.0 to 1.0, not {show(value)}; "
+            "for a number, give an int"
         )
     if not 0 <= value < 2**63:
-        raise ValueError(f"budget must be at least 0 and below 2**63, not {value!r}")
+        raise ValueError(f"budget must be at least 0 and below 2**63, not {show(value)}")
     return value
 
 
@@ -202,16 +204,16 @@ def _on(value: RetryOn) -> RetryOn:
     if isinstance(value, type | tuple):
         for cls in value if isinstance(value, tuple) else (value,):
             if not (isinstance(cls, type) and issubclass(cls, Exception)):
-                raise TypeError(f"on must name subclasses of Exception, not {cls!r}")
+                raise TypeError(f"on must name subclasses of Exception, not {show(cls)}")
         return value
     return _function("on", value, "an exception class, a tuple of them or callable")
 
 
 def _function(name: str, value: _F, kinds: str = "callable") -> _F:
     if value is not None and not callable(value):
-        raise TypeError(f"{name} must be {kinds}, not {value!r}")
+        raise TypeError(f"{name} must be {kinds}, not {show(value)}")
     if value is not None and is_async(value):
-        raise TypeError(f"{name} must not be a coroutine function: {value!r}")
+        raise TypeError(f"{name} must not be a coroutine function: {show(value)}")
     return value
 
 
@@ -221,7 +223,7 @@ def _asked(value: object) -> float | None:
         return None
     number = as_seconds(value)
     if number is None:
-        raise TypeError(f"retry_after must return seconds, a timedelta or None, not {value!r}")
+        raise TypeError(f"retry_after must return seconds, a timedelta or None, not {show(value)}")
     return None if math.isnan(number) else max(0.0, number)
 
 

@@ -105,7 +105,7 @@ impl RateLimiter {
         let largest = self.limiter.largest_weight();
         if weight > largest {
             return Err(PyValueError::new_err(format!(
-                "weight must be at most {largest} to be granted ever, not {weight}"
+                "weight must be at most {largest}, as no more is ever granted at once, not {weight}"
             )));
         }
         Ok(weight)

@@ -1,4 +1,4 @@
-//! What may stand in a batch: callables without arguments, and no coroutine functions.
+//! What may stand in a batch: callables without arguments, and nothing that is to be awaited.
 
 use std::iter;
 
@@ -101,12 +101,12 @@ pub(crate) fn check_one(
     }
 }
 
-/// Refuses what is no operation, and stands alone.
+/// Refuses what is no operation, and stands alone: an argument of that name.
 #[pyfunction]
-pub(crate) fn check_operation(operation: &Bound<'_, PyAny>) -> PyResult<()> {
+pub(crate) fn check_operation(name: &str, operation: &Bound<'_, PyAny>) -> PyResult<()> {
     match problem_with(operation, &mut Seen::default())? {
         None => Ok(()),
-        Some(problem) => Err(PyTypeError::new_err(format!("the operation {problem}"))),
+        Some(problem) => Err(PyTypeError::new_err(format!("{name} {problem}"))),
     }
 }
 
@@ -114,7 +114,10 @@ pub(crate) fn check_operation(operation: &Bound<'_, PyAny>) -> PyResult<()> {
 /// such as Ctrl-C, is no fault of the operation's.
 fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Option<String>> {
     if !operation.is_callable() {
-        return Ok(Some(format!("must be callable, not {}", show(operation)?)));
+        return Ok(Some(format!(
+            "must be callable, not {}; to have a call made, pass functools.partial(function, ...)",
+            show(operation)?
+        )));
     }
     let Some(function) = function_of(operation) else {
         let shown = show(operation)?;
@@ -186,8 +189,31 @@ fn is_async_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     IS_ASYNC.import(py, "paceline._checks", "is_async")
 }
 
+/// Whether an operation has returned what somebody would have to await for it to do anything.
+#[inline(always)]
+pub(crate) fn is_coroutine(py: Python<'_>, value: &Py<PyAny>) -> bool {
+    coroutine(py).is_ok_and(|class| value.bind(py).get_type_ptr().cast() == class.as_ptr())
+}
+
+/// Makes a failure of an operation that has returned a coroutine: it has not done its work.
+pub(crate) fn refuse_coroutine(py: Python<'_>, value: &Py<PyAny>) -> PyErr {
+    let shown = match show(value.bind(py)) {
+        Ok(shown) => shown,
+        Err(error) => return error,
+    };
+    // Closed, it does not warn that it was never awaited.
+    match value.call_method0(py, pyo3::intern!(py, "close")) {
+        Ok(_) => PyTypeError::new_err(format!(
+            "the operation returned a coroutine, which a thread cannot run: {shown}; wrap it in a \
+             function that runs it"
+        )),
+        Err(error) => error,
+    }
+}
+
 /// Makes what is made only once: the names that are looked up as well.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    coroutine(py)?;
     let mut seen = Seen::default();
     let as_method = method(py)?.call1((is_async_otherwise(py)?, 0))?;
     for _ in 0..2 {
@@ -200,6 +226,11 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
 fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static PARTIAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     PARTIAL.import(py, "functools", "partial")
+}
+
+fn coroutine(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static COROUTINE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    COROUTINE.import(py, "types", "CoroutineType")
 }
 
 fn method(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -7,7 +7,8 @@ use super::interpreter::is_exception;
 /// How many characters of a value's repr are shown.
 const LONGEST: usize = 100;
 
-/// The value's repr; of one whose repr raises an `Exception`, its type.
+/// The value's repr, cut short; of one whose repr raises an `Exception`, its type.
+#[pyfunction]
 pub(crate) fn show(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let text = match value.repr() {
         Ok(text) => text,

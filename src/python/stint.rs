@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::calls::{call_submitted, conclude_call, exit_if_forked};
 use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
+use super::operations::{is_coroutine, refuse_coroutine};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
 use crate::engine::lock::lock;
@@ -159,7 +160,7 @@ impl Stint {
         let mut job = job;
         loop {
             let value = match job.call0(py) {
-                Ok(value) if untouched.holds() => value,
+                Ok(value) if untouched.holds() && !is_coroutine(py, &value) => value,
                 result => return Within::Ended(job, result),
             };
             match self.go_on_with(py, job, value) {
@@ -182,6 +183,12 @@ impl Stint {
 
     /// Books what has become of the operation that was claimed last, and claims the next one.
     fn go_on(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
+        let result = match result {
+            Ok(value) if self.context.is_batch() && is_coroutine(py, &value) => {
+                Err(refuse_coroutine(py, &value))
+            }
+            result => result,
+        };
         match result {
             Ok(value) if self.context.is_batch() => self.go_on_with(py, job, value),
             result => {
