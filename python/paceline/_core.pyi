@@ -60,9 +60,9 @@ class RateLimiter:
 
     The window is exact, wherever it begins: after a burst, after idling, and with any number of
     threads and executors on one limiter. Waiters stand in one queue and nobody overtakes its
-    head, however heavy the request there is (see ``&`` for heads that wait for another limiter
-    too). A limiter may be shared among threads, executors
-    and event loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
+    head, however heavy the request there is; but for a combination made with ``&`` that waits
+    for another of its limiters. A limiter may be shared among threads, executors and event
+    loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
 
     Memory grows with the permits in the window, not with ``limit``: 16 bytes for each (up to 32
     while it grows), so a window of a million permits takes 16 to 32 MB when it is full.
@@ -83,12 +83,12 @@ class RateLimiter:
         margin: How much longer than ``per`` the window is kept, in seconds or as a
             ``timedelta``: servers count arrivals, and the network moves them closer together.
             By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
-        adaptive: Whether the limit in effect is halved when an executor meets a refusal (429),
-            once per episode, and grows back by a twentieth of ``limit`` (at least 1) per window,
-            pauses not counted; never beyond ``limit`` and never below 1. Additive increase and
-            multiplicative decrease, after D.-M. Chiu and R. Jain, "Analysis of the increase and
-            decrease algorithms for congestion avoidance in computer networks", Computer Networks
-            and ISDN Systems 17 (1989).
+        adaptive: Whether a refusal (429) halves the limit in effect, once per episode. An
+            executor without a :class:`Retry` recognises none. The limit grows back by a twentieth
+            of ``limit`` (at least 1) per window, pauses not counted; never beyond ``limit`` and
+            never below 1. Additive increase and multiplicative decrease, after D.-M. Chiu and
+            R. Jain, "Analysis of the increase and decrease algorithms for congestion avoidance in
+            computer networks", Computer Networks and ISDN Systems 17 (1989).
 
     Raises:
         ValueError: If a number is out of its range, or is not finite.
