@@ -14,7 +14,7 @@ import pytest
 from helpers import wait_until
 from streaming import most_ahead
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, BatchTimeoutError, RateLimiter
 
 SHORT_ONES = 3000
 LONG = 30.0
@@ -94,6 +94,60 @@ def test_an_input_that_blocks_does_not_hold_up_what_was_read(verb: Verb) -> None
 
     with BatchExecutor(None, 2) as executor:
         assert all(verb(executor, operations()))
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_an_input_that_blocks_does_not_hold_up_what_was_read_whatever_else_runs(
+    workers: int,
+) -> None:
+    stop = threading.Event()
+    ran = threading.Event()
+
+    def without_end() -> Iterator[Callable[[], bool]]:
+        while not stop.is_set():
+            yield nothing
+
+    def exhaust(executor: BatchExecutor) -> None:
+        for _ in executor.stream(without_end()):
+            pass
+
+    def operations() -> Iterator[Callable[[], bool]]:
+        for _ in range(5):
+            yield from [nothing] * SHORT_ONES
+            yield lambda: ran.set() is None
+            began = time.monotonic()
+            assert ran.wait(LONG)
+            waits.append(time.monotonic() - began)
+            ran.clear()
+
+    waits: list[float] = []
+    with BatchExecutor(None, workers) as executor:
+        beside = threading.Thread(target=exhaust, args=(executor,))
+        beside.start()
+        try:
+            assert all(stream_of(executor, operations()))
+        finally:
+            stop.set()
+            beside.join()
+    # A few milliseconds each; before, as long as the other stream went on without a gap.
+    assert sorted(waits)[2] < 0.2
+
+
+@pytest.mark.parametrize("verb", ["run", "execute_batch", "stream"])
+def test_no_more_than_one_operation_is_read_beyond_the_deadline(verb: str) -> None:
+    read_after: list[float] = []
+
+    def operations() -> Iterator[Callable[[], bool]]:
+        began = time.monotonic()
+        yield from [nothing] * SHORT_ONES
+        while True:
+            time.sleep(0.02)
+            read_after.append(time.monotonic() - began)
+            yield nothing
+
+    with BatchExecutor(None, 3) as executor, pytest.raises(BatchTimeoutError):
+        list(getattr(executor, verb)(operations(), timeout=0.5))
+    assert len([each for each in read_after if each > 0.5]) <= 2
 
 
 @pytest.mark.parametrize("workers", [1, 2, 5])

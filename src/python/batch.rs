@@ -152,7 +152,7 @@ impl Batch {
         jobs: impl ExactSizeIterator<Item = Py<PyAny>>,
     ) {
         self.end(is_exception(py, error));
-        self.runtime.scheduler.feed_some(self.id, jobs);
+        self.runtime.scheduler.feed_some(self.id, jobs, Time::now());
     }
 }
 
@@ -216,7 +216,10 @@ impl Batch {
         py: Python<'py>,
         count: usize,
     ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
-        let ahead = self.runtime.scheduler.begin_reading(self.id, count);
+        let ahead = self
+            .runtime
+            .scheduler
+            .begin_reading(self.id, count, Time::now());
         ahead.then(|| self.reading.begin(py, count)).transpose()
     }
 

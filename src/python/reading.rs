@@ -11,6 +11,7 @@ use super::operations::{Seen, check_one};
 use super::work::Operations;
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Scheduler, SourceId};
+use crate::engine::time::Time;
 
 /// How many operations are examined before the first of them can start: that may take long.
 const EXAMINED_AT_ONCE: usize = 64;
@@ -57,7 +58,8 @@ impl Reading {
             self.examine(std::slice::from_ref(operation), index).1?;
         }
         self.added.fetch_add(1, Ordering::Relaxed);
-        Ok(scheduler.feed_some(id, std::iter::once(operation.clone().unbind())))
+        let read = std::iter::once(operation.clone().unbind());
+        Ok(scheduler.feed_some(id, read, Time::now()))
     }
 
     /// Where `count` operations are to be read to, and the turns that this may take.
@@ -108,7 +110,7 @@ impl Reading {
             inbox.del_slice(0, jobs.len())?;
             if !jobs.is_empty() {
                 self.added.fetch_add(jobs.len(), Ordering::Relaxed);
-                scheduler.feed_some(id, jobs.into_iter());
+                scheduler.feed_some(id, jobs.into_iter(), Time::now());
             }
             checked?;
         }

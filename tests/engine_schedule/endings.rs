@@ -51,6 +51,25 @@ fn nothing_starts_from_the_deadline_on() {
 }
 
 #[test]
+fn an_owner_reads_no_further_from_the_deadline_on() {
+    let scheduler = unlimited(1);
+    let terms = Terms {
+        deadline: at(10),
+        ..batch()
+    };
+    let (source, _) = scheduler.add_batch(terms, at(1));
+    let mut seat = scheduler.seat();
+    assert!(scheduler.feed_some(source, 0..1, at(1)), "no thread yet");
+    assert!(scheduler.reserve_thread(at(1)));
+    scheduler.start(&mut seat, at(1));
+    let last = Time::from_nanos(at(10).as_nanos() - 1);
+    assert!(!scheduler.feed_some(source, 1..2, last));
+    assert!(scheduler.feed_some(source, 2..3, at(10)));
+    assert_eq!(scheduler.step(source, false, at(10)), Step::Settled);
+    assert_eq!(scheduler.ended(source), Some(End::Timeout));
+}
+
+#[test]
 fn a_batch_that_is_done_at_its_deadline_is_in_time() {
     let scheduler = unlimited(1);
     let terms = Terms {
@@ -291,7 +310,7 @@ fn who_waits_for_a_permit_is_told_of_what_expires_before_it_looks_again() {
         },
         at(2),
     );
-    scheduler.feed_some(expiring, 0..1);
+    scheduler.feed_some(expiring, 0..1, at(1));
     assert!(woken(&seat));
     assert_eq!(scheduler.rest(&mut seat, at(2)), at(5));
     // Nothing that is told to it is news now.

@@ -331,7 +331,10 @@ fn what_is_given_up_takes_with_it_what_its_running_operations_have_begun() {
     let (late, owner) = inner(&scheduler, &running, at(5));
     assert_eq!(scheduler.ended(late), Some(End::Outer));
     assert_eq!(scheduler.step(late, true, at(5)), Step::Settled);
-    assert!(scheduler.feed_some(late, 5..6), "it is not to read on");
+    assert!(
+        scheduler.feed_some(late, 5..6, at(9)),
+        "it is not to read on"
+    );
     drop(owner);
 }
 

@@ -324,7 +324,7 @@ fn a_worker_that_waits_inside_an_operation_does_not_repeat() {
     let mut alone = alone(batch());
     alone.scheduler.remove(alone.source, alone.now);
     let (inner, owner) = alone.scheduler.add_batch(batch(), alone.now);
-    alone.scheduler.feed_some(inner, 0..100);
+    alone.scheduler.feed_some(inner, 0..100, alone.now);
     alone.worker = alone.scheduler.nested_seat(owner, inner, None);
     alone.running = alone.scheduler.start(&mut alone.worker, alone.now);
     alone.claim();
@@ -341,7 +341,7 @@ fn another_source_of_short_operations_has_its_turn() {
     let (other, _) = alone.scheduler.add_batch(batch(), alone.now);
     alone.claim();
     assert!(alone.repeats(), "there is nothing in the other one");
-    alone.scheduler.feed_some(other, 0..9);
+    alone.scheduler.feed_some(other, 0..9, alone.now);
     // One of it has to end before it is known to be short.
     alone.claim();
     alone.claim();

@@ -114,7 +114,7 @@ fn the_watch_goes_on_as_long_as_something_starts() {
             ..
         } = &mut at_work;
         assert_eq!(resting(scheduler.look(watch, now)), now + LOOK);
-        scheduler.feed_some(*source, std::iter::once(index));
+        scheduler.feed_some(*source, std::iter::once(index), now);
         scheduler.catch_up(now);
         assert!(woken(worker) && !woken(watch));
         at_work.running = scheduler.start(worker, now + SHORT);
@@ -267,7 +267,7 @@ fn what_is_fed_during_a_watch_is_seen_to_when_its_owner_rests() {
     assert!(
         at_work
             .scheduler
-            .feed_some(at_work.source, std::iter::once(3)),
+            .feed_some(at_work.source, std::iter::once(3), now),
         "outcomes are ready"
     );
     assert!(
@@ -294,7 +294,7 @@ fn reading() -> (Watched, Time) {
     let now = at(1) + SHORT + SHORT;
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
-    assert!(at_work.scheduler.begin_reading(at_work.source, 9));
+    assert!(at_work.scheduler.begin_reading(at_work.source, 9, now));
     (at_work, now)
 }
 
@@ -308,10 +308,10 @@ fn what_was_read_is_collected_when_the_next_is_long_in_coming() {
     let (source, context) = scheduler.take_reading().unwrap();
     assert_eq!((source, context.as_str()), (at_work.source, "batch"));
     assert!(scheduler.take_reading().is_none());
-    scheduler.feed_some(source, 3..5);
+    scheduler.feed_some(source, 3..5, now);
     assert_eq!(scheduler.start(watch, now + LOOK * 2).job, 3);
     assert!(
-        !scheduler.begin_reading(source, 9),
+        !scheduler.begin_reading(source, 9, now),
         "nobody keeps watch any more"
     );
 }
@@ -335,7 +335,7 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
     assert!(matches!(claim, Claim::Collect), "{claim:?}");
 
     let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 4);
-    assert!(at_work.scheduler.begin_reading(at_work.source, 9));
+    assert!(at_work.scheduler.begin_reading(at_work.source, 9, now));
     let now = at(1) + SHORT;
     at_work.scheduler.pause(now, pause(at(9), true));
     let finished = done(&at_work.running, now);
@@ -352,18 +352,50 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
 }
 
 #[test]
+fn what_was_read_is_collected_whatever_else_starts_meanwhile() {
+    let mut at_work = Watched::new(3, stream(Keep::Completed, 99), 4);
+    let (other, _) = at_work
+        .scheduler
+        .add_batch(stream(Keep::Completed, 9), at(1));
+    let mut now = at_work.now;
+    at_work.scheduler.feed_some(other, 0..1, now);
+    for _ in 0..2 {
+        now = now + SHORT;
+        at_work.finish_and_start(now);
+    }
+    // Now the other one is known to be short, too.
+    let claim = at_work.scheduler.look(&mut at_work.watch, now);
+    assert_eq!(resting(claim), now + LOOK);
+    at_work.finish_and_start(now + SHORT);
+    at_work.finish_and_rest(now + SHORT);
+    assert!(at_work.scheduler.begin_reading(other, 9, now));
+    let mut work_until = |look| {
+        let began = look - SHORT;
+        at_work.scheduler.feed_some(at_work.source, 4..5, began);
+        at_work.scheduler.catch_up(began);
+        at_work.running = at_work.scheduler.start(&mut at_work.worker, began);
+        at_work.finish_and_rest(look);
+        at_work.scheduler.look(&mut at_work.watch, look)
+    };
+    assert_eq!(resting(work_until(now + LOOK)), now + LOOK * 2);
+    let claim = work_until(now + LOOK * 2);
+    assert!(matches!(claim, Claim::Collect), "{claim:?}");
+    assert_eq!(at_work.scheduler.take_reading().unwrap().0, other);
+}
+
+#[test]
 fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
     let at_work = Watched::new(2, batch(), 9);
     let (other, _) = at_work
         .scheduler
         .add_batch(stream(Keep::Completed, 9), at(1));
-    assert!(!at_work.scheduler.begin_reading(other, 9));
+    assert!(!at_work.scheduler.begin_reading(other, 9, at(1)));
     let unwatched = unlimited(2).one_at_a_time(true);
     let (source, _) = unwatched.add_complete(stream(Keep::Completed, 9), 9, at(1));
     let mut seat = unwatched.seat();
     let first = unwatched.start(&mut seat, at(1));
     unwatched.start_next(&mut seat, done(&first, at(1)), at(1));
-    assert!(!unwatched.begin_reading(source, 9));
+    assert!(!unwatched.begin_reading(source, 9, at(1)));
 }
 
 /// Two workers who sleep after short operations, and an owner who has more to read.
@@ -381,12 +413,12 @@ fn asleep() -> (Watched, Time) {
 fn one_of_those_who_sleep_keeps_watch_while_many_are_read() {
     let (mut at_work, now) = asleep();
     let (scheduler, source) = (&at_work.scheduler, at_work.source);
-    assert!(!scheduler.begin_reading(source, MANY - 1), "too few");
-    assert!(scheduler.begin_reading(source, MANY));
+    assert!(!scheduler.begin_reading(source, MANY - 1, now), "too few");
+    assert!(scheduler.begin_reading(source, MANY, now));
     assert!(woken(&at_work.worker) && !woken(&at_work.watch));
     let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
     assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
-    scheduler.feed_some(source, 3..5);
+    scheduler.feed_some(source, 3..5, now);
     scheduler.end_reading(source);
     scheduler.catch_up(now);
     assert!(woken(other), "it is left to work");
@@ -399,7 +431,7 @@ fn one_of_those_who_sleep_keeps_watch_while_many_are_read() {
 fn nobody_keeps_watch_for_an_input_that_was_long_in_coming() {
     let (mut at_work, now) = asleep();
     let (scheduler, source) = (&at_work.scheduler, at_work.source);
-    assert!(scheduler.begin_reading(source, MANY));
+    assert!(scheduler.begin_reading(source, MANY, now));
     let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
     assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
     let now = now + LOOK;
@@ -408,8 +440,11 @@ fn nobody_keeps_watch_for_an_input_that_was_long_in_coming() {
     assert!(scheduler.take_reading().is_some());
     assert_eq!(resting(scheduler.look(posted, now)), Time::NEVER);
     for fed in [3..4_098, 4_098..4_099] {
-        assert!(!scheduler.begin_reading(source, MANY), "it may be slow");
-        scheduler.feed_some(source, fed.clone());
+        assert!(
+            !scheduler.begin_reading(source, MANY, now),
+            "it may be slow"
+        );
+        scheduler.feed_some(source, fed.clone(), now);
         let mut running = scheduler.start(other, now);
         while running.job + 1 < fed.end {
             running = scheduler.start_next(other, done(&running, now), now);
@@ -417,15 +452,18 @@ fn nobody_keeps_watch_for_an_input_that_was_long_in_coming() {
         scheduler.rest_after(other, done(&running, now), now);
         resting(scheduler.look(posted, now));
     }
-    assert!(scheduler.begin_reading(source, MANY), "it may be quick now");
+    assert!(
+        scheduler.begin_reading(source, MANY, now),
+        "it may be quick now"
+    );
 }
 
 #[test]
 fn nobody_keeps_watch_who_is_left_to_work() {
-    let (at_work, _) = asleep();
+    let (at_work, now) = asleep();
     let scheduler = &at_work.scheduler;
-    scheduler.feed_some(at_work.source, 3..4);
+    scheduler.feed_some(at_work.source, 3..4, now);
     assert!(woken(&at_work.watch));
-    assert!(!scheduler.begin_reading(at_work.source, MANY));
+    assert!(!scheduler.begin_reading(at_work.source, MANY, now));
     assert!(!woken(&at_work.worker), "there is nobody else");
 }

@@ -24,29 +24,33 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Adds operations that were read. Returns whether there is something to do before the next is
-    /// read: a further worker thread is wanted, or outcomes can be handed over.
-    pub fn feed_some(&self, id: SourceId, jobs: impl ExactSizeIterator<Item = W::Job>) -> bool {
+    /// read: a further worker thread is wanted, outcomes can be handed over, or the source ends.
+    pub fn feed_some(
+        &self,
+        id: SourceId,
+        jobs: impl ExactSizeIterator<Item = W::Job>,
+        now: Time,
+    ) -> bool {
         let mut state = self.state();
         let Some(source) = state.source(id) else {
             return false;
         };
         source.feed(jobs, false);
-        // It may have been ended by others.
-        let ready = source.ready() || source.ended.is_some();
+        // It may have been ended by others. Beyond its deadline nothing more of it will be ready.
+        let ready = source.ready() || source.ended.is_some() || now >= source.terms.deadline;
         let short = source.is_short();
         if short && state.watched() {
             // Whoever is woken would wait until the interpreter is let go, so there is time.
             return ready;
         }
         // What is new can start at once; retries that have become due meanwhile wake by themselves.
-        let now = state.latest;
         state.stir(now);
         ready || state.wants_thread(now)
     }
 
     /// Whether the owner may read `count` operations before it adds them: somebody keeps watch, and
     /// is told by [`Claim::Collect`](super::Claim::Collect) to add them when one is long in coming.
-    pub fn begin_reading(&self, id: SourceId, count: usize) -> bool {
+    pub fn begin_reading(&self, id: SourceId, count: usize, now: Time) -> bool {
         let mut state = self.state();
         if state.source(id).is_some_and(|it| it.deserves_watch(count)) {
             state.post_watch();
@@ -55,14 +59,14 @@ impl<W: Work> Scheduler<W> {
         let Some(source) = state.source(id) else {
             return false;
         };
-        source.being_read = watched && source.is_short();
-        source.being_read
+        source.reading_since = (watched && source.is_short()).then_some(now);
+        source.reading_since.is_some()
     }
 
     /// The owner reads no more before it adds what it has read.
     pub fn end_reading(&self, id: SourceId) {
         if let Some(source) = self.state().source(id) {
-            source.being_read = false;
+            source.reading_since = None;
         }
     }
 

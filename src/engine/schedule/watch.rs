@@ -85,7 +85,7 @@ impl<W: Work> State<W> {
             return None;
         }
         let started = self.watch.last_start > self.watch.last_look;
-        if started && self.only_short(now) && !self.over() {
+        if started && self.only_short(now) && !self.reads_long(now) && !self.over() {
             return Some(self.watch_on(now));
         }
         self.front = None;
@@ -97,10 +97,18 @@ impl<W: Work> State<W> {
         None
     }
 
+    /// Whether an owner has read for long in one go, whatever else has started meanwhile.
+    fn reads_long(&self, now: Time) -> bool {
+        let began = self.live().filter_map(|source| source.reading_since);
+        began
+            .min()
+            .is_some_and(|began| now.since(began) >= LOOK_EVERY * 2)
+    }
+
     /// Whether an owner waits for its input, and nobody keeps watch any more.
     pub(super) fn collect_reading(&self, seat: &Seat) -> Option<Claim<W>> {
         let may = seat.only.is_none() && !self.watched();
-        (may && self.live().any(|source| source.being_read)).then_some(Claim::Collect)
+        (may && self.live().any(|source| source.reading_since.is_some())).then_some(Claim::Collect)
     }
 
     fn watch_on(&mut self, now: Time) -> Claim<W> {

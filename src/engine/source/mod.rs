@@ -119,8 +119,8 @@ pub struct Source<W: Work> {
     unretried: Vec<usize>,
     running: Vec<Running>,
     complete: bool,
-    /// Its owner reads many operations in one go.
-    pub(super) being_read: bool,
+    /// Since when its owner reads many operations in one go.
+    pub(super) reading_since: Option<Time>,
     handed_over: usize,
     /// While records are being taken: how many more before input is looked at.
     round: Option<usize>,
@@ -171,7 +171,7 @@ impl<W: Work> Source<W> {
             unretried: Vec::new(),
             running: Vec::new(),
             complete: false,
-            being_read: false,
+            reading_since: None,
             handed_over: 0,
             round: None,
             ahead: terms.ahead.0,

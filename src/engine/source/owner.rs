@@ -51,7 +51,7 @@ impl<W: Work> Source<W> {
 
     /// Its owner is to read no more in one go, if it does, as the next operation is long in coming.
     pub(in crate::engine) fn cut_short(&mut self) -> bool {
-        let cut = std::mem::take(&mut self.being_read);
+        let cut = self.reading_since.take().is_some();
         if cut {
             self.quick_from = self.read() + PROBATION;
         }

@@ -76,7 +76,10 @@ impl World {
 
     pub(super) fn feed(&mut self, place: usize, room: usize) {
         let account = &self.accounts[place];
-        if self.scheduler.begin_reading(account.id, 100 * room) {
+        if self
+            .scheduler
+            .begin_reading(account.id, 100 * room, self.now())
+        {
             self.accounts[place].mood = Mood::Reading(room);
             return;
         }
@@ -119,7 +122,7 @@ impl World {
             outstanding <= ahead,
             "{outstanding} read ahead where {ahead} are allowed"
         );
-        if self.scheduler.feed_some(account.id, added) {
+        if self.scheduler.feed_some(account.id, added, self.now()) {
             self.grow();
         }
     }
