@@ -8,8 +8,9 @@ import gc
 import json
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from typing import Any
 
@@ -418,6 +419,31 @@ def test_a_suspended_stream_does_not_keep_what_it_handed_over() -> None:
         gc.collect()
         assert watched() is None
         outcomes.close()
+
+
+def test_threads_that_share_a_stream_leave_nothing_of_its_operations() -> None:
+    def share_a_stream_of(value: Value) -> None:
+        def operation() -> Value:
+            time.sleep(0.0005)
+            return value
+
+        def take(outcomes: Iterator[Any]) -> None:
+            for _ in outcomes:
+                time.sleep(0.0005)
+
+        with BatchExecutor(max_workers=4) as executor:
+            outcomes = executor.stream(operation for _ in range(100))
+            threads = [threading.Thread(target=take, args=(outcomes,)) for _ in range(3)]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    values = [Value() for _ in range(5)]
+    watched = [weakref.ref(value) for value in values]
+    while values:
+        share_a_stream_of(values.pop())
+    wait_until(lambda: gc.collect() is not None and all(ref() is None for ref in watched))
 
 
 def test_context_variables_are_let_go() -> None:

@@ -377,7 +377,9 @@ impl Batch {
             let source = self.runtime.scheduler.remove(self.id, Time::now());
             let closed = lock(&self.closed).take();
             let last_failure = lock(&self.last_failure).take();
-            drop((source, closed, last_failure));
+            // Where threads share a stream, `itertools.chain` may lose count of who holds the batch.
+            let seen = self.reading.take_seen();
+            drop((source, closed, last_failure, seen));
         }
     }
 

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyImportError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -200,12 +200,26 @@ pub(crate) fn thread_ident(py: Python<'_>) -> PyResult<u64> {
 
 /// Notes which thread is the main one, and makes what is made only once.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
+    refuse_others(py)?;
     let main = py.import("threading")?.call_method0("main_thread")?;
     MAIN_THREAD.store(main.getattr("ident")?.extract()?, Ordering::Relaxed);
     thread_ident(py)?;
     has_computed(py, Duration::ZERO);
     monotonic(py, Time::now())?;
     Ok(())
+}
+
+/// Refuses every interpreter of the process but the first that asks. How the process exits is noted
+/// once: what one of them has ended would be over for the others.
+fn refuse_others(py: Python<'_>) -> PyResult<()> {
+    static FIRST: AtomicUsize = AtomicUsize::new(0);
+    let here = py.import("builtins")?.as_ptr().addr();
+    match FIRST.compare_exchange(0, here, Ordering::SeqCst, Ordering::SeqCst) {
+        Err(first) if first != here => Err(PyImportError::new_err(
+            "paceline is in use by another interpreter of this process, and supports only one",
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// Whether this thread has used so much processor time since it was last asked; yes where that cannot

@@ -125,6 +125,11 @@ impl Reading {
         Ok(taken)
     }
 
+    /// Takes what the operations were examined by.
+    pub(crate) fn take_seen(&self) -> Seen {
+        std::mem::take(&mut *lock(&self.seen))
+    }
+
     /// The operations at the head of the inbox that need no examination.
     fn known(&self, inbox: &Bound<'_, PyList>) -> Vec<Py<PyAny>> {
         let seen = lock(&self.seen);
@@ -142,7 +147,7 @@ impl Reading {
         first: impl Fn() -> usize,
     ) -> (usize, PyResult<()>) {
         // Not under the lock: what examines them may run code of anybody's.
-        let mut seen = std::mem::take(&mut *lock(&self.seen));
+        let mut seen = self.take_seen();
         let mut good = 0;
         let checked = operations.iter().try_for_each(|operation| {
             check_one(operation, &mut seen, || first() + good)?;
