@@ -59,6 +59,28 @@ def index_of(outcome: Any) -> int:
     return index
 
 
+class Once:
+    """Awaited, it returns to whoever runs the coroutine, once."""
+
+    def __await__(self) -> Any:
+        yield
+
+
+async def wait_once() -> int:
+    await Once()
+    return 7
+
+
+def test_one_that_somebody_else_runs_is_not_closed() -> None:
+    coroutine = wait_once()
+    coroutine.send(None)
+    with BatchExecutor() as executor, pytest.raises(TypeError, match="returned a coroutine"):
+        executor.execute(lambda: coroutine)
+    with pytest.raises(StopIteration) as ended:
+        coroutine.send(None)
+    assert ended.value.value == 7
+
+
 def test_it_is_raised_where_failures_are() -> None:
     with BatchExecutor() as executor:
         with pytest.raises(TypeError, match="returned a coroutine"):

@@ -195,20 +195,21 @@ pub(crate) fn is_coroutine(py: Python<'_>, value: &Py<PyAny>) -> bool {
     coroutine(py).is_ok_and(|class| value.bind(py).get_type_ptr().cast() == class.as_ptr())
 }
 
-/// Makes a failure of an operation that has returned a coroutine: it has not done its work.
-pub(crate) fn refuse_coroutine(py: Python<'_>, value: &Py<PyAny>) -> PyErr {
-    let shown = match show(value.bind(py)) {
-        Ok(shown) => shown,
-        Err(error) => return error,
-    };
-    // Closed, it does not warn that it was never awaited.
-    match value.call_method0(py, pyo3::intern!(py, "close")) {
-        Ok(_) => PyTypeError::new_err(format!(
+/// The failure of an operation that has returned a coroutine: it has not done its work.
+pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>) -> PyErr {
+    let refuse = || {
+        let shown = show(value)?;
+        // Closed, it does not warn that it was never awaited. Somebody may run one that has begun.
+        let begun = value.getattr("cr_suspended")?.is_truthy()?;
+        if !begun && !value.getattr("cr_running")?.is_truthy()? {
+            value.call_method0("close")?;
+        }
+        Ok(PyTypeError::new_err(format!(
             "the operation returned a coroutine, which a thread cannot run: {shown}; wrap it in a \
              function that runs it"
-        )),
-        Err(error) => error,
-    }
+        )))
+    };
+    refuse().unwrap_or_else(|error| error)
 }
 
 /// Makes what is made only once: the names that are looked up as well.

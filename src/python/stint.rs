@@ -185,7 +185,7 @@ impl Stint {
     fn go_on(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
         let result = match result {
             Ok(value) if self.context.is_batch() && is_coroutine(py, &value) => {
-                Err(refuse_coroutine(py, &value))
+                Err(refuse_coroutine(value.bind(py)))
             }
             result => result,
         };
