@@ -10,7 +10,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, Plain, SECOND, Started, add, again, at, delivered, dispatched, done, failed,
-    foreign, given, owned, pause, woken,
+    foreign, given, owned, pause, until, woken,
 };
 
 #[test]
@@ -160,14 +160,7 @@ fn a_worker_that_the_dispatcher_has_no_use_for_is_offered_to_others() {
 #[test]
 fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     let scheduler = foreign(2);
-    let (source, _) = add(
-        &scheduler,
-        Terms {
-            deadline: at(50),
-            ..owned()
-        },
-        3,
-    );
+    let (source, _) = add(&scheduler, until(at(50), owned()), 3);
     scheduler.submit(0, at(1)).unwrap();
     scheduler.pause(at(1), pause(at(20), true));
     assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(20)));

@@ -9,7 +9,8 @@ use paceline::engine::terms::{Acquirer, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, SECOND, at, batch, delivered, done, foreign, given, limited, resting, unlimited, woken,
+    Add, SECOND, at, batch, delivered, done, foreign, given, limited, resting, unlimited, until,
+    woken,
 };
 
 #[test]
@@ -145,10 +146,7 @@ fn a_wait_that_was_in_vain_is_told_of_what_ended_meanwhile() {
 
 #[test]
 fn a_wait_in_vain_is_over_at_the_deadline_whenever_the_owner_comes() {
-    let terms = Terms {
-        deadline: at(4),
-        ..batch()
-    };
+    let terms = until(at(4), batch());
     let (scheduler, limiter) = limited(1, 1, 5);
     limiter.try_acquire(1, at(1));
     let (source, _) = scheduler.add_complete(terms, 1, at(1));

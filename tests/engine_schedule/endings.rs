@@ -3,106 +3,16 @@
 use std::sync::Arc;
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Claim, Dispatch, Remains, Step};
+use paceline::engine::schedule::{Claim, Dispatch, Step};
 use paceline::engine::signal::Signal;
 use paceline::engine::source::Source;
 use paceline::engine::terms::{End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Started, at, batch, delivered, done, failed, fatal, given, limited, remains,
-    stream, unlimited, woken,
+    Add, CALLS, Started, at, batch, delivered, done, failed, fatal, given, limited, stream,
+    unlimited, until, woken,
 };
-
-#[test]
-fn nothing_starts_from_the_deadline_on() {
-    let scheduler = unlimited(2);
-    let terms = Terms {
-        deadline: at(10),
-        ..batch()
-    };
-    let (source, owner) = scheduler.add_complete(terms, 5, at(1));
-    let mut seats = [scheduler.seat(), scheduler.seat()];
-    let running = scheduler.start(&mut seats[0], at(1));
-    assert_eq!(scheduler.step(source, false, at(1)), Step::Rest(at(10)));
-    let last = scheduler.start(&mut seats[1], Time::from_nanos(at(10).as_nanos() - 1));
-    scheduler.rest_after(&mut seats[1], done(&last, at(10)), at(10));
-    assert_eq!(scheduler.ended(source), None);
-    assert_eq!(scheduler.step(source, false, at(10)), Step::Settled);
-    assert_eq!(scheduler.ended(source), Some(End::Timeout));
-    let mut report = scheduler.remove(source, at(10)).unwrap();
-    assert_eq!(
-        report
-            .running()
-            .iter()
-            .map(|running| running.index)
-            .collect::<Vec<_>>(),
-        [0]
-    );
-    assert_eq!(report.unstarted().collect::<Vec<_>>(), [2, 3, 4]);
-    let slots = report.ledger().take_left().slots;
-    assert_eq!(slots.iter().filter(|record| record.is_some()).count(), 1);
-    assert!(!given(&owner));
-    let (leftover, _) = scheduler.claim_next(&mut seats[0], done(&running, at(30)), at(30));
-    let Remains::Result(missed) = remains(leftover) else {
-        panic!("not a result")
-    };
-    assert_eq!(missed, Ok(0));
-}
-
-#[test]
-fn an_owner_reads_no_further_from_the_deadline_on() {
-    let scheduler = unlimited(1);
-    let terms = Terms {
-        deadline: at(10),
-        ..batch()
-    };
-    let (source, _) = scheduler.add_batch(terms, at(1));
-    let mut seat = scheduler.seat();
-    assert!(scheduler.feed_some(source, 0..1, at(1)), "no thread yet");
-    assert!(scheduler.reserve_thread(at(1)));
-    scheduler.start(&mut seat, at(1));
-    let last = Time::from_nanos(at(10).as_nanos() - 1);
-    assert!(!scheduler.feed_some(source, 1..2, last));
-    assert!(scheduler.feed_some(source, 2..3, at(10)));
-    assert_eq!(scheduler.step(source, false, at(10)), Step::Settled);
-    assert_eq!(scheduler.ended(source), Some(End::Timeout));
-}
-
-#[test]
-fn a_batch_that_is_done_at_its_deadline_is_in_time() {
-    let scheduler = unlimited(1);
-    let terms = Terms {
-        deadline: at(10),
-        ..batch()
-    };
-    let (source, owner) = scheduler.add_complete(terms, 1, at(1));
-    let mut seat = scheduler.seat();
-    let start = scheduler.start(&mut seat, at(1));
-    scheduler.step(source, false, at(2));
-    scheduler.rest_after(&mut seat, done(&start, at(9)), at(9));
-    assert!(given(&owner));
-    assert_eq!(scheduler.step(source, false, at(11)), Step::Settled);
-    assert_eq!(scheduler.ended(source), None);
-}
-
-#[test]
-fn outcomes_that_are_ready_at_the_deadline_are_handed_over_first() {
-    let scheduler = unlimited(1);
-    let terms = Terms {
-        deadline: at(10),
-        ..stream(Keep::Completed, 4)
-    };
-    let (source, _) = scheduler.add_complete(terms, 3, at(1));
-    let mut seat = scheduler.seat();
-    let start = scheduler.start(&mut seat, at(1));
-    scheduler.start_next(&mut seat, done(&start, at(9)), at(9));
-    assert_eq!(scheduler.step(source, false, at(20)), Step::HandOver);
-    let taken = scheduler.with(source, Source::hand_over).flatten();
-    assert_eq!(taken.map(|taken| taken.index), Some(0));
-    assert_eq!(scheduler.step(source, false, at(20)), Step::Settled);
-    assert_eq!(scheduler.ended(source), Some(End::Timeout));
-}
 
 #[test]
 fn a_number_of_failures_ends_a_batch() {
@@ -275,10 +185,7 @@ fn a_source_that_nobody_ends_lets_go_of_who_waits_for_its_permit() {
     let (scheduler, limiter) = limited(2, 1, 10);
     assert!(limiter.try_acquire(1, at(1)));
     for deadline in [at(5), at(7), at(20)] {
-        let terms = Terms {
-            deadline,
-            ..stream(Keep::Ordered, 9)
-        };
+        let terms = until(deadline, stream(Keep::Ordered, 9));
         scheduler.add_complete(terms, 3, at(1));
     }
     let mut seat = scheduler.seat();
@@ -294,31 +201,6 @@ fn a_source_that_nobody_ends_lets_go_of_who_waits_for_its_permit() {
         limiter.try_acquire(1, at(21)),
         "a place in the queue is kept for nothing"
     );
-}
-
-#[test]
-fn who_waits_for_a_permit_is_told_of_what_expires_before_it_looks_again() {
-    let (scheduler, limiter) = limited(2, 1, 10);
-    assert!(limiter.try_acquire(1, at(1)));
-    let (lasting, _) = scheduler.add_complete(batch(), 1, at(1));
-    let mut seat = scheduler.seat();
-    assert_eq!(scheduler.rest(&mut seat, at(1)), at(11));
-    let (expiring, _) = scheduler.add_batch(
-        Terms {
-            deadline: at(5),
-            ..stream(Keep::Ordered, 9)
-        },
-        at(2),
-    );
-    scheduler.feed_some(expiring, 0..1, at(1));
-    assert!(woken(&seat));
-    assert_eq!(scheduler.rest(&mut seat, at(2)), at(5));
-    // Nothing that is told to it is news now.
-    scheduler.submit(7, at(3)).unwrap();
-    assert!(!woken(&seat));
-    scheduler.withdraw(CALLS, 0);
-    scheduler.remove(lasting, at(3));
-    assert_eq!(scheduler.rest(&mut seat, at(5)), Time::NEVER);
 }
 
 #[test]
@@ -472,40 +354,5 @@ fn the_last_to_finish_after_a_shutdown_sends_the_others_home() {
     for seat in &mut seats[..2] {
         assert!(woken(seat));
         assert!(matches!(scheduler.look(seat, at(12)), Claim::Exit));
-    }
-}
-
-#[test]
-fn whoever_joins_ends_what_is_late_and_has_no_owner_there() {
-    let scheduler = unlimited(1);
-    let terms = Terms {
-        deadline: at(10),
-        ..stream(Keep::Ordered, 9)
-    };
-    let (source, owner) = scheduler.add_complete(terms, 3, at(1));
-    let joiner = Arc::default();
-    assert_eq!(scheduler.joined(&joiner, at(2)), Some(at(10)));
-    assert_eq!(scheduler.ended(source), None);
-    assert_eq!(scheduler.joined(&joiner, at(10)), None);
-    assert_eq!(scheduler.ended(source), Some(End::Timeout));
-    assert!(given(&owner));
-    scheduler.close();
-    assert!(scheduler.is_over());
-}
-
-#[test]
-fn what_fails_from_the_deadline_on_ends_its_batch_by_that() {
-    let terms = Terms {
-        deadline: at(5),
-        stop_on_failure: true,
-        ..batch()
-    };
-    for (now, expected) in [(4, End::Operation), (5, End::Timeout)] {
-        let scheduler = unlimited(1);
-        let (source, _) = scheduler.add_complete(terms, 1, at(1));
-        let mut seat = scheduler.seat();
-        let last = scheduler.start(&mut seat, at(1));
-        scheduler.rest_after(&mut seat, failed(&last, at(now)), at(now));
-        assert_eq!(scheduler.ended(source), Some(expected), "at {now}");
     }
 }

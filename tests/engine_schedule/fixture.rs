@@ -57,6 +57,11 @@ pub(crate) fn stream(keep: Keep, ahead: usize) -> Terms {
     }
 }
 
+/// The same terms, with a deadline.
+pub(crate) fn until(deadline: Time, terms: Terms) -> Terms {
+    Terms { deadline, ..terms }
+}
+
 /// A scheduler whose workers need no permits.
 pub(crate) fn unlimited(workers: usize) -> Scheduler<Plain> {
     Scheduler::new(workers, None, Arc::new("calls".into()), Acquirer::Worker)

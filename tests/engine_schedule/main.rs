@@ -4,6 +4,7 @@
 
 mod acquirers;
 mod claims;
+mod deadlines;
 mod drops;
 mod endings;
 mod fixture;

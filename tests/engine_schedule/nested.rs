@@ -9,7 +9,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, Plain, SECOND, Started, again, at, batch, delivered, done, foreign, given, limited,
-    unlimited, woken,
+    unlimited, until, woken,
 };
 
 #[test]
@@ -354,10 +354,7 @@ fn what_waits_for_its_running_operations_lets_them_begin_more() {
 #[test]
 fn what_an_operation_has_begun_ends_at_the_deadline_of_its_batch() {
     let scheduler = unlimited(2);
-    let terms = Terms {
-        deadline: at(10),
-        ..batch()
-    };
+    let terms = until(at(10), batch());
     scheduler.add_complete(terms, 2, at(1));
     let mut seat = scheduler.seat();
     let running = scheduler.start(&mut seat, at(1));

@@ -8,7 +8,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, Started, again, at, delivered, dispatched, done, failed, foreign, given, owned,
-    resting, stream, unlimited, woken,
+    resting, stream, unlimited, until, woken,
 };
 
 #[test]
@@ -81,10 +81,7 @@ fn a_source_that_was_cancelled_keeps_no_worker() {
 #[test]
 fn nothing_is_dispatched_from_the_deadline_on() {
     let scheduler = foreign(2);
-    let terms = Terms {
-        deadline: at(10),
-        ..dispatched(9)
-    };
+    let terms = until(at(10), dispatched(9));
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     // Its consumer stays away, so nobody has noticed yet.
     assert_eq!(scheduler.dispatch(at(10)), Dispatch::Rest(Time::NEVER));
@@ -99,10 +96,7 @@ fn nothing_is_dispatched_from_the_deadline_on() {
 #[test]
 fn an_operation_with_its_permit_does_not_start_after_the_deadline() {
     let scheduler = foreign(2);
-    let terms = Terms {
-        deadline: at(10),
-        ..dispatched(9)
-    };
+    let terms = until(at(10), dispatched(9));
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     assert_eq!(scheduler.dispatch(at(9)), Dispatch::Acquire(source));
     scheduler.grant(source, at(20));
@@ -236,10 +230,7 @@ fn an_orphan_ends_when_what_was_read_of_it_has_run() {
 #[test]
 fn an_orphan_ends_though_its_deadline_has_passed() {
     let scheduler = unlimited(1);
-    let terms = Terms {
-        deadline: at(10),
-        ..stream(Keep::Ordered, 9)
-    };
+    let terms = until(at(10), stream(Keep::Ordered, 9));
     let (source, _) = scheduler.add_complete(terms, 3, at(1));
     let mut seat = scheduler.seat();
     let mut start = scheduler.start(&mut seat, at(1));

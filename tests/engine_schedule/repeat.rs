@@ -10,7 +10,8 @@ use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, Plain, Started, again, at, batch, done, failed, limited, pause, resting, stream, unlimited,
+    Add, Plain, Started, again, at, batch, done, failed, limited, pause, resting, stream,
+    unlimited, until,
 };
 use crate::watch::{SHORT, Watched};
 
@@ -140,10 +141,7 @@ fn nobody_who_waits_for_the_limiter_is_overtaken() {
 #[test]
 fn nothing_starts_after_the_deadline() {
     let deadline = at(1) + SHORT * 5;
-    let mut alone = alone(Terms {
-        deadline,
-        ..batch()
-    });
+    let mut alone = alone(until(deadline, batch()));
     assert!(alone.repeats() && alone.repeats());
     assert!(!alone.repeats(), "it is {deadline:?}");
 }

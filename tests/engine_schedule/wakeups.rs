@@ -9,7 +9,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, again, at, batch, delivered, done, foreign, given, limited, owned, stream,
-    unlimited, woken,
+    unlimited, until, woken,
 };
 
 #[test]
@@ -266,10 +266,7 @@ fn a_nested_seat_that_is_given_up_leaves_nothing_behind() {
 fn retries_of_a_source_past_its_deadline_keep_nobody_awake() {
     for due in [at(9), at(10), at(12)] {
         let scheduler = unlimited(1);
-        let terms = Terms {
-            deadline: at(10),
-            ..stream(Keep::Completed, 4)
-        };
+        let terms = until(at(10), stream(Keep::Completed, 4));
         let (source, _) = scheduler.add_complete(terms, 1, at(1));
         let mut seat = scheduler.seat();
         let start = scheduler.start(&mut seat, at(1));
