@@ -280,7 +280,7 @@ impl Batch {
     fn room(&self) -> usize {
         self.runtime
             .scheduler
-            .with(self.id, Source::room)
+            .with(self.id, |source| source.room_at(Time::now()))
             .unwrap_or(0)
     }
 

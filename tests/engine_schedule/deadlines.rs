@@ -55,6 +55,9 @@ fn an_owner_reads_no_further_from_the_deadline_on() {
     assert!(scheduler.reserve_thread(at(1)));
     scheduler.start(&mut seat, at(1));
     let last = Time::from_nanos(at(10).as_nanos() - 1);
+    let room_at = |now| scheduler.with(source, |it| it.room_at(now)).unwrap();
+    assert!(room_at(last) > 0);
+    assert_eq!(room_at(at(10)), 0);
     assert!(!scheduler.feed_some(source, 1..2, last));
     assert!(scheduler.feed_some(source, 2..3, at(10)));
     assert_eq!(scheduler.step(source, false, at(10)), Step::Settled);

@@ -43,6 +43,15 @@ impl<W: Work> Source<W> {
         if room >= worthwhile.max(1) { room } else { 0 }
     }
 
+    /// The same, at a time: from its deadline on nothing more is read.
+    pub fn room_at(&mut self, now: Time) -> usize {
+        if now < self.terms.deadline {
+            self.room()
+        } else {
+            0
+        }
+    }
+
     /// Whether somebody is to be woken to keep watch while so many are read: that takes as long as
     /// to add a good hundred one by one.
     pub(in crate::engine) fn deserves_watch(&self, count: usize) -> bool {
