@@ -383,3 +383,21 @@ fn what_nobody_will_take_is_left_to_run_whoever_began_it() {
     assert_eq!(forgotten.len(), 1);
     assert_eq!(scheduler.with(left, |_| ()), None);
 }
+
+#[test]
+fn what_a_nested_owner_starts_takes_nobodys_turn() {
+    let scheduler = unlimited(2);
+    let (inner, owner) = scheduler.add_complete(batch(), 9, at(1));
+    let (outer, _) = scheduler.add_complete(batch(), 9, at(1));
+    let mut nested = scheduler.nested_seat(owner, inner, None);
+    let mut worker = scheduler.seat();
+    let mut running = scheduler.start(&mut worker, at(1));
+    let mut own = scheduler.start(&mut nested, at(1));
+    let mut served = vec![running.source];
+    for _ in 0..3 {
+        running = scheduler.start_next(&mut worker, done(&running, at(2)), at(2));
+        own = scheduler.start_next(&mut nested, done(&own, at(2)), at(2));
+        served.push(running.source);
+    }
+    assert_eq!(served, [inner, outer, inner, outer]);
+}

@@ -279,7 +279,10 @@ impl<W: Work> State<W> {
         }
         let permit_wait = self.permit_wait(seat, slot, now);
         self.leave_front(seat, now);
-        self.turn = slot + 1;
+        if seat.only.is_none() {
+            // What others start of their own source is nobody's turn.
+            self.turn = slot + 1;
+        }
         let Some(start) = self.start(seat, slot, now, permit_wait) else {
             return self.nothing_to_start(seat, now);
         };
