@@ -18,7 +18,7 @@ from paceline import Outcome
 
 
 def most_ahead() -> int:
-    """How many quick operations a stream reads ahead, in all, as its documentation says."""
+    """How many quick closures a stream reads ahead, in all, as its documentation says."""
     return min(1024, gc.get_threshold()[0] * 9 // 20)
 
 

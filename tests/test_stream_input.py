@@ -72,13 +72,33 @@ def test_the_default_reads_no_more_than_three_times_the_workers_ahead() -> None:
     assert source.read == 150
 
 
+def closures() -> Iterator[Callable[[], int]]:
+    return ((lambda n=n: n) for n in range(60_000))
+
+
+def partials_of_methods() -> Iterator[Callable[[], str]]:
+    return (functools.partial(str(n).join, ()) for n in range(60_000))
+
+
 @pytest.mark.parametrize(
-    ("threshold", "most"),
-    [(700, 315), (2000, 900), (50_000, 1024), (0, 1024), (1, 2 * 2 + 1)],
+    ("operations", "threshold", "most"),
+    [
+        (closures, 700, 315),
+        (closures, 2000, 900),
+        (closures, 50_000, 1024),
+        (closures, 0, 1024),
+        (closures, 1, 2 * 2 + 1),
+        (partials_of_methods, 700, 315),
+        # Of these nothing is held that the collector would look at.
+        (lambda: numbers(60_000), 700, 1024),
+        (lambda: numbers(60_000), 1, 1024),
+    ],
 )
-def test_the_default_reads_far_ahead_only_of_quick_operations(threshold: int, most: int) -> None:
+def test_the_default_reads_far_ahead_only_of_quick_operations(
+    operations: Callable[[], Iterator[Callable[[], Any]]], threshold: int, most: int
+) -> None:
     workers = 2
-    source = Source(numbers(60_000), bound=workers + most)
+    source = Source(operations(), bound=workers + most)
     thresholds = gc.get_threshold()
     gc.set_threshold(threshold, *thresholds[1:])
     try:

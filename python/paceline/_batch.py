@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
 from functools import partial
-from itertools import islice
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from paceline import _core
@@ -35,7 +34,7 @@ class Terms(NamedTuple):
     keep: _core.Keep
     acquirer: _core.Acquirer
     attended: bool
-    ahead: tuple[int, int]
+    ahead: tuple[int, int, int]
     timeout: float | None
     stop_on_failure: bool
     max_failures: tuple[float, int] | None
@@ -45,17 +44,19 @@ class Terms(NamedTuple):
 MOST_AHEAD = 1024
 
 
-def default_ahead(workers: int) -> tuple[int, int]:
-    """Bounds on the operations that are read and not handed over: for any, and for quick ones.
+def default_ahead(workers: int) -> tuple[int, int, int]:
+    """Bounds on the operations that are read and not handed over.
+
+    For any, for quick ones, and for quick ones of which nothing is held that the collector counts.
 
     CPython's collector runs when so many more objects were made than freed as its first threshold
-    says, and a partial makes two that count. From half of the threshold on it would run all the
-    time, so it stays below.
+    says, and an operation is made of two that count, or more. From half of the threshold on it
+    would run all the time, so it stays below.
     """
     least = 2 * workers + 1
     threshold = gc.get_threshold()[0] if gc.isenabled() else 0
-    most = min(MOST_AHEAD, threshold * 9 // 20) if threshold else MOST_AHEAD
-    return least, max(least, most)
+    heavy = min(MOST_AHEAD, threshold * 9 // 20) if threshold else MOST_AHEAD
+    return least, max(least, heavy), max(least, MOST_AHEAD)
 
 
 # Whether threads share one interpreter, as they do but in free-threaded builds.
@@ -264,25 +265,15 @@ class Drive(Generic[T]):
             runtime.unblock()
 
     def _feed(self, count: int) -> None:
-        # What was read can start while the next one is long in coming.
         self._cause = "input"
-        # Nothing is done here for each operation.
-        if (in_one_go := self._batch.begin_reading(min(count, MOST_AHEAD))) is not None:
-            inbox, turns = in_one_go
-            count = len(turns)
-            try:
-                # Each turn is an exhausted iterator, so next(turn, operation) is the operation: one
-                # is read for each turn, without a frame of Python. A worker that finds the input
-                # slow takes the turns away, which ends this.
-                inbox.extend(map(next, turns, self._input))
-            finally:
-                self._batch.end_reading()
-            interrupted = not turns
-        else:
-            # True says that a further thread would have work, or that there are outcomes to hand
-            # over first.
-            interrupted = any(map(self._batch.feed_one, islice(self._input, count)))
-        if self._batch.fed() < count and not interrupted:
+        self._batch.begin_reading(min(count, MOST_AHEAD))
+        try:
+            # Nothing is done here for each operation. True says that enough was read, or that
+            # there is something else to do first.
+            exhausted = not any(map(self._batch.read, self._input))
+        finally:
+            self._batch.end_reading()
+        if exhausted:
             self._batch.finish_input()
         self._cause = "interrupt"
         self._pool.grow()

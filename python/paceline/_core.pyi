@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
 from types import GenericAlias
@@ -445,37 +445,27 @@ class Batch(Generic[_T]):
             operations: What is left of the input. It is empty afterwards.
         """
 
-    def feed_one(self, operation: Callable[[], _T]) -> bool:
-        """Adds one operation; returns whether there is something to do before the next is read.
+    def begin_reading(self, count: int) -> None:
+        """Begins to read: many operations in one go, if a worker keeps watch meanwhile.
+
+        Args:
+            count: How many operations to read.
+        """
+
+    def read(self, operation: Callable[[], _T]) -> bool:
+        """Takes one operation that was read.
+
+        Returns:
+            Whether there is something else to do before the next is read: all were read that were
+            to be, a worker waits for those before, or outcomes can be handed over.
 
         Raises:
             TypeError: If it is not callable, or is a coroutine function. That ends the batch, and
                 it is in its report.
         """
 
-    def begin_reading(
-        self, count: int
-    ) -> tuple[list[Callable[[], _T]], list[Iterator[Callable[[], _T]]]] | None:
-        """Begins to read many operations in one go, which a worker may end.
-
-        Args:
-            count: How many operations to read.
-
-        Returns:
-            Where to put them, and an exhausted iterator for each that is still to be read; or None
-            while each is to be added as it is read.
-        """
-
     def end_reading(self) -> None:
-        """Adds the operations that were read in one go.
-
-        Raises:
-            TypeError: If one is not callable, or is a coroutine function. That ends the batch, and
-                all that was read is in its report.
-        """
-
-    def fed(self) -> int:
-        """Returns how many operations were added as they were read, since it was last asked."""
+        """Adds what was read in one go."""
 
     def finish_input(self) -> None:
         """Tells that there will be no more operations."""

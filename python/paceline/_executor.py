@@ -273,9 +273,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             buffersize: How many operations are read ahead of the workers, at most: what was read
                 and not handed over never exceeds ``max_workers + buffersize``. By default
                 ``max_workers + 1``, growing while operations take less than 100 microseconds: up to
-                1024 in all, but no further than nine twentieths of the first of
-                ``gc.get_threshold()``, beyond which CPython's collector would be at work all the
-                time (by default 315 in all on Python 3.11).
+                1024 in all where they are partials of one function, without keywords. Others are
+                read no further than nine twentieths of the first of ``gc.get_threshold()``, beyond
+                which CPython's collector would be at work all the time (by default 315 in all on
+                Python 3.11).
             timeout: As for :meth:`execute_batch`, from this call on; the time that the consumer
                 takes counts as well.
             max_failures: As for :meth:`execute_batch`.
@@ -294,7 +295,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             ahead = default_ahead(workers)
         else:
             most = workers + positive_int("buffersize", buffersize, MOST_BUFFERED)
-            ahead = (most, most)
+            ahead = (most, most, most)
         return self._drive(
             operations,
             Keep.ORDERED if ordered else Keep.COMPLETED,
@@ -379,7 +380,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             timeout=timeout,
             attended=False,
             logged=False,
-            ahead=(buffersize or _core.UNBOUNDED,) * 2,
+            ahead=(buffersize or _core.UNBOUNDED,) * 3,
         )
         return drive.begin_values()
 
@@ -415,7 +416,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         stop_on_failure: bool = False,
         logged: bool = True,
         attended: bool = True,
-        ahead: tuple[int, int] | None = None,
+        ahead: tuple[int, int, int] | None = None,
     ) -> Drive[T]:
         if not isinstance(operations, list | tuple):
             try:

@@ -74,15 +74,38 @@ pub struct Terms {
     pub acquirer: Acquirer,
     /// Its owner stays in one call until it has ended.
     pub attended: bool,
-    /// How many operations may have been read and not handed over (or, where nothing is handed
-    /// over, not started): at first, and at most once operations have proved to be quick.
-    pub ahead: (usize, usize),
+    /// How far ahead its owner may read.
+    pub ahead: Ahead,
     /// When it ends, finished or not.
     pub deadline: Time,
     /// Any failure ends it.
     pub stop_on_failure: bool,
     /// How many failures end it.
     pub failure_limit: Option<FailureLimit>,
+}
+
+/// How many operations may have been read and not handed over (or, where nothing is handed over, not
+/// started).
+#[derive(Debug, Clone, Copy)]
+pub struct Ahead {
+    /// At first, and while operations have not proved to be quick.
+    pub least: usize,
+    /// At most, once they have.
+    pub heavy: usize,
+    /// The same, where those read last cost little while they wait.
+    pub light: usize,
+}
+
+impl Ahead {
+    /// The same bound for all.
+    #[must_use]
+    pub const fn upto(most: usize) -> Self {
+        Self {
+            least: most,
+            heavy: most,
+            light: most,
+        }
+    }
 }
 
 impl Terms {
@@ -96,7 +119,7 @@ impl Terms {
             keep: Keep::Nothing,
             acquirer,
             attended: false,
-            ahead: (0, 0),
+            ahead: Ahead::upto(0),
             deadline: Time::NEVER,
             stop_on_failure: false,
             failure_limit: None,

@@ -11,6 +11,7 @@ use pyo3::types::PyList;
 
 use super::dispatcher::refuse;
 use super::interpreter::{self, is_exception};
+use super::job::Job;
 use super::operations;
 use super::outcome::Outcome;
 use super::reading::Reading;
@@ -149,9 +150,10 @@ impl Batch {
         &self,
         py: Python<'_>,
         error: &PyErr,
-        jobs: impl ExactSizeIterator<Item = Py<PyAny>>,
+        operations: impl ExactSizeIterator<Item = Py<PyAny>>,
     ) {
         self.end(is_exception(py, error));
+        let jobs = operations.map(Job::new);
         self.runtime.scheduler.feed_some(self.id, jobs, Time::now());
     }
 }
@@ -175,10 +177,11 @@ impl Batch {
     /// Adds all operations that there will be, after checking each.
     fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
         match operations::take(operations) {
-            Ok(jobs) => {
+            Ok(operations) => {
                 let now = Time::now();
                 let scheduler = &self.runtime.scheduler;
-                scheduler.feed(self.id, jobs.into_iter(), true, now);
+                let jobs = operations.into_iter().map(Job::new);
+                scheduler.feed(self.id, jobs, true, now);
                 Ok(())
             }
             Err(error) => {
@@ -192,52 +195,37 @@ impl Batch {
     /// Moves what was checked before, and will not be read any more, as the batch has ended, out of
     /// a list.
     fn feed_rest(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
-        let jobs: Vec<_> = operations.iter().map(Bound::unbind).collect();
+        let rest: Vec<_> = operations.iter().map(Bound::unbind).collect();
+        let jobs = rest.into_iter().map(Job::new);
         let scheduler = &self.runtime.scheduler;
-        scheduler.feed(self.id, jobs.into_iter(), true, Time::now());
+        scheduler.feed(self.id, jobs, true, Time::now());
         operations.del_slice(0, operations.len())
     }
 
-    /// Adds one operation that was read; whether there is something to do before the next is.
-    fn feed_one(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
+    /// Begins to read `count` operations: in one go, if a worker keeps watch meanwhile.
+    fn begin_reading(&self, count: usize) {
         let scheduler = &self.runtime.scheduler;
-        let added = self.reading.add_one(operation, scheduler, self.id);
-        if let Err(error) = &added {
+        let in_one_go = scheduler.begin_reading(self.id, count, Time::now());
+        self.reading.begin(count, in_one_go);
+    }
+
+    /// Takes one operation that was read; whether there is something to do before the next is.
+    fn read(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let scheduler = &self.runtime.scheduler;
+        let taken = self.reading.take(operation, scheduler, self.id);
+        if let Err(error) = &taken {
+            self.reading.add_inbox(scheduler, self.id);
             let read = std::iter::once(operation.clone().unbind());
             self.end_with(operation.py(), error, read);
         }
-        added
-    }
-
-    /// Where to read `count` operations to in one go, and the turns that this may take; None while
-    /// each is to be added as it is read.
-    fn begin_reading<'py>(
-        &self,
-        py: Python<'py>,
-        count: usize,
-    ) -> PyResult<Option<(Bound<'py, PyList>, Bound<'py, PyList>)>> {
-        let ahead = self
-            .runtime
-            .scheduler
-            .begin_reading(self.id, count, Time::now());
-        ahead.then(|| self.reading.begin(py, count)).transpose()
+        taken
     }
 
     /// Adds what was read in one go.
-    fn end_reading(&self, py: Python<'_>) -> PyResult<()> {
+    fn end_reading(&self) {
         let scheduler = &self.runtime.scheduler;
-        scheduler.end_reading(self.id);
-        let added = self.reading.add_inbox(py, scheduler, self.id);
-        if let Err(error) = &added {
-            let read = self.reading.take_inbox(py)?;
-            self.end_with(py, error, read.into_iter());
-        }
-        added
-    }
-
-    /// How many operations were added as they were read, since it was last asked.
-    fn fed(&self) -> usize {
-        self.reading.take_added()
+        scheduler.end_reading(self.id, self.reading.is_light());
+        self.reading.add_inbox(scheduler, self.id);
     }
 
     /// Tells that the input has come to its end.
@@ -356,7 +344,7 @@ impl Batch {
                 see(visit.call(pool));
             }
             source.visit(
-                |job| see(visit.call(job)),
+                |job| see(job.traverse(&visit)),
                 |value| see(visit.call(value)),
                 |error| see(visit.call(error)),
             );

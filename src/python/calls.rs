@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::contexts::within;
+use super::job::Job;
 use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
@@ -22,9 +23,9 @@ pub(crate) fn run_submitted(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     ongoing: &Ongoing,
-    job: Py<PyAny>,
+    job: Job,
 ) -> Finished<Operations> {
-    let result = call_submitted(py, job.bind(py), &ongoing.running);
+    let result = call_submitted(job.object(py), &ongoing.running);
     exit_if_forked(py, runtime);
     conclude_call(py, runtime, &Context::Calls, ongoing, job, result)
 }
@@ -45,7 +46,7 @@ pub(super) fn conclude_call(
     runtime: &Arc<Runtime>,
     context: &Context,
     ongoing: &Ongoing,
-    job: Py<PyAny>,
+    job: Job,
     result: PyResult<Py<PyAny>>,
 ) -> Finished<Operations> {
     let ended = Time::now();
@@ -70,7 +71,7 @@ fn judge(
     runtime: &Arc<Runtime>,
     context: &Context,
     ongoing: &Ongoing,
-    job: &Py<PyAny>,
+    job: &Job,
     error: &Py<PyBaseException>,
 ) -> Decision {
     let logged = matches!(context, Context::Batch { logged: true, .. });
@@ -79,7 +80,7 @@ fn judge(
     }
     let caller = match context {
         Context::Batch { caller, .. } => caller.copy(py),
-        Context::Calls => copied_context(job.bind(py)).ok(),
+        Context::Calls => copied_context(job.object(py)).ok(),
     };
     let (runtime, ongoing, error) = (Arc::clone(runtime), *ongoing, error.clone_ref(py));
     within(py, caller, move |py| {
@@ -135,7 +136,7 @@ pub(super) fn prepare(py: Python<'_>) {
 pub(crate) fn conclude(
     py: Python<'_>,
     context: &Context,
-    job: Py<PyAny>,
+    job: Job,
     result: Result<Py<PyAny>, Py<PyBaseException>>,
 ) -> Ending<Operations> {
     match context {
@@ -147,8 +148,8 @@ pub(crate) fn conclude(
         }
         Context::Calls => {
             let failed = result.is_err();
-            if let Err(error) = fulfil(job.bind(py), result) {
-                error.write_unraisable(py, Some(job.bind(py)));
+            if let Err(error) = fulfil(job.object(py), result) {
+                error.write_unraisable(py, Some(job.object(py)));
             }
             Ending::Delivered(failed)
         }
@@ -166,11 +167,8 @@ type Call<'py> = (
 /// What is left of a call that was refused its permit: its future, and what that fails with.
 type Refused<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
 
-pub(super) fn call_submitted(
-    py: Python<'_>,
-    job: &Bound<'_, PyAny>,
-    running: &Running,
-) -> PyResult<Py<PyAny>> {
+pub(super) fn call_submitted(job: &Bound<'_, PyAny>, running: &Running) -> PyResult<Py<PyAny>> {
+    let py = job.py();
     let names = Names::new(py);
     if running.refused {
         let (future, error): Refused<'_> = job.extract()?;

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyCFunction;
 
+use super::job::Job;
 use crate::engine::lock::lock;
 
 /// The caller's context, as it was when the verb was called.
@@ -52,9 +53,8 @@ impl Caller {
     }
 
     /// Calls `job` in a copy.
-    pub(crate) fn call(&self, job: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
-        let py = job.py();
-        self.run.call1(py, (self.copy.call0(py)?, job))
+    pub(crate) fn call(&self, py: Python<'_>, job: &Job) -> PyResult<Py<PyAny>> {
+        job.call_in(self.run.bind(py), self.copy.bind(py).call0()?)
     }
 
     /// Calls `work` in a copy, with that.

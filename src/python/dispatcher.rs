@@ -10,6 +10,7 @@ use pyo3::types::PyTuple;
 use super::calls::conclude;
 use super::contexts::within;
 use super::interpreter;
+use super::job::Job;
 use super::logging;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context};
@@ -75,9 +76,9 @@ impl Dispatcher {
         if let Some((ongoing, start)) = scheduler.refuse(source, Time::now()) {
             // The callbacks of the future may wait for what needs the dispatcher, so a worker
             // runs them.
-            let future = start.job.bind(py).get_item(0)?;
+            let future = start.job.object(py).get_item(0)?;
             let refused = PyTuple::new(py, [future.as_any(), error.bind(py).as_any()])?;
-            scheduler.leave_refusal(&ongoing, refused.into_any().unbind(), Time::now());
+            scheduler.leave_refusal(&ongoing, Job::new(refused.into_any().unbind()), Time::now());
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use super::calls::{Names, run_submitted};
 use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
+use super::job::Job;
 use super::logging;
 use super::reading::Reading;
 use super::runtime::Runtime;
@@ -79,7 +80,7 @@ impl Handle {
         logging::refresh_levels(py);
         let terms = terms::read(terms)?;
         let owner = Arc::<Signal>::default();
-        let reading = Arc::new(Reading::new(py));
+        let reading = Arc::<Reading>::default();
         let context = Arc::new(Context::Batch {
             caller: Caller::new(&caller)?,
             owner: interpreter::thread_ident(py)?,
@@ -106,7 +107,7 @@ impl Handle {
         let future = job.get_item(0)?;
         let number = runtime
             .scheduler
-            .submit(job.into_any().unbind(), now)
+            .submit(Job::new(job.into_any().unbind()), now)
             .map_err(|_job| closed())?;
         future.setattr(Names::new(py).number, number)?;
         Ok(runtime.scheduler.wants_thread(now))
@@ -260,7 +261,7 @@ impl Handle {
     fn close_at_exit(&self) {
         let runtime = &self.0;
         runtime.scheduler.close();
-        let is_read_on = |terms: &Terms| terms.attended || terms.ahead.1 != Terms::UNBOUNDED;
+        let is_read_on = |terms: &Terms| terms.attended || terms.ahead.heavy != Terms::UNBOUNDED;
         let ends = |terms: &Terms| is_batch(terms) && is_read_on(terms);
         drop(runtime.scheduler.end_where(End::Owner, ends));
         runtime.scheduler.detach_owners();
@@ -279,8 +280,8 @@ impl Handle {
 
 /// Settles the future of a call that was taken back. A signal handler or a callback may raise
 /// meanwhile: nobody else would settle it then.
-fn settle(py: Python<'_>, job: &Py<PyAny>, error: Option<&Py<PyBaseException>>) -> PyResult<()> {
-    let future = job.bind(py).get_item(0)?;
+fn settle(py: Python<'_>, job: &Job, error: Option<&Py<PyBaseException>>) -> PyResult<()> {
+    let future = job.object(py).get_item(0)?;
     let settle = || future.call_method1("settle", (error,)).map(|_| ());
     settle().or_else(|raised| {
         settle()?;

@@ -8,10 +8,12 @@ pub(crate) mod dispatcher;
 pub(crate) mod executor;
 pub(crate) mod handle;
 pub(crate) mod interpreter;
+pub(crate) mod job;
 pub(crate) mod limiter;
 pub(crate) mod logging;
 pub(crate) mod operations;
 pub(crate) mod outcome;
+pub(crate) mod partials;
 pub(crate) mod reading;
 pub(crate) mod records;
 pub(crate) mod retrying;
@@ -30,6 +32,7 @@ use pyo3::prelude::*;
 /// What pyo3 makes so (a `PyOnceLock`, a name by `intern!`) lets go of the interpreter meanwhile.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     interpreter::prepare(py)?;
+    partials::prepare(py)?;
     operations::prepare(py)?;
     calls::prepare(py);
     contexts::prepare(py)?;

@@ -32,6 +32,14 @@ impl Seen {
         visit.call(&self.code)
     }
 
+    /// Whether this is what the last operation calls.
+    #[inline]
+    pub(crate) fn is(&self, function: &Bound<'_, PyAny>) -> bool {
+        self.function
+            .as_ref()
+            .is_some_and(|known| known.is(function))
+    }
+
     /// Whether it calls the same function as the one before. No code of anybody's runs.
     pub(crate) fn knows(&self, operation: &Bound<'_, PyAny>) -> bool {
         self.function.as_ref().is_some_and(|known| {

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use super::calls::{call_submitted, conclude_call, exit_if_forked};
 use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
+use super::job::Job;
 use super::operations::{is_coroutine, refuse_coroutine};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
@@ -67,7 +68,7 @@ struct Stint {
 }
 
 /// The operation to call, or what else the worker is to do.
-type Next = Result<Py<PyAny>, Claim<Operations>>;
+type Next = Result<Job, Claim<Operations>>;
 
 /// A stint, and what comes next in it.
 type Going = (Box<Stint>, Next);
@@ -100,15 +101,15 @@ impl Stint {
 
     /// Calls the operation, and as many after it as can be called in the same context.
     #[inline(never)]
-    fn call(self: Box<Self>, py: Python<'_>, job: Py<PyAny>) -> Going {
+    fn call(self: Box<Self>, py: Python<'_>, job: Job) -> Going {
         let context = Arc::clone(&self.context);
         let result = match &*context {
             Context::Batch { caller, .. } if caller.empty => {
                 return self.call_in_one_context(py, caller, job);
             }
-            Context::Batch { caller, .. } => caller.call(job.bind(py)),
+            Context::Batch { caller, .. } => caller.call(py, &job),
             Context::Calls => match self.seat.ongoing() {
-                Some(ongoing) => call_submitted(py, job.bind(py), &ongoing.running),
+                Some(ongoing) => call_submitted(job.object(py), &ongoing.running),
                 None => Ok(py.None()),
             },
         };
@@ -118,12 +119,7 @@ impl Stint {
     /// Calls a batch's operations from `job` on in one copy of the caller's context, which is
     /// empty, for as long as they succeed and leave it so: to enter a context takes as long as a
     /// short operation.
-    fn call_in_one_context(
-        self: Box<Self>,
-        py: Python<'_>,
-        caller: &Caller,
-        job: Py<PyAny>,
-    ) -> Going {
+    fn call_in_one_context(self: Box<Self>, py: Python<'_>, caller: &Caller, job: Job) -> Going {
         let within = match Bound::new(py, InOneContext::default()) {
             Ok(within) => within,
             Err(error) => return self.go_on_after(py, job, Err(error)),
@@ -154,12 +150,12 @@ impl Stint {
         &mut self,
         py: Python<'_>,
         untouched: &Untouched<'_>,
-        job: Py<PyAny>,
+        job: Job,
     ) -> Within {
         let context = Arc::clone(&self.context);
         let mut job = job;
         loop {
-            let value = match job.call0(py) {
+            let value = match job.call(py) {
                 Ok(value) if untouched.holds() && !is_coroutine(py, &value) => value,
                 result => return Within::Ended(job, result),
             };
@@ -174,7 +170,7 @@ impl Stint {
     fn go_on_after(
         mut self: Box<Self>,
         py: Python<'_>,
-        job: Py<PyAny>,
+        job: Job,
         result: PyResult<Py<PyAny>>,
     ) -> Going {
         let next = self.go_on(py, job, result);
@@ -182,7 +178,7 @@ impl Stint {
     }
 
     /// Books what has become of the operation that was claimed last, and claims the next one.
-    fn go_on(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
+    fn go_on(&mut self, py: Python<'_>, job: Job, result: PyResult<Py<PyAny>>) -> Next {
         let result = match result {
             Ok(value) if self.context.is_batch() && is_coroutine(py, &value) => {
                 Err(refuse_coroutine(value.bind(py)))
@@ -200,7 +196,7 @@ impl Stint {
 
     /// The usual case: a batch's operation has returned, and the next one starts.
     #[inline(always)]
-    fn go_on_with(&mut self, py: Python<'_>, job: Py<PyAny>, value: Py<PyAny>) -> Next {
+    fn go_on_with(&mut self, py: Python<'_>, job: Job, value: Py<PyAny>) -> Next {
         self.come_back(py);
         drop(job);
         let now = Time::now();
@@ -241,7 +237,7 @@ impl Stint {
     }
 
     #[inline(never)]
-    fn claim_after(&mut self, py: Python<'_>, job: Py<PyAny>, result: PyResult<Py<PyAny>>) -> Next {
+    fn claim_after(&mut self, py: Python<'_>, job: Job, result: PyResult<Py<PyAny>>) -> Next {
         let (runtime, context) = (&self.runtime, &self.context);
         let finished = self
             .seat
@@ -282,9 +278,9 @@ fn returned(value: Py<PyAny>, now: Time) -> Finished<Operations> {
 /// How far a stint has come in one context.
 enum Within {
     /// This is to be called.
-    Begun(Py<PyAny>),
+    Begun(Job),
     /// This has ended, and what follows may run more of the user's code, outside its context.
-    Ended(Py<PyAny>, PyResult<Py<PyAny>>),
+    Ended(Job, PyResult<Py<PyAny>>),
     Left(Next),
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use crate::engine;
-use crate::engine::terms::{End, FailureLimit, Terms};
+use crate::engine::terms::{Ahead, End, FailureLimit, Terms};
 use crate::engine::time::Time;
 
 /// How the outcomes of a batch are kept until its owner takes them.
@@ -50,7 +50,14 @@ pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<Terms> {
             Acquirer::Dispatcher => engine::terms::Acquirer::Dispatcher,
         },
         attended: terms.getattr("attended")?.extract()?,
-        ahead: terms.getattr("ahead")?.extract()?,
+        ahead: {
+            let (least, heavy, light) = terms.getattr("ahead")?.extract()?;
+            Ahead {
+                least,
+                heavy,
+                light,
+            }
+        },
         deadline: after.map_or(Time::NEVER, |after| Time::now() + after),
         stop_on_failure: terms.getattr("stop_on_failure")?.extract()?,
         failure_limit,

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::contexts::Caller;
+use super::job::Job;
 use super::reading::Reading;
 use crate::engine::ledger::{Attempt, Record};
 use crate::engine::schedule::{Scheduler, SourceId};
@@ -18,7 +19,7 @@ pub(crate) struct Operations;
 
 impl Work for Operations {
     type Context = Context;
-    type Job = Py<PyAny>;
+    type Job = Job;
     type Value = Py<PyAny>;
     type Error = Py<PyBaseException>;
 }

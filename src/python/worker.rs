@@ -157,7 +157,7 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
                 }
                 Claim::Collect => {
                     seat = attach_worker(|py| {
-                        collect(py, runtime);
+                        collect(runtime);
                         run_ready(py, runtime, seat).0
                     });
                 }
@@ -168,13 +168,11 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
 }
 
 /// Adds what owners have read who wait for more.
-fn collect(py: Python<'_>, runtime: &Arc<Runtime>) {
+fn collect(runtime: &Arc<Runtime>) {
     while let Some((source, context)) = runtime.scheduler.take_reading() {
         if let Context::Batch { reading, .. } = &*context {
-            // What cannot be added is left to the owner, who raises it.
-            let _ = reading
-                .cut_short(py)
-                .and_then(|()| reading.add_inbox(py, &runtime.scheduler, source));
+            reading.cut_short();
+            reading.add_inbox(&runtime.scheduler, source);
         }
     }
 }

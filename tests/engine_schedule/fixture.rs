@@ -12,7 +12,7 @@ use paceline::engine::schedule::{
 };
 use paceline::engine::signal::Signal;
 use paceline::engine::source::{Running, Source};
-use paceline::engine::terms::{Acquirer, End, Terms, Work};
+use paceline::engine::terms::{Acquirer, Ahead, End, Terms, Work};
 use paceline::engine::time::Time;
 
 /// Operations that are their own numbers.
@@ -40,7 +40,7 @@ pub(crate) fn batch() -> Terms {
         keep: Keep::All,
         acquirer: Acquirer::Worker,
         attended: true,
-        ahead: (usize::MAX, usize::MAX),
+        ahead: Ahead::upto(Terms::UNBOUNDED),
         deadline: Time::NEVER,
         stop_on_failure: false,
         failure_limit: None,
@@ -52,7 +52,7 @@ pub(crate) fn stream(keep: Keep, ahead: usize) -> Terms {
     Terms {
         keep,
         attended: false,
-        ahead: (ahead, ahead),
+        ahead: Ahead::upto(ahead),
         ..batch()
     }
 }

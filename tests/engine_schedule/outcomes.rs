@@ -3,13 +3,22 @@
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Remains, Scheduler, Seat, SourceId, Step};
 use paceline::engine::source::{HandedOver, Source};
-use paceline::engine::terms::{End, Terms};
+use paceline::engine::terms::{Ahead, End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, Plain, SECOND, Started, again, at, batch, done, failed, given, limited, remains, stream,
     unlimited,
 };
+
+/// Read so far ahead at first, and so far once operations have proved to be quick.
+fn growing(least: usize, most: usize) -> Ahead {
+    Ahead {
+        least,
+        heavy: most,
+        light: most,
+    }
+}
 
 fn handed_over(scheduler: &Scheduler<Plain>, source: SourceId) -> Vec<usize> {
     let next = || scheduler.with(source, Source::hand_over).unwrap();
@@ -202,7 +211,7 @@ fn the_input_is_read_on_before_what_has_become_ready_meanwhile() {
 fn a_batch_that_keeps_all_is_read_as_its_operations_start() {
     let scheduler = unlimited(2);
     let terms = Terms {
-        ahead: (2, 2),
+        ahead: Ahead::upto(2),
         ..batch()
     };
     let (source, owner) = scheduler.add_batch(terms, at(1));
@@ -227,7 +236,7 @@ fn a_batch_that_keeps_all_is_read_as_its_operations_start() {
 fn only_quick_operations_are_read_far_ahead() {
     let scheduler = unlimited(1);
     let terms = Terms {
-        ahead: (4, 32),
+        ahead: growing(4, 32),
         ..stream(Keep::Completed, 4)
     };
     let (source, _) = scheduler.add_batch(terms, at(1));
@@ -255,10 +264,46 @@ fn only_quick_operations_are_read_far_ahead() {
 }
 
 #[test]
+fn operations_that_cost_little_while_they_wait_are_read_further_ahead() {
+    let scheduler = unlimited(1);
+    let ahead = Ahead {
+        least: 4,
+        heavy: 8,
+        light: 32,
+    };
+    let terms = Terms {
+        ahead,
+        ..stream(Keep::Completed, 4)
+    };
+    let (source, _) = scheduler.add_batch(terms, at(1));
+    let mut seat = scheduler.seat();
+    let mut now = at(1);
+    let mut read = 0;
+    let mut round = |light| {
+        let Step::Feed(room) = scheduler.step(source, false, now) else {
+            panic!("no room")
+        };
+        scheduler.end_reading(source, light);
+        scheduler.feed(source, read..read + room, false, now);
+        read += room;
+        now = run_all(&scheduler, &mut seat, now, 1000);
+        assert_eq!(all_handed_over(&scheduler, source), room);
+        room
+    };
+    let heavy = [(); 4].map(|()| round(false));
+    assert_eq!(heavy, [4, 4, 8, 8]);
+    let light = [(); 4].map(|()| round(true));
+    assert_eq!(light, [8, 16, 32, 32]);
+    // What has been read turns out to be of the other kind: that is the last time.
+    let heavy = [(); 2].map(|()| round(false));
+    assert_eq!(heavy, [32, 8]);
+}
+
+#[test]
 fn room_is_made_in_batches_where_operations_are_quick() {
     let scheduler = unlimited(1);
     let terms = Terms {
-        ahead: (4, 16),
+        ahead: growing(4, 16),
         ..stream(Keep::Completed, 4)
     };
     let (source, _) = scheduler.add_batch(terms, at(1));

@@ -319,7 +319,7 @@ fn what_was_read_is_collected_when_the_next_is_long_in_coming() {
 #[test]
 fn what_was_read_is_added_by_its_owner_where_that_comes_first() {
     let (mut at_work, now) = reading();
-    at_work.scheduler.end_reading(at_work.source);
+    at_work.scheduler.end_reading(at_work.source, false);
     at_work.scheduler.look(&mut at_work.watch, now + LOOK);
     assert_eq!(
         resting(at_work.scheduler.look(&mut at_work.watch, now + LOOK * 2)),
@@ -401,7 +401,7 @@ fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
 /// Two workers who sleep after short operations, and an owner who has more to read.
 fn asleep() -> (Watched, Time) {
     let (mut at_work, now) = reading();
-    at_work.scheduler.end_reading(at_work.source);
+    at_work.scheduler.end_reading(at_work.source, false);
     let later = now + LOOK * 2;
     for now in [now + LOOK, later] {
         resting(at_work.scheduler.look(&mut at_work.watch, now));
@@ -419,7 +419,7 @@ fn one_of_those_who_sleep_keeps_watch_while_many_are_read() {
     let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
     assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
     scheduler.feed_some(source, 3..5, now);
-    scheduler.end_reading(source);
+    scheduler.end_reading(source, false);
     scheduler.catch_up(now);
     assert!(woken(other), "it is left to work");
     let running = scheduler.start(other, now + SHORT);

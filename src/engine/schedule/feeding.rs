@@ -63,10 +63,11 @@ impl<W: Work> Scheduler<W> {
         source.reading_since.is_some()
     }
 
-    /// The owner reads no more before it adds what it has read.
-    pub fn end_reading(&self, id: SourceId) {
+    /// The owner reads no more before it adds what it has read, which costs little while it waits,
+    /// or does not.
+    pub fn end_reading(&self, id: SourceId, light: bool) {
         if let Some(source) = self.state().source(id) {
-            source.reading_since = None;
+            source.end_reading(light);
         }
     }
 

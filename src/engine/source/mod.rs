@@ -125,6 +125,8 @@ pub struct Source<W: Work> {
     /// While records are being taken: how many more before input is looked at.
     round: Option<usize>,
     ahead: usize,
+    /// Those read last cost little while they wait.
+    reads_light: bool,
     /// Not taken for short before so many starts.
     short_from: usize,
     /// Its input is not taken for quick before so many were read.
@@ -174,7 +176,8 @@ impl<W: Work> Source<W> {
             reading_since: None,
             handed_over: 0,
             round: None,
-            ahead: terms.ahead.0,
+            ahead: terms.ahead.least,
+            reads_light: false,
             short_from: 0,
             quick_from: 0,
             recent: VecDeque::new(),
@@ -201,7 +204,7 @@ impl<W: Work> Source<W> {
 
     pub(super) fn feed(&mut self, jobs: impl ExactSizeIterator<Item = W::Job>, complete: bool) {
         if self.live == 0 && self.ledger.typical() < READ_AHEAD_BELOW {
-            self.ahead = self.ahead.saturating_mul(2).min(self.terms.ahead.1);
+            self.ahead = self.ahead.saturating_mul(2).min(self.most_ahead());
         }
         self.queue
             .reserve_exact(if complete { jobs.len() } else { 0 });

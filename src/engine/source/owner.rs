@@ -28,7 +28,7 @@ impl<W: Work> Source<W> {
         if self.complete || self.ended.is_some() {
             return 0;
         }
-        let least = self.terms.ahead.0;
+        let least = self.terms.ahead.least;
         if self.ledger.typical() >= READ_AHEAD_BELOW {
             self.ahead = least;
         }
@@ -50,6 +50,22 @@ impl<W: Work> Source<W> {
         } else {
             0
         }
+    }
+
+    /// How far ahead it may be read once its operations have proved to be quick.
+    pub(super) fn most_ahead(&self) -> usize {
+        if self.reads_light {
+            self.terms.ahead.light
+        } else {
+            self.terms.ahead.heavy
+        }
+    }
+
+    /// What has just been read costs little while it waits, or does not.
+    pub(in crate::engine) fn end_reading(&mut self, light: bool) {
+        self.reading_since = None;
+        self.reads_light = light;
+        self.ahead = self.ahead.min(self.most_ahead());
     }
 
     /// Whether somebody is to be woken to keep watch while so many are read: that takes as long as

@@ -14,7 +14,7 @@ use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::schedule::{Scheduler, Seat, SourceId};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
+use paceline::engine::terms::{Acquirer, Ahead, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use self::nested::Nested;
@@ -310,7 +310,11 @@ impl World {
                     keep,
                     acquirer,
                     attended: keep == Keep::All,
-                    ahead: (ahead, ahead + count),
+                    ahead: Ahead {
+                        least: ahead,
+                        heavy: ahead + count,
+                        light: ahead + 2 * count,
+                    },
                     deadline,
                     stop_on_failure,
                     failure_limit,

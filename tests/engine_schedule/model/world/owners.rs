@@ -101,7 +101,7 @@ impl World {
         }
         account.mood = Mood::Awake;
         let (id, inbox) = (account.id, account.inbox);
-        self.scheduler.end_reading(id);
+        self.scheduler.end_reading(id, inbox % 2 == 0);
         self.add(place, inbox);
         self.fed(place);
     }
@@ -112,7 +112,7 @@ impl World {
         let added = account.read..account.read + count;
         account.read += count;
         account.waiting.extend(added.clone());
-        let ahead = account.terms.ahead.1;
+        let ahead = account.terms.ahead.light;
         let outstanding = if account.terms.keep == Keep::All {
             account.waiting.len()
         } else {
