@@ -22,7 +22,7 @@ impl<W: Work> State<W> {
             // Near the end of the process no thread may be had later, so one is there from the start.
             return self
                 .live()
-                .any(|source| source.startable(now) > 0 || source.ready_for_workers(now) > 0);
+                .any(|source| source.startable(now, 1) > 0 || source.ready_for_workers(now) > 0);
         }
         let idle = self.threads.saturating_sub(self.busy);
         let startable: usize = self.live().map(|it| it.ready_for_workers(now)).sum();

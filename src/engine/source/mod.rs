@@ -8,14 +8,13 @@ mod retries;
 mod starting;
 mod withdrawals;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use self::owner::HandedOver;
 use self::permits::Granted;
-use self::retries::Retry;
+use self::retries::Retries;
 use super::ledger::Ledger;
 use super::schedule::SourceId;
 use super::signal::Signal;
@@ -112,7 +111,7 @@ pub struct Source<W: Work> {
     head: usize,
     queue: VecDeque<Option<W::Job>>,
     live: usize,
-    retries: BinaryHeap<Reverse<Retry<W::Job>>>,
+    retries: Retries<W::Job>,
     retry_is_next: bool,
     retries_spent: usize,
     /// Those that were to be tried again when it had ended: they have failed instead.
@@ -167,7 +166,7 @@ impl<W: Work> Source<W> {
             head: 0,
             queue: VecDeque::new(),
             live: 0,
-            retries: BinaryHeap::new(),
+            retries: Retries::new(),
             retry_is_next: false,
             retries_spent: 0,
             unretried: Vec::new(),
@@ -274,7 +273,7 @@ impl<W: Work> Source<W> {
         self.granted.iter().for_each(|granted| job(&granted.job));
         self.held.iter().for_each(|(_, held)| job(held));
         self.queue.iter().flatten().for_each(&mut job);
-        self.retries.iter().for_each(|retry| job(&retry.0.job));
+        self.retries.iter().for_each(|retry| job(&retry.job));
         self.limiter_error.iter().for_each(&mut error);
         self.ledger.visit(value, error);
     }

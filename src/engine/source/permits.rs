@@ -33,12 +33,13 @@ impl<J> Granted<J> {
 }
 
 impl<W: Work> Source<W> {
-    /// Operations that could start now if there were permits.
-    pub(in crate::engine) fn startable(&self, now: Time) -> usize {
+    /// How many operations could start now if there were permits, up to `most`.
+    pub(in crate::engine) fn startable(&self, now: Time, most: usize) -> usize {
         if self.ended.is_some() || now >= self.terms.deadline {
             return 0;
         }
-        self.live + self.retries_due(now)
+        let first = self.live.min(most);
+        first + self.retries_due(now, most - first)
     }
 
     /// Whether a worker could start something now.
@@ -78,24 +79,24 @@ impl<W: Work> Source<W> {
         // Whoever asked has told so by ending the source.
         let given_up = matches!(self.ended, Some(End::Limiter | End::Failed));
         let asking = if given_up { 0 } else { self.asking };
-        asking + self.granted.len() + self.spare_permits.min(self.startable(now))
+        asking + self.granted.len() + self.startable(now, self.spare_permits)
     }
 
     /// Operations that a further worker could start.
     pub(in crate::engine) fn ready_for_workers(&self, now: Time) -> usize {
         match self.terms.acquirer {
-            Acquirer::Worker if self.startable(now) == 0 => 0,
+            Acquirer::Worker if self.startable(now, 1) == 0 => 0,
             Acquirer::Worker => self.live + self.retries.len(),
             Acquirer::Owner | Acquirer::Dispatcher if !self.uses_its_permits() => 0,
             Acquirer::Owner | Acquirer::Dispatcher => {
-                self.granted.len() + self.spare_permits.min(self.startable(now))
+                self.granted.len() + self.startable(now, self.spare_permits)
             }
         }
     }
 
     /// Whether its owner, or the dispatcher, is to ask for one more permit.
     pub(in crate::engine) fn wants_permit(&self, now: Time) -> bool {
-        self.asking == 0 && self.startable(now) > self.spare_permits
+        self.asking == 0 && self.startable(now, self.spare_permits + 1) > self.spare_permits
     }
 
     /// Its owner, or the dispatcher, asks for one more permit.
@@ -149,7 +150,7 @@ impl<W: Work> Source<W> {
         if self.ended.is_some() || !self.queued(index) {
             return false;
         }
-        if self.startable(now) <= self.asking {
+        if self.startable(now, self.asking + 1) <= self.asking {
             let told = |other| Arc::ptr_eq(other, waiting);
             if !self.awaiting.iter().any(told) {
                 self.awaiting.push(Arc::clone(waiting));

@@ -1,6 +1,7 @@
 //! Operations that are to be tried again.
 
-use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap};
+use std::ops::Bound::{Excluded, Unbounded};
 
 use super::{Running, Source};
 use crate::engine::retry::Budget;
@@ -10,42 +11,88 @@ use crate::engine::time::Time;
 /// An operation that is to be tried again.
 #[derive(Debug)]
 pub(super) struct Retry<J> {
-    pub(super) due: Time,
     pub(super) index: usize,
     pub(super) attempts: u32,
     pub(super) waited: u64,
     pub(super) job: J,
 }
 
-impl<J> PartialEq for Retry<J> {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
+/// The operations that wait to be tried again.
+#[derive(Debug)]
+pub(super) struct Retries<J> {
+    /// By when they are due, and their index.
+    waiting: BTreeMap<(Time, usize), Retry<J>>,
+    /// When each is due, by its index.
+    dues: HashMap<usize, Time>,
 }
 
-impl<J> Eq for Retry<J> {}
-
-impl<J> PartialOrd for Retry<J> {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
+impl<J> Retries<J> {
+    pub(super) fn new() -> Self {
+        Self {
+            waiting: BTreeMap::new(),
+            dues: HashMap::new(),
+        }
     }
-}
 
-impl<J> Ord for Retry<J> {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.due, self.index).cmp(&(other.due, other.index))
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// In the order in which they are due.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Retry<J>> {
+        self.waiting.values()
+    }
+
+    fn add(&mut self, due: Time, retry: Retry<J>) {
+        self.dues.insert(retry.index, due);
+        self.waiting.insert((due, retry.index), retry);
+    }
+
+    /// Takes the one that is due first.
+    pub(super) fn pop(&mut self) -> Option<Retry<J>> {
+        let (_, first) = self.waiting.pop_first()?;
+        self.dues.remove(&first.index);
+        Some(first)
+    }
+
+    /// Takes that of the operation at `index`.
+    fn remove(&mut self, index: usize) -> Option<Retry<J>> {
+        let due = self.dues.remove(&index)?;
+        self.waiting.remove(&(due, index))
+    }
+
+    /// When the first is due.
+    fn first_due(&self) -> Option<Time> {
+        let (&(due, _), _) = self.waiting.first_key_value()?;
+        Some(due)
+    }
+
+    /// How many are due, up to `most`.
+    fn count_due(&self, now: Time, most: usize) -> usize {
+        let due = self.waiting.range(..=(now, usize::MAX));
+        due.take(most).count()
+    }
+
+    /// When the first is due of those that are not yet.
+    fn first_due_after(&self, now: Time) -> Option<Time> {
+        let mut later = self.waiting.range((Excluded((now, usize::MAX)), Unbounded));
+        later.next().map(|(&(due, _), _)| due)
     }
 }
 
 impl<W: Work> Source<W> {
     pub(in crate::engine) fn retry(&mut self, running: &Running, due: Time, job: W::Job) {
-        self.retries.push(Reverse(Retry {
-            due,
+        let retry = Retry {
             index: running.index,
             attempts: running.attempt,
             waited: running.waited_before + running.permit_wait,
             job,
-        }));
+        };
+        self.retries.add(due, retry);
     }
 
     /// Notes that an operation was to be tried again, and has failed as the source had ended.
@@ -55,16 +102,7 @@ impl<W: Work> Source<W> {
 
     /// Takes the retry of the operation at `index` out of the waiting ones.
     pub(in crate::engine) fn withdraw_retry(&mut self, index: usize) -> Option<W::Job> {
-        let mut found = None;
-        let kept = std::mem::take(&mut self.retries);
-        for Reverse(retry) in kept {
-            if retry.index == index {
-                found = Some(retry.job);
-            } else {
-                self.retries.push(Reverse(retry));
-            }
-        }
-        found
+        self.retries.remove(index).map(|retry| retry.job)
     }
 
     /// Spends one repetition of the budget, if it allows one and the source goes on.
@@ -75,17 +113,13 @@ impl<W: Work> Source<W> {
         allowed
     }
 
-    /// How many retries could start now. Mostly none of many: then it is known by the first.
-    pub(super) fn retries_due(&self, now: Time) -> usize {
-        if !self.retry_due(now) {
-            return 0;
-        }
-        let due = |retry: &&Reverse<Retry<W::Job>>| retry.0.due <= now;
-        self.retries.iter().filter(due).count()
+    /// How many retries could start now, up to `most`.
+    pub(super) fn retries_due(&self, now: Time, most: usize) -> usize {
+        self.retries.count_due(now, most)
     }
 
     pub(super) fn retry_due(&self, now: Time) -> bool {
-        self.retries.peek().is_some_and(|retry| retry.0.due <= now)
+        self.retries.first_due().is_some_and(|due| due <= now)
     }
 
     /// When a worker is to look for the next retry, if that is a worker's to do.
@@ -100,7 +134,7 @@ impl<W: Work> Source<W> {
         if self.ended.is_some() {
             return None;
         }
-        let due = self.retries.peek().map(|retry| retry.0.due);
+        let due = self.retries.first_due();
         due.filter(|due| *due < self.terms.deadline)
     }
 
@@ -109,12 +143,8 @@ impl<W: Work> Source<W> {
         if self.ended.is_some() {
             return Time::NEVER;
         }
-        if !self.retry_due(now) {
-            return self.next_due().unwrap_or(Time::NEVER);
-        }
-        let dues = self.retries.iter().map(|retry| retry.0.due);
-        dues.filter(|due| *due > now && *due < self.terms.deadline)
-            .min()
+        let due = self.retries.first_due_after(now);
+        due.filter(|due| *due < self.terms.deadline)
             .unwrap_or(Time::NEVER)
     }
 
@@ -128,7 +158,7 @@ impl<W: Work> Source<W> {
     #[must_use]
     pub fn waiting_retries(&self) -> Vec<usize> {
         let granted = self.granted.iter().filter(|granted| granted.attempts > 0);
-        let waiting = self.retries.iter().map(|retry| retry.0.index);
+        let waiting = self.retries.iter().map(|retry| retry.index);
         waiting
             .chain(granted.map(|granted| granted.index))
             .collect()

@@ -1,7 +1,5 @@
 //! Which operation of a source starts next, and what is booked when it does.
 
-use std::cmp::Reverse;
-
 use super::permits::Granted;
 use super::retries::Retry;
 use super::{Running, Source};
@@ -33,13 +31,12 @@ impl<W: Work> Source<W> {
         let retry = self.retry_due(now) && (self.retry_is_next || self.live == 0);
         self.retry_is_next = !retry;
         if retry {
-            let Reverse(Retry {
+            let Retry {
                 index,
                 attempts,
                 waited,
                 job,
-                ..
-            }) = self.retries.pop()?;
+            } = self.retries.pop()?;
             return Some(Granted {
                 index,
                 attempts,

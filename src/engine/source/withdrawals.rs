@@ -1,8 +1,7 @@
 //! Operations that are taken out of their source before they have started.
 
-use std::cmp::Reverse;
-
 use super::Source;
+use super::retries::Retries;
 use crate::engine::terms::Work;
 
 impl<W: Work> Source<W> {
@@ -39,9 +38,9 @@ impl<W: Work> Source<W> {
         let queued = (first..)
             .zip(std::mem::take(&mut self.queue))
             .filter_map(|(index, job)| Some((index, job?)));
-        let retries = std::mem::take(&mut self.retries)
-            .into_iter()
-            .map(|Reverse(retry)| (retry.index, retry.job));
+        let mut retries = std::mem::replace(&mut self.retries, Retries::new());
+        let retries = std::iter::from_fn(move || retries.pop());
+        let retries = retries.map(|retry| (retry.index, retry.job));
         let granted = std::mem::take(&mut self.granted);
         self.spare_permits += granted.iter().filter(|granted| !granted.refused).count();
         let granted = granted
