@@ -188,16 +188,18 @@ def count_for(seconds: float) -> int:
 
 @pytest.mark.parametrize("waiters", [1, 8])
 def test_other_threads_run_at_full_speed_while_some_wait(waiters: int) -> None:
-    alone = max(count_for(0.2) for _ in range(3))
-    limiter = RateLimiter(100)
-    limiter.pause(1.0)
-    threads = [threading.Thread(target=limiter.acquire) for _ in range(waiters)]
-    for thread in threads:
-        thread.start()
-    beside = max(count_for(0.2) for _ in range(3))
-    assert all(thread.is_alive() for thread in threads)
-    for thread in threads:
-        thread.join()
+    alone = beside = 0
+    for _ in range(4):  # by turns, as this machine is not as fast at all times
+        alone = max(alone, count_for(0.15))
+        limiter = RateLimiter(100)
+        limiter.pause(0.6)
+        threads = [threading.Thread(target=limiter.acquire) for _ in range(waiters)]
+        for thread in threads:
+            thread.start()
+        beside = max(beside, count_for(0.15))
+        assert all(thread.is_alive() for thread in threads)
+        for thread in threads:
+            thread.join()
     assert beside >= 0.6 * alone
 
 
