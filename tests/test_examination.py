@@ -195,3 +195,24 @@ def test_the_collector_may_run_when_the_first_method_is_examined(attempt: int) -
         collector.join()
         """
     ).assert_silent()
+
+
+def test_an_operation_that_its_examination_changes_is_called_as_it_is_then() -> None:
+    class Changing:
+        def __init__(self) -> None:
+            self.operation = partial(self)
+
+        def __getattr__(self, name: str) -> Any:
+            self.operation.__setstate__((str, (name,), {}, None))  # type: ignore[attr-defined]
+            raise AttributeError(name)
+
+        def __call__(self) -> str:
+            return "as it was"
+
+    def operations() -> Iterator[Callable[[], object]]:
+        for number in range(3000):
+            yield partial(int, number)
+        yield Changing().operation
+
+    with BatchExecutor(None, 3) as executor:
+        assert executor.execute_batch(operations())[-1] != "as it was"

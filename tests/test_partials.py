@@ -97,7 +97,7 @@ def test_a_placeholder_is_missed_as_it_would_be() -> None:
     with BatchExecutor(None, 3) as executor:
         report = executor.run(made for _ in range(QUICK))
     assert report.counts["failed"] == QUICK
-    assert "expected at least 1" in str(report.outcomes[-1].exception)
+    assert "expected at least 1" in str(report[-1].exception)
 
 
 class Resource:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from observing import PATIENCE
 from streaming import Running, Source, assert_nothing_is_lost, consume, naps, numbers
 
 from paceline import BatchExecutor, BatchTimeoutError
+from paceline._batch import Drive
 
 
 def raise_value_error(n: int) -> None:
@@ -167,3 +170,30 @@ def test_shutdown_with_cancel_futures_ends_a_stream_of_another_thread() -> None:
     assert report.ended_by == "shutdown"
     assert_nothing_is_lost(handed_over, report, source.read)
     assert report.counts["cancelled"] >= 1
+
+
+READING = Drive._feed.__code__
+
+
+@pytest.mark.parametrize("line", sorted({line for *_, line in READING.co_lines() if line})[1:])
+def test_what_is_raised_at_any_line_of_the_reading_loses_nothing(line: int) -> None:
+    """Many are read in one go meanwhile. Tools that trace a program may raise so."""
+    source = Source(numbers(20_000))
+
+    def trace(frame: FrameType, event: str, arg: object) -> Any:
+        if frame.f_code is not READING:
+            return None
+        if event == "line" and frame.f_lineno == line and source.read > 5000:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    former = sys.gettrace()
+    with BatchExecutor(None, 3) as executor:
+        sys.settrace(trace)
+        try:
+            handed_over, error = consume(executor.stream(source))
+        finally:
+            sys.settrace(former)
+    assert isinstance(error, KeyboardInterrupt)
+    assert_nothing_is_lost(handed_over, error.batch_report, source.read)

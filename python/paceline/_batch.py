@@ -47,7 +47,7 @@ MOST_AHEAD = 1024
 def default_ahead(workers: int) -> tuple[int, int, int]:
     """Bounds on the operations that are read and not handed over.
 
-    For any, for quick ones, and for quick ones of which nothing is held that the collector counts.
+    For any, for quick ones, and for quick ones of which nothing is held but their arguments.
 
     CPython's collector runs when so many more objects were made than freed as its first threshold
     says, and an operation is made of two that count, or more. From half of the threshold on it

@@ -439,7 +439,7 @@ class Batch(Generic[_T]):
         """
 
     def feed_rest(self, operations: list[Callable[[], _T]]) -> None:
-        """Adds what was checked before and will not be read, as the batch has ended.
+        """Adds what was read, and what was checked before and will not be read, at an early end.
 
         Args:
             operations: What is left of the input. It is empty afterwards.
@@ -462,6 +462,7 @@ class Batch(Generic[_T]):
         Raises:
             TypeError: If it is not callable, or is a coroutine function. That ends the batch, and
                 it is in its report.
+            BaseException: What its examination raised that is no ``Exception``; the same.
         """
 
     def end_reading(self) -> None:

@@ -273,10 +273,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             buffersize: How many operations are read ahead of the workers, at most: what was read
                 and not handed over never exceeds ``max_workers + buffersize``. By default
                 ``max_workers + 1``, growing while operations take less than 100 microseconds: up to
-                1024 in all where they are partials of one function, without keywords. Others are
-                read no further than nine twentieths of the first of ``gc.get_threshold()``, beyond
-                which CPython's collector would be at work all the time (by default 315 in all on
-                Python 3.11).
+                1024 in all while those read last are partials of one function (not of methods)
+                without keywords, and after others up to nine twentieths of the first of
+                ``gc.get_threshold()``, beyond which CPython's collector would be at work all the
+                time (by default 315 in all on Python 3.11). Set it where arguments are large.
             timeout: As for :meth:`execute_batch`, from this call on; the time that the consumer
                 takes counts as well.
             max_failures: As for :meth:`execute_batch`.

@@ -192,9 +192,10 @@ impl Batch {
         }
     }
 
-    /// Moves what was checked before, and will not be read any more, as the batch has ended, out of
-    /// a list.
+    /// Adds what was read and not added, and moves what was checked before, and will not be read any
+    /// more, as the batch has ended, out of a list.
     fn feed_rest(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
+        self.reading.add_inbox(&self.runtime.scheduler, self.id);
         let rest: Vec<_> = operations.iter().map(Bound::unbind).collect();
         let jobs = rest.into_iter().map(Job::new);
         let scheduler = &self.runtime.scheduler;
@@ -366,8 +367,8 @@ impl Batch {
             let closed = lock(&self.closed).take();
             let last_failure = lock(&self.last_failure).take();
             // Where threads share a stream, `itertools.chain` may lose count of who holds the batch.
-            let seen = self.reading.take_seen();
-            drop((source, closed, last_failure, seen));
+            let read = self.reading.take_all();
+            drop((source, closed, last_failure, read));
         }
     }
 

@@ -32,7 +32,7 @@ use pyo3::prelude::*;
 /// What pyo3 makes so (a `PyOnceLock`, a name by `intern!`) lets go of the interpreter meanwhile.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     interpreter::prepare(py)?;
-    partials::prepare(py)?;
+    partials::prepare(py);
     operations::prepare(py)?;
     calls::prepare(py);
     contexts::prepare(py)?;

@@ -100,6 +100,15 @@ pub(crate) fn check_one(
     if seen.knows(operation) {
         return Ok(());
     }
+    examine(operation, seen, index)
+}
+
+/// The same for one that is not known.
+pub(crate) fn examine(
+    operation: &Bound<'_, PyAny>,
+    seen: &mut Seen,
+    index: impl Fn() -> usize,
+) -> PyResult<()> {
     match problem_with(operation, seen)? {
         None => Ok(()),
         Some(problem) => {

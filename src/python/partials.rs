@@ -5,12 +5,13 @@
 //! be asked. So this file, and no other, has unsafe code.
 #![allow(unsafe_code)]
 
+use std::mem::size_of;
+use std::ptr;
+
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyTuple, PyType};
 use pyo3::{Borrowed, ffi};
-
-use super::interpreter::gil_enabled;
 
 /// What a partial calls, and with which arguments.
 pub(crate) struct Parts<'py> {
@@ -24,8 +25,8 @@ pub(crate) struct Parts<'py> {
 #[inline]
 pub(crate) fn parts<'py>(operation: &Bound<'py, PyAny>) -> Option<Parts<'py>> {
     let layout = LAYOUT.get(operation.py())?.as_ref()?;
-    let partial = Partial::new(operation, layout)?;
-    if partial.get(layout.attributes).is_some() || partial.get(layout.weak_references).is_some() {
+    let partial = layout.cast(operation)?;
+    if partial.has(layout.attributes) || partial.has(layout.weak_references) {
         return None;
     }
     let keywords = partial.get(layout.keywords)?;
@@ -44,17 +45,14 @@ pub(crate) fn parts<'py>(operation: &Bound<'py, PyAny>) -> Option<Parts<'py>> {
 static LAYOUT: PyOnceLock<Option<Layout>> = PyOnceLock::new();
 
 /// Makes what is made only once.
-pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
-    let layout = if gil_enabled(py)? {
-        Layout::find(py).ok().flatten()
-    } else {
-        None
-    };
-    LAYOUT.get_or_init(py, || layout);
-    Ok(())
+pub(super) fn prepare(py: Python<'_>) {
+    LAYOUT.get_or_init(py, || Layout::find(py).ok().flatten());
 }
 
-/// Where a partial has its parts: bytes from its beginning.
+/// Where each partial has a pointer to an object, or null: bytes from its beginning.
+type Offset = usize;
+
+/// Where a partial has its parts.
 struct Layout {
     class: Py<PyType>,
     function: Offset,
@@ -66,79 +64,87 @@ struct Layout {
     placeholder: Option<Py<PyAny>>,
 }
 
-/// Where each instance of a class has a pointer that is null, or owns an object.
-#[derive(Clone, Copy)]
-struct Offset(isize);
-
 impl Layout {
+    /// Looks for the parts in a partial that is made for it.
     fn find(py: Python<'_>) -> PyResult<Option<Self>> {
+        let version: String = py.import("sys")?.getattr("version")?.extract()?;
+        if version.contains("free-threading") {
+            return Ok(None);
+        }
         // Not from `functools`, where another may have been put in its place.
         let functools = py.import("_functools")?;
         let class = functools.getattr("partial")?.cast_into::<PyType>()?;
-        let member = |name| Offset::of_member(&class, name);
-        // SAFETY: The type object lives as long as `class`, and Python sets these two once.
-        let (attributes, weak_references) = unsafe {
-            let class = &*class.as_type_ptr();
-            (class.tp_dictoffset, class.tp_weaklistoffset)
+        let size: usize = class.getattr("__basicsize__")?.extract()?;
+        let offsets = (size_of::<ffi::PyObject>()..size).step_by(size_of::<Offset>());
+        let made = class.call1((functools.getattr("reduce")?, 0))?;
+        let sample = Partial(&made);
+        let place_of = |name| {
+            let part = made.getattr(name)?;
+            let mut places = offsets.clone();
+            PyResult::Ok(places.find(|offset| ptr::eq(sample.pointer(*offset), part.as_ptr())))
         };
-        let (Some(function), Some(arguments), Some(keywords), 1.., 1..) = (
-            member("func")?,
-            member("args")?,
-            member("keywords")?,
-            attributes,
-            weak_references,
+        let (Some(function), Some(arguments), Some(keywords)) =
+            (place_of("func")?, place_of("args")?, place_of("keywords")?)
+        else {
+            return Ok(None);
+        };
+        // They are negative, or 0, where the class has these elsewhere, or not at all.
+        let place_told = |name| {
+            let told: isize = class.getattr(name)?.extract()?;
+            PyResult::Ok(offsets.clone().find(|offset| told == offset.cast_signed()))
+        };
+        let (Some(attributes), Some(weak_references)) = (
+            place_told("__dictoffset__")?,
+            place_told("__weakrefoffset__")?,
         ) else {
             return Ok(None);
         };
-        Ok(Some(Self {
+        let none_yet = !sample.has(attributes) && !sample.has(weak_references);
+        made.setattr("attribute", 0)?;
+        let _reference = py.import("_weakref")?.getattr("ref")?.call1((&made,))?;
+        let both = sample.has(attributes) && sample.has(weak_references);
+        Ok((none_yet && both).then_some(Self {
             class: class.unbind(),
             function,
             arguments,
             keywords,
-            attributes: Offset(attributes),
-            weak_references: Offset(weak_references),
+            attributes,
+            weak_references,
             placeholder: functools.getattr_opt("Placeholder")?.map(Bound::unbind),
         }))
     }
-}
 
-impl Offset {
-    fn of_member(class: &Bound<'_, PyType>, name: &str) -> PyResult<Option<Self>> {
-        let descriptor = class.getattr("__dict__")?.get_item(name)?;
-        // SAFETY: Each descriptor of exactly this type is such a struct, with a member that lives as
-        // long as the class.
-        let member = unsafe {
-            if descriptor.get_type_ptr() != &raw mut ffi::PyMemberDescr_Type {
-                return Ok(None);
-            }
-            &*(*descriptor.as_ptr().cast::<ffi::PyMemberDescrObject>()).d_member
-        };
-        // The older kind is deprecated, and still what `partial` has.
-        #[expect(deprecated)]
-        let kinds = [ffi::structmember::T_OBJECT, ffi::Py_T_OBJECT_EX];
-        Ok(kinds
-            .contains(&member.type_code)
-            .then_some(Self(member.offset)))
+    fn cast<'a, 'py>(&self, object: &'a Bound<'py, PyAny>) -> Option<Partial<'a, 'py>> {
+        let exact = ptr::eq(object.get_type_ptr().cast(), self.class.as_ptr());
+        exact.then_some(Partial(object))
     }
 }
 
-/// A partial of exactly the class that the layout is of.
+/// A partial, of no subclass.
 struct Partial<'a, 'py>(&'a Bound<'py, PyAny>);
 
-impl<'a, 'py> Partial<'a, 'py> {
-    fn new(object: &'a Bound<'py, PyAny>, layout: &Layout) -> Option<Self> {
-        let exact = object.get_type_ptr().cast() == layout.class.as_ptr();
-        exact.then_some(Self(object))
+impl<'py> Partial<'_, 'py> {
+    fn has(&self, offset: Offset) -> bool {
+        !self.pointer(offset).is_null()
     }
 
-    /// Borrowed, so no code of anybody's may run while it is held: that could change the partial.
-    fn get(&self, offset: Offset) -> Option<Borrowed<'a, 'py, PyAny>> {
-        let Self(object) = self;
-        // SAFETY: The offset is of this class, so there is such a pointer. The partial keeps what it
-        // points to, as no other thread runs while this one has the interpreter.
+    /// What it holds at an offset where it owns what it points to. Borrowed, so no code of anybody's
+    /// may run meanwhile: that could change the partial.
+    fn get(&self, offset: Offset) -> Option<Borrowed<'_, 'py, PyAny>> {
+        // SAFETY: The partial keeps what it points to, as no other thread runs while this one has
+        // the interpreter.
+        unsafe { Borrowed::from_ptr_or_opt(self.0.py(), self.pointer(offset)) }
+    }
+
+    fn pointer(&self, offset: Offset) -> *mut ffi::PyObject {
+        // SAFETY: All offsets are within an instance of the class, whose memory was set to zero when
+        // it was made, and at multiples of the size of a pointer.
         unsafe {
-            let place = object.as_ptr().byte_offset(offset.0);
-            Borrowed::from_ptr_or_opt(object.py(), *place.cast::<*mut ffi::PyObject>())
+            *self
+                .0
+                .as_ptr()
+                .byte_add(offset)
+                .cast::<*mut ffi::PyObject>()
         }
     }
 }

@@ -1,12 +1,13 @@
 //! Reading a batch's input: what was read is checked, and added for the workers.
 
 use std::sync::Mutex;
+use std::{iter, mem};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::job::Job;
-use super::operations::{Seen, check_one};
+use super::operations::{Seen, examine};
 use super::partials;
 use super::work::Operations;
 use crate::engine::lock::lock;
@@ -29,7 +30,8 @@ struct State {
     one_by_one: bool,
     /// What was read and not added.
     inbox: Vec<Job>,
-    /// Nothing read since the reading began has an object of its own that Python's collector counts.
+    /// All that were read since the reading began are partials of one function: of each nothing is
+    /// held but its arguments.
     light: bool,
 }
 
@@ -50,13 +52,20 @@ impl Reading {
         scheduler: &Scheduler<Operations>,
         id: SourceId,
     ) -> PyResult<bool> {
-        let parts = partials::parts(operation);
+        let mut parts = partials::parts(operation);
+        let _former;
         let mut state = lock(&self.0);
         let light = parts.as_ref().is_some_and(|it| state.seen.is(&it.function));
         if !light && !state.seen.knows(operation) {
+            let mut seen = mem::take(&mut state.seen);
+            // What examines it may run code of anybody's, which may change a partial.
             drop(state);
-            self.examine(operation, scheduler, id)?;
+            let examined = examine(operation, &mut seen, || self.next_index(scheduler, id));
+            parts = partials::parts(operation);
             state = lock(&self.0);
+            // Nor is what another thread has put there meanwhile dropped under the lock.
+            _former = mem::replace(&mut state.seen, seen);
+            examined?;
         }
         let job = match parts {
             Some(parts) => Job::of_parts(parts),
@@ -67,11 +76,18 @@ impl Reading {
         let enough = state.left == 0;
         if state.one_by_one {
             drop(state);
-            let something = scheduler.feed_some(id, std::iter::once(job), Time::now());
+            let something = scheduler.feed_some(id, iter::once(job), Time::now());
             return Ok(something || enough);
         }
         state.inbox.push(job);
         Ok(enough)
+    }
+
+    /// The index of the operation that is read next.
+    fn next_index(&self, scheduler: &Scheduler<Operations>, id: SourceId) -> usize {
+        let state = lock(&self.0);
+        let added = scheduler.with(id, |source| source.read()).unwrap_or(0);
+        added + state.inbox.len()
     }
 
     /// Has the owner read no more than the operation that it waits for.
@@ -80,10 +96,10 @@ impl Reading {
         state.left = state.left.min(1);
     }
 
-    /// Adds what was read. The owner may be reading on, and a worker may do the same.
+    /// Adds what was read. A worker may do so while the owner reads on.
     pub(crate) fn add_inbox(&self, scheduler: &Scheduler<Operations>, id: SourceId) {
         let mut state = lock(&self.0);
-        let mut jobs = std::mem::take(&mut state.inbox).into_iter();
+        let mut jobs = mem::take(&mut state.inbox).into_iter();
         if jobs.len() > 0 {
             // Under the lock, so that all are added in the order in which they were read.
             scheduler.feed_some(id, &mut jobs, Time::now());
@@ -97,26 +113,10 @@ impl Reading {
         lock(&self.0).light
     }
 
-    /// Takes what the operations were examined by.
-    pub(crate) fn take_seen(&self) -> Seen {
-        std::mem::take(&mut lock(&self.0).seen)
-    }
-
-    /// Examines an operation. Not under the lock: what examines it may run code of anybody's.
-    fn examine(
-        &self,
-        operation: &Bound<'_, PyAny>,
-        scheduler: &Scheduler<Operations>,
-        id: SourceId,
-    ) -> PyResult<()> {
-        let mut seen = self.take_seen();
-        let checked = check_one(operation, &mut seen, || {
-            self.add_inbox(scheduler, id);
-            scheduler.with(id, |source| source.read()).unwrap_or(0)
-        });
-        // Nor is what another thread has put there meanwhile dropped under it.
-        let _others = std::mem::replace(&mut lock(&self.0).seen, seen);
-        checked
+    /// Takes all that it holds.
+    pub(crate) fn take_all(&self) -> (Seen, Vec<Job>) {
+        let mut state = lock(&self.0);
+        (mem::take(&mut state.seen), mem::take(&mut state.inbox))
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
