@@ -25,6 +25,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
+    use crate::python::ready::Ready;
+    #[pymodule_export]
     use crate::python::records::Records;
     #[pymodule_export]
     use crate::python::showing::show;

@@ -160,7 +160,7 @@ class Drive(Generic[T]):
 
     def outcomes(self) -> Outcomes[T]:
         """Open the batch, and hand the outcomes on as they are ready."""
-        return self._opened(lambda: Outcomes(self, self._runs()))
+        return self._opened(self._outcomes)
 
     def _opened(self, begin: Callable[[], R]) -> R:
         try:
@@ -173,14 +173,17 @@ class Drive(Generic[T]):
                 self._discard()
             raise
 
-    def _runs(self) -> Generator[Iterator[_core.Outcome[T]]]:
-        # The batch iterates over what is ready, and stops where there is something else to do.
+    def _outcomes(self) -> Outcomes[T]:
+        return Outcomes(self, self._batch, self._rounds())
+
+    def _rounds(self) -> Generator[None]:
+        """In each round outcomes become ready; the consumer takes them before the next."""
         try:
             self._start()
             advance = self._advance if self._terms.timeout is None else self._advance_aside
             while advance():
                 self._cause = "consumer"
-                yield self._batch
+                yield
                 if room := self._batch.room():
                     self._feed_more(room)
             self._settle()
@@ -208,7 +211,7 @@ class Drive(Generic[T]):
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
         taken = []
-        for outcome in Outcomes(self, self._runs()):
+        for outcome in self._outcomes():
             # What the caller has taken is not to be held here until it asks for the next.
             taken.append(outcome)
             failed = outcome.exception is not None
@@ -345,13 +348,13 @@ class Drive(Generic[T]):
         self._batch.feed_rest(self._rest)
 
     def leave(self) -> None:
-        """End a batch that its consumer has closed before it took anything."""
-        if self.ended is None:
-            self._cause = "consumer"
-            try:
+        """Let go of a batch whose consumer is done with it; end it, if it was closed before."""
+        try:
+            if self.ended is None:
+                self._cause = "consumer"
                 self._end_early(GeneratorExit())
-            finally:
-                self._let_go()
+        finally:
+            self._let_go()
 
     def _close(self, ended_by: str) -> BatchReport[T]:
         """Take the batch out of the executor for good, and keep its report."""

@@ -427,6 +427,22 @@ class Handle:
         """Waits until nothing waits or runs any more. Ctrl-C ends the wait."""
 
 @final
+class Ready(Generic[_T]):
+    """An iterator over the outcomes of a batch as they are ready, until the batch is discarded."""
+
+    def __new__(cls, batch: Batch[_T], more: object) -> Self:
+        """Iterate over the outcomes of ``batch``.
+
+        Args:
+            batch: The batch.
+            more: What ``next`` returns if no outcome is ready, or if all have been taken that were
+                ready at first and more input is wanted.
+        """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Outcome[_T]: ...
+
+@final
 class Batch(Generic[_T]):
     """One batch. It belongs to the thread that opened it, which alone may call it."""
 
@@ -490,15 +506,6 @@ class Batch(Generic[_T]):
 
     def refuse(self, error: BaseException) -> None:
         """The permit was refused: the operation whose turn it is has failed with ``error``."""
-
-    def __iter__(self) -> Self: ...
-    def __next__(self) -> Outcome[_T]:
-        """Takes the next outcome that is ready.
-
-        Raises:
-            StopIteration: For the time being: if none is ready, or if all have been taken that were
-                ready at first and more input is wanted.
-        """
 
     def leave_to_run(self, leave: bool) -> None:
         """Says whether what was read is to run when nobody holds the batch any more."""

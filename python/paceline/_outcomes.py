@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterator
-from itertools import chain
+from types import GenericAlias
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
 
 from paceline import _core
@@ -13,31 +13,41 @@ from paceline._report import BatchReport
 if TYPE_CHECKING:
     from paceline._batch import Drive
 
+    _Filter = Iterator
+else:
+
+    class _Filter(filter):
+        __class_getitem__ = classmethod(GenericAlias)
+
+
 __all__ = ["Outcomes"]
 
 T = TypeVar("T")
 
 
-class _InTurn(Generic[T]):
-    """A generator that threads take turns at, where they would be told that it is running.
+class _More(Generic[T]):
+    """What comes in the place of an outcome where none is ready.
 
-    What a signal handler raises here, before the generator goes on, is raised in the consumer's
-    loop: as if it had come there.
+    ``filter`` asks it whether it is true: it never is, and goes on with the stream first. Threads
+    take turns at that.
+
+    What a signal handler raises here, before the stream goes on, is raised in the consumer's loop:
+    as if it had come there.
     """
 
-    def __init__(self, generator: Generator[T]) -> None:
-        self._generator = generator
+    def __init__(self, drive: Drive[T], rounds: Generator[None]) -> None:
+        self._drive = drive
+        self._rounds = rounds
         self._turn = threading.RLock()
 
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> T:
+    def __bool__(self) -> bool:
         with self._turn:
-            return next(self._generator)
+            if next(self._rounds, self) is self:
+                self._drive.leave()
+        return False
 
 
-class Outcomes(chain[_core.Outcome[T]]):
+class Outcomes(_Filter[_core.Outcome[T]]):
     """What :meth:`BatchExecutor.stream` returns: an iterator over outcomes, as they are known.
 
     It belongs to one thread at a time; others that take from it wait for their turn.
@@ -45,18 +55,19 @@ class Outcomes(chain[_core.Outcome[T]]):
 
     if TYPE_CHECKING:
         _drive: Drive[T]
-        _runs: Generator[Iterator[_core.Outcome[T]]]
+        _rounds: Generator[None]
 
-    def __new__(cls, drive: Drive[T], runs: Generator[Iterator[_core.Outcome[T]]]) -> Self:
-        """Iterate over the outcomes of all ``runs``, one run after the other."""
-        # No frame of Python runs for an outcome that is ready.
-        self = cast("Self", cls.from_iterable(_InTurn(runs)))
-        self._drive, self._runs = drive, runs
+    def __new__(cls, drive: Drive[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
+        """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
+        # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
+        ready = _core.Ready(batch, _More(drive, rounds))
+        self = cast("Self", super().__new__(cls, None, ready))  # type: ignore[call-arg]
+        self._drive, self._rounds = drive, rounds
         return self
 
     def close(self) -> None:
         """End the batch without waiting for running operations: nothing more of it starts."""
-        self._runs.close()
+        self._rounds.close()
         self._drive.leave()
 
     def report(self) -> BatchReport[T]:

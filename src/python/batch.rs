@@ -60,6 +60,7 @@ pub(crate) struct Batch {
     last_failure: Mutex<Option<Py<PyBaseException>>>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
+    discarded: AtomicBool,
 }
 
 impl Batch {
@@ -80,6 +81,7 @@ impl Batch {
             limits_failures: terms.failure_limit.is_some(),
             last_failure: Mutex::new(None),
             left_to_run: AtomicBool::new(false),
+            discarded: AtomicBool::new(false),
         }
     }
 
@@ -142,6 +144,28 @@ impl Batch {
                 step => return Ok(Some(step)),
             }
         }
+    }
+
+    /// Takes the next outcome that is ready. None if there is none, or if all have been taken that
+    /// were ready at first and more input is wanted.
+    #[inline]
+    pub(crate) fn hand_over(&self, py: Python<'_>) -> Option<Outcome> {
+        let scheduler = &self.runtime.scheduler;
+        let outcome = scheduler
+            .with(self.id, |source| source.hand_over().map(Outcome::finished))
+            .flatten()?;
+        if self.limits_failures
+            && let Some(failure) = outcome.exception()
+        {
+            // What was there before is not dropped under the lock.
+            let _before = lock(&self.last_failure).replace(failure.clone_ref(py));
+        }
+        Some(outcome)
+    }
+
+    /// Whether nothing of it will be handed over any more.
+    pub(crate) fn is_discarded(&self) -> bool {
+        self.discarded.load(Ordering::Relaxed)
     }
 
     /// Ends it, as its owner will raise `error`, and adds what was read and not checked, so that it
@@ -283,26 +307,6 @@ impl Batch {
         refuse(py, &self.runtime, self.id, error)
     }
 
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    /// The next outcome that is ready. It ends, for the time being, when there is none, or when
-    /// all have been taken that were ready at first and more input is wanted.
-    fn __next__(&self, py: Python<'_>) -> Option<Outcome> {
-        let scheduler = &self.runtime.scheduler;
-        let outcome = scheduler
-            .with(self.id, |source| source.hand_over().map(Outcome::finished))
-            .flatten()?;
-        if self.limits_failures
-            && let Some(failure) = outcome.exception()
-        {
-            // What was there before is not dropped under the lock.
-            let _before = lock(&self.last_failure).replace(failure.clone_ref(py));
-        }
-        Some(outcome)
-    }
-
     /// The last failure that was handed over, where failures are limited.
     fn last_failure(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
         let last = lock(&self.last_failure);
@@ -362,13 +366,12 @@ impl Batch {
 
     /// Takes it out of the executor, and drops whatever it still holds.
     fn discard(&self) {
+        self.discarded.store(true, Ordering::Relaxed);
         if self.runtime.is_of_this_process() {
             let source = self.runtime.scheduler.remove(self.id, Time::now());
             let closed = lock(&self.closed).take();
             let last_failure = lock(&self.last_failure).take();
-            // Where threads share a stream, `itertools.chain` may lose count of who holds the batch.
-            let read = self.reading.take_all();
-            drop((source, closed, last_failure, read));
+            drop((source, closed, last_failure, self.reading.take_all()));
         }
     }
 

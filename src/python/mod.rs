@@ -15,6 +15,7 @@ pub(crate) mod operations;
 pub(crate) mod outcome;
 pub(crate) mod partials;
 pub(crate) mod reading;
+pub(crate) mod ready;
 pub(crate) mod records;
 pub(crate) mod retrying;
 pub(crate) mod runtime;

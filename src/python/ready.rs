@@ -1,0 +1,38 @@
+//! What a stream hands its consumer: outcomes while some are ready.
+
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::batch::Batch;
+
+/// An iterator over the outcomes of a batch. Its documentation is in the stub.
+#[pyclass(frozen, module = "paceline._core")]
+pub(crate) struct Ready {
+    batch: Py<Batch>,
+    more: Py<PyAny>,
+}
+
+#[pymethods]
+impl Ready {
+    #[new]
+    fn new(batch: Py<Batch>, more: Py<PyAny>) -> Self {
+        Self { batch, more }
+    }
+
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        let batch = self.batch.get();
+        if let Some(outcome) = batch.hand_over(py) {
+            return Ok(Some(Py::new(py, outcome)?.into_any()));
+        }
+        Ok((!batch.is_discarded()).then(|| self.more.clone_ref(py)))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.batch)?;
+        visit.call(&self.more)
+    }
+}
