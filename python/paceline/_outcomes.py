@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from types import GenericAlias
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from paceline import _core
 from paceline._report import BatchReport
@@ -13,7 +13,7 @@ from paceline._report import BatchReport
 if TYPE_CHECKING:
     from paceline._batch import Drive
 
-    _Filter = Iterator
+    _Filter = filter
 else:
 
     class _Filter(filter):
@@ -61,7 +61,7 @@ class Outcomes(_Filter[_core.Outcome[T]]):
         """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
         # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
         ready = _core.Ready(batch, _More(drive, rounds))
-        self = cast("Self", super().__new__(cls, None, ready))  # type: ignore[call-arg]
+        self = super().__new__(cls, None, ready)
         self._drive, self._rounds = drive, rounds
         return self
 
