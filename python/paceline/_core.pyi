@@ -33,6 +33,7 @@ __all__ = [
     "Keep",
     "Outcome",
     "RateLimiter",
+    "Ready",
     "Records",
     "Step",
     "Worker",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
-from types import GenericAlias
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from paceline import _core
@@ -12,13 +11,6 @@ from paceline._report import BatchReport
 
 if TYPE_CHECKING:
     from paceline._batch import Drive
-
-    _Filter = filter
-else:
-
-    class _Filter(filter):
-        __class_getitem__ = classmethod(GenericAlias)
-
 
 __all__ = ["Outcomes"]
 
@@ -47,7 +39,7 @@ class _More(Generic[T]):
         return False
 
 
-class Outcomes(_Filter[_core.Outcome[T]]):
+class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     """What :meth:`BatchExecutor.stream` returns: an iterator over outcomes, as they are known.
 
     It belongs to one thread at a time; others that take from it wait for their turn.
@@ -56,6 +48,8 @@ class Outcomes(_Filter[_core.Outcome[T]]):
     if TYPE_CHECKING:
         _drive: Drive[T]
         _rounds: Generator[None]
+
+        def __next__(self) -> _core.Outcome[T]: ...
 
     def __new__(cls, drive: Drive[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
         """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
