@@ -39,7 +39,7 @@ impl<W: Work> Source<W> {
             return 0;
         }
         let first = self.live.min(most);
-        first + self.retries_due(now, most - first)
+        first + self.retries.count_due(now, most - first)
     }
 
     /// Whether a worker could start something now.

@@ -72,7 +72,7 @@ impl<J> Retries<J> {
     }
 
     /// How many are due, up to `most`.
-    fn count_due(&self, now: Time, most: usize) -> usize {
+    pub(super) fn count_due(&self, now: Time, most: usize) -> usize {
         let due = self.waiting.range(..=(now, usize::MAX));
         due.take(most).count()
     }
@@ -111,11 +111,6 @@ impl<W: Work> Source<W> {
             && budget.is_none_or(|budget| budget.allows(self.retries_spent, self.read()));
         self.retries_spent += usize::from(allowed);
         allowed
-    }
-
-    /// How many retries could start now, up to `most`.
-    pub(super) fn retries_due(&self, now: Time, most: usize) -> usize {
-        self.retries.count_due(now, most)
     }
 
     pub(super) fn retry_due(&self, now: Time) -> bool {
