@@ -13,7 +13,7 @@ import pytest
 import requests
 from client_errors import look_alike, raised
 
-from paceline._retry import Retry, Verdict
+from paceline.retry.policy import Retry, Verdict
 
 DEFAULT = Retry()
 

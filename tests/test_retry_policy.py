@@ -15,7 +15,7 @@ import pytest
 from client_errors import httpx_error
 
 from paceline import BatchExecutor
-from paceline._retry import Retry, Verdict
+from paceline.retry.policy import Retry, Verdict
 
 
 class Busy(Exception):

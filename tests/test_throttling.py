@@ -27,7 +27,7 @@ from descope.http_client import HTTPClient
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paceline._retry import Retry, Verdict
+from paceline.retry.policy import Retry, Verdict
 
 DEFAULT = Retry()
 

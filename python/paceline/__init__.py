@@ -8,7 +8,7 @@ from paceline._errors import BatchTimeoutError, PermitRefusedError
 from paceline._executor import BatchExecutor
 from paceline._outcomes import Outcomes
 from paceline._report import BatchReport
-from paceline._retry import Retry
+from paceline.retry.policy import Retry, Verdict
 
 __all__ = [
     "BatchExecutor",
@@ -20,4 +20,5 @@ __all__ = [
     "PermitRefusedError",
     "RateLimiter",
     "Retry",
+    "Verdict",
 ]

@@ -21,7 +21,7 @@ from typing_extensions import disjoint_base
 
 from paceline._batch import Terms
 from paceline._futures import CallFuture
-from paceline._retry import Retry
+from paceline.retry.policy import Retry
 
 __all__ = [
     "UNBOUNDED",

@@ -28,7 +28,7 @@ from paceline._outcomes import Outcomes
 from paceline._permits import SupportsAcquire
 from paceline._pool import Pool
 from paceline._report import BatchReport
-from paceline._retry import Retry
+from paceline.retry.policy import Retry
 
 __all__ = ["BatchExecutor"]
 

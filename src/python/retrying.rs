@@ -16,7 +16,7 @@ use crate::engine::time::Time;
 #[derive(Debug)]
 pub(crate) struct Retrying {
     policy: Policy,
-    /// Judges an exception: again, throttled, wait.
+    /// Judges an exception, and returns a [`Verdict`].
     decide: Py<PyAny>,
 }
 
@@ -28,8 +28,9 @@ pub(crate) enum Decision {
     Again(Time),
 }
 
-/// Whether the policy allows another attempt, whether a limit was hit, and the wait in seconds.
-type Verdict = (bool, bool, Option<f64>);
+/// Whether the policy allows another attempt, whether a limit was hit, the wait in seconds, and
+/// whether no waiting helps.
+type Verdict = (bool, bool, Option<f64>, bool);
 
 impl Retrying {
     pub(crate) fn new(retry: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -71,7 +72,8 @@ impl Retrying {
             return Decision::GiveUp;
         }
         let verdict = self.decide.call1(py, (exception,));
-        let (again, throttled, wait): Verdict = match verdict.and_then(|it| it.extract(py)) {
+        let (again, throttled, wait, _final): Verdict = match verdict.and_then(|it| it.extract(py))
+        {
             Ok(verdict) => verdict,
             Err(error) => {
                 let note =

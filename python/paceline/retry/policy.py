@@ -10,8 +10,8 @@ from typing import NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._checks import as_seconds, duration, is_async, positive_int
 from paceline._core import show
-from paceline._throttling import throttling
-from paceline._unsent import never_sent
+from paceline.retry.throttling import throttling
+from paceline.retry.unsent import never_sent
 
 RetryOn: TypeAlias = (
     type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], object] | None
@@ -20,17 +20,20 @@ RetryAfter: TypeAlias = Callable[[Exception], SupportsFloat | timedelta | None] 
 
 
 class Verdict(NamedTuple):
-    """What is to follow from one failed attempt, as ``src/python/retrying.rs`` reads it.
+    """What follows from one failed attempt: what :meth:`Retry.decide` returns.
 
     Attributes:
         again: The policy allows another attempt; attempts and budget are counted elsewhere.
         throttled: A limit was hit: everybody is to pause, also when this operation is given up.
         wait: Seconds the server asks for, between 0 and ``max_pause``; None if it did not say.
+        final: A refusal that no waiting lifts, such as a spent quota. It fails its call at once,
+            unless ``on`` says otherwise, and concerns nobody else: ``throttled`` is False.
     """
 
     again: bool
     throttled: bool
-    wait: float | None
+    wait: float | None = None
+    final: bool = False
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -175,7 +178,8 @@ class Retry:
         return Verdict(again, throttled, None if wait is None else min(wait, self.max_pause))
 
 
-Retry.__module__ = "paceline"
+for _public in (Retry, Verdict):
+    _public.__module__ = "paceline"
 
 # What a repr leaves out.
 _DEFAULTS = Retry.__init__.__kwdefaults__ or {}

@@ -1,0 +1,1 @@
+"""When failed operations are called again, and what servers say when they refuse."""
