@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
+from reference import lateness, plain_pace
 
 from paceline import RateLimiter
 
@@ -82,10 +83,11 @@ def test_the_measure_itself_finds_an_overfull_window() -> None:
 @pytest.mark.parametrize("threads", [1, 5, 16])
 def test_no_window_holds_more_than_the_limit(threads: int) -> None:
     recorder = Recorder(RateLimiter(48, per=0.4, margin=NOISE))
-    took = elapsed(lambda: in_threads(threads, lambda: recorder.start_many(240 // threads)))
+    with lateness() as late:
+        took = elapsed(lambda: in_threads(threads, lambda: recorder.start_many(240 // threads)))
     assert worst_window(recorder.starts, 0.4) <= 48
     least = (len(recorder.starts) / 48 - 1) * (0.4 + NOISE)
-    assert least - NOISE <= took <= least * 1.03 + SLACK
+    assert least - NOISE <= took <= least * 1.03 + SLACK + 4 * late.seconds
 
 
 def test_idling_saves_nothing_up() -> None:
@@ -114,27 +116,26 @@ def test_several_windows_at_once() -> None:
         both.start_many(20)
         alone.start_many(10)
 
-    took = elapsed(lambda: in_threads(4, start))
+    with lateness() as late:
+        took = elapsed(lambda: in_threads(4, start))
     assert worst_window(both.starts, 0.1) <= 10
     assert worst_window(both.starts + alone.starts, 1.0) <= 50
-    assert took <= 2 * (1 + NOISE) * 1.03 + 0.1 + SLACK
+    assert took <= 2 * (1 + NOISE) * 1.03 + 0.1 + SLACK + 4 * late.seconds
 
 
-# A start that comes more than a millisecond late is not made up for at 1000 a second, so there
-# the rate is the machine's.
-@pytest.mark.parametrize(("rate", "seconds", "share"), [(50, 2, 0.95), (1000, 1, 0.7)])
-def test_a_metronome_reaches_its_rate_and_no_more(rate: int, seconds: float, share: float) -> None:
+@pytest.mark.parametrize(("rate", "seconds"), [(50, 1), (1000, 0.5)])
+def test_a_metronome_reaches_its_rate_and_no_more(rate: int, seconds: float) -> None:
+    count = int(rate * seconds)
+
     def achieved() -> float:
-        recorder = Recorder(RateLimiter(rate, burst=1, margin=0))
-        count = int(rate * seconds)
+        recorder = Recorder(RateLimiter(rate, per=1, burst=1, margin=0))
         recorder.start_many(count + 1)
-        times = [start.time for start in recorder.starts]
-        intervals = sorted(after - before for before, after in itertools.pairwise(times))
-        assert intervals[len(intervals) // 2] == pytest.approx(1 / rate, abs=0.001)
-        return count / (times[-1] - times[0])
+        return count / (recorder.starts[-1].time - recorder.starts[0].time)
 
-    best = max(achieved() for _ in range(2))
-    assert share * rate <= best <= 1.01 * rate
+    # By turns, as the machine is not as punctual at all times.
+    ours, plain = zip(*((achieved(), plain_pace(rate, count)) for _ in range(4)), strict=True)
+    assert max(ours) <= 1.01 * rate
+    assert max(ours) >= 0.85 * max(plain), (ours, plain)
 
 
 def test_a_burst_goes_at_once_and_the_rest_in_step() -> None:
@@ -154,20 +155,21 @@ def test_a_paced_limiter_is_not_slowed_by_threads_that_hold_the_interpreter() ->
         while not stop.is_set():
             sum(range(1000))
 
-    def took() -> float:
-        recorder = Recorder(RateLimiter(50, burst=1, margin=0))
+    def achieved() -> float:
+        recorder = Recorder(RateLimiter(50, per=1, burst=1, margin=0))
         recorder.start_many(51)
-        return recorder.starts[-1].time - recorder.starts[0].time
+        return 50 / (recorder.starts[-1].time - recorder.starts[0].time)
 
     thread = threading.Thread(target=compute)
     thread.start()
     try:
-        best = min(took() for _ in range(3))
+        # Every start waits for the interpreter, usually for 5 ms of an interval of 20 ms; so does
+        # every plain sleep.
+        ours, plain = zip(*((achieved(), plain_pace(50, 50)) for _ in range(3)), strict=True)
     finally:
         stop.set()
         thread.join()
-    # Every start waits for the interpreter, usually for 5 ms of an interval of 20 ms.
-    assert best <= 1.15
+    assert max(ours) >= 0.9 * max(plain), (ours, plain)
 
 
 def test_waiting_costs_next_to_nothing() -> None:
@@ -189,15 +191,16 @@ def count_for(seconds: float) -> int:
 @pytest.mark.parametrize("waiters", [1, 8])
 def test_other_threads_run_at_full_speed_while_some_wait(waiters: int) -> None:
     alone = beside = 0
-    for _ in range(4):  # by turns, as this machine is not as fast at all times
-        alone = max(alone, count_for(0.15))
-        limiter = RateLimiter(100)
-        limiter.pause(0.6)
+    for _ in range(8):  # by turns, as this machine is not as fast at all times
+        alone = max(alone, count_for(0.1))
+        limiter = RateLimiter(100, per=1)
+        limiter.pause(0.3)
         threads = [threading.Thread(target=limiter.acquire) for _ in range(waiters)]
         for thread in threads:
             thread.start()
-        beside = max(beside, count_for(0.15))
-        assert all(thread.is_alive() for thread in threads)
+        count = count_for(0.1)
+        if all(thread.is_alive() for thread in threads):
+            beside = max(beside, count)
         for thread in threads:
             thread.join()
     assert beside >= 0.6 * alone

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import itertools
+import statistics
 import threading
 import time
 from functools import partial
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from helpers import worst_window
+from reference import lateness
 
 from paceline import BatchExecutor, BatchTimeoutError, Outcome, RateLimiter, Retry
 
@@ -41,11 +43,13 @@ def least_seconds(permits: int) -> float:
 
 def test_a_batch_of_many_windows_is_never_over_and_hardly_slower_than_it_must_be() -> None:
     starts: list[float] = []
-    began = time.monotonic()
-    BatchExecutor(limiter(), max_workers=8).execute_batch([starting(starts, 0.005)] * (5 * LIMIT))
-    elapsed = time.monotonic() - began
+    with lateness() as late:
+        began = time.monotonic()
+        operations = [starting(starts, 0.005)] * (5 * LIMIT)
+        BatchExecutor(limiter(), max_workers=8).execute_batch(operations)
+        elapsed = time.monotonic() - began
     assert worst_window(starts, PER) <= LIMIT
-    assert elapsed <= least_seconds(5 * LIMIT) * 1.03 + 0.5
+    assert elapsed <= least_seconds(5 * LIMIT) * 1.03 + 0.5 + 4 * late.seconds
 
 
 def test_several_executors_and_threads_share_one_window() -> None:
@@ -65,16 +69,17 @@ def test_several_executors_and_threads_share_one_window() -> None:
             starts.extend([time.monotonic()] * 2)
 
     threads = [threading.Thread(target=each) for each in (batches, batches, streams, direct)]
-    began = time.monotonic()
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    elapsed = time.monotonic() - began
+    with lateness() as late:
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        elapsed = time.monotonic() - began
     total = 3 * LIMIT + 2 * (LIMIT // 4)
     assert len(starts) == total
     assert worst_window(starts, PER) <= LIMIT
-    assert elapsed <= least_seconds(total) * 1.03 + 0.7
+    assert elapsed <= least_seconds(total) * 1.03 + 0.7 + 4 * late.seconds
 
 
 def test_idling_in_the_input_saves_no_permits_up() -> None:
@@ -200,15 +205,17 @@ def test_two_limits_at_once_are_both_kept() -> None:
 
 
 def test_the_time_spent_waiting_is_told_to_the_millisecond() -> None:
-    executor = BatchExecutor(RateLimiter(1, per=0.2, margin=0), max_workers=1)
-    report = executor.run([partial(time.sleep, 0.05)] * 4)
-    waits = [outcome.permit_wait for outcome in report]
-    assert waits[0] == 0.0
-    starts = [outcome.started_at or 0.0 for outcome in report]
-    for before, after, outcome in zip(starts, starts[1:], report[1:], strict=False):
+    executor = BatchExecutor(RateLimiter(1, per=0.1, margin=0), max_workers=1)
+    report = executor.run([partial(time.sleep, 0.03)] * 8)
+    assert report[0].permit_wait == 0.0
+    untold = []
+    for before, outcome in itertools.pairwise(report):
         # The wait begins when the worker is free: when the operation before has ended.
-        ended = before + report[outcome.index - 1].duration
-        assert abs(outcome.permit_wait - (after - ended)) < 0.001
-    assert abs(report.permit_wait - sum(waits)) < 0.001
+        ended = (before.started_at or 0.0) + before.duration
+        untold.append((outcome.started_at or 0.0) - ended - outcome.permit_wait)
+    # Never more than there was; less, only where the machine held the worker up in between.
+    assert min(untold) > -0.001
+    assert statistics.median(untold) < 0.001, untold
+    assert abs(report.permit_wait - sum(outcome.permit_wait for outcome in report)) < 0.001
     assert abs(report.working - sum(outcome.duration for outcome in report)) < 0.001
     assert report.bounded_by == "limit"
