@@ -17,19 +17,34 @@ from paceline import BatchExecutor, Outcome, RateLimiter
 from standin import StandIn
 
 try:
-    from tqdm import tqdm as progress
+    from tqdm import tqdm
 except ImportError:
+    tqdm = None
 
-    def progress(outcomes: Iterator[Outcome[dict]], total: int) -> Iterator[Outcome[dict]]:
-        """Write a line for every tenth of the work."""
-        for done, outcome in enumerate(outcomes, 1):
-            yield outcome
-            if done % math.ceil(total / 10) == 0:
-                print(f"{done} of {total}", file=sys.stderr)
+
+def progress(outcomes: Iterator[Outcome[dict]], total: int) -> Iterator[Outcome[dict]]:
+    """Show a bar in a terminal, and write a line for every tenth of the work elsewhere."""
+    if tqdm is not None and sys.stderr.isatty():
+        yield from tqdm(outcomes, total=total)
+        return
+    for done, outcome in enumerate(outcomes, 1):
+        yield outcome
+        if done % math.ceil(total / 10) == 0:
+            print(f"{done} of {total}", file=sys.stderr, flush=True)
+
+
+def introduce(tenants: int, limit: int, per: float, least: float) -> None:
+    """Say what is going to happen, and what the figures at the end mean."""
+    print(f"Creates {tenants} tenants through the Descope SDK, at a server on this machine.")
+    print(f"It allows {limit} requests in any {per:g} s; to more it answers 429 for {per:g} s.")
+    print(f"So the last one can start after {least:g} s: a good run is hardly longer, with no 429.")
+    print(flush=True)
 
 
 def main(tenants: int, limit: int, per: float) -> int:
     """Create the tenants, and return 1 if anything went wrong."""
+    least = (tenants - 1) // limit * per
+    introduce(tenants, limit, per, least)
     with StandIn(limit=limit, per=per, lockout=per) as server:
         client = DescopeClient("demo", management_key="demo", base_url=server.url)
 
@@ -50,7 +65,6 @@ def main(tenants: int, limit: int, per: float) -> int:
     for outcome in failures[:5]:
         print(f"tenant {outcome.index} failed: {outcome.exception!r}", file=sys.stderr)
     created = len(seen.created)
-    least = (tenants - 1) // limit * per
     print(f"created, as the server counted    {created:7}")
     print(f"failed                            {len(failures):7}")
     print(f"429s seen by the server           {seen.refused:7}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import subprocess
 import sys
@@ -50,8 +52,41 @@ def test_a_run_ends_with_the_table() -> None:
     assert rows["429s seen by the server"] == 0
     assert rows["least seconds the limit allows"] == 2.0
     assert 2.0 <= rows["seconds taken"] < 30
-    assert "25/25" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_a_pipe_gets_three_lines_of_what_happens_and_one_for_each_tenth() -> None:
+    result = run(str(DEMO), *ARGUMENTS)
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("Creates 25 tenants")
+    assert "10 requests in any 1 s" in lines[1]
+    assert "after 2 s" in lines[2]
+    assert lines[3] == ""
+    assert "\r" not in result.stdout + result.stderr
+    assert result.stderr.splitlines() == [f"{done} of 25" for done in range(3, 25, 3)]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a pseudo terminal")
+def test_a_terminal_gets_a_bar() -> None:
+    import pty
+    import termios
+
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    with os.fdopen(ours, "rb", closefd=True) as shown:
+        process = subprocess.Popen(
+            [sys.executable, str(DEMO), *ARGUMENTS],
+            stdout=subprocess.DEVNULL,
+            stderr=theirs,
+        )
+        os.close(theirs)
+        said = b""
+        # Where the last process that writes has gone, reading fails on Linux.
+        with contextlib.suppress(OSError):
+            while block := shown.read1(4096):
+                said += block
+        assert process.wait(50) == 0
+    assert b"25/25" in said
 
 
 def test_progress_without_tqdm(tmp_path: Path) -> None:
