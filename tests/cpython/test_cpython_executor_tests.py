@@ -80,6 +80,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 @pytest.mark.xdist_group("cpython")
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("limiter", "mode"), RUNS, ids=["-".join(run) for run in RUNS])
+@pytest.mark.every_python
 @pytest.mark.parametrize("python", interpreters())
 def test_cpython_executor_tests(runs: dict[str, Any], python: str, limiter: str, mode: str) -> None:
     if isinstance(runs[python], str):

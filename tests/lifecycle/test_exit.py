@@ -110,6 +110,7 @@ def test_exit_while_a_daemon_thread_is_inside_a_verb(activity: str) -> None:
 
 
 # Each version has its own ways of ending threads, and refuses new ones from another point on.
+@pytest.mark.every_python
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("activity", ACTIVITIES)
 @pytest.mark.parametrize("python", interpreters()[1:], ids=lambda path: Path(path).parts[-3])

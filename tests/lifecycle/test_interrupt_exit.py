@@ -22,6 +22,7 @@ def ring(handler, seconds=0.3):
 """
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("python", interpreters())
 def test_an_exception_of_a_handler_is_shown_and_ends_the_process(python: str) -> None:
     script = """
