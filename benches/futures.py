@@ -54,7 +54,7 @@ def submitted(rounds: int) -> list[Target]:
     targets = []
     with (
         ThreadPoolExecutor(WORKERS) as rival,
-        BatchExecutor(RateLimiter(10**9), WORKERS) as ours,
+        BatchExecutor(RateLimiter(10**9, per=1), WORKERS) as ours,
     ):
         for name, shape in SHAPES.items():
             candidates = {RIVAL: partial(shape, rival), OURS: partial(shape, ours)}

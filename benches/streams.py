@@ -50,7 +50,10 @@ def lazy_map(count: int) -> None:
 def stream_speed(rounds: int) -> list[Target]:
     """Lazily made operations through stream and through a bounded window."""
     window = "map(buffersize=)" if sys.version_info >= (3, 14) else "submit, bounded window"
-    with BatchExecutor(RateLimiter(10**9), WORKERS) as native, BatchExecutor(None, WORKERS) as free:
+    with (
+        BatchExecutor(RateLimiter(10**9, per=1), WORKERS) as native,
+        BatchExecutor(None, WORKERS) as free,
+    ):
         seconds = interleave(
             {
                 "paceline, native limiter": lambda: exhaust(native.stream(lazily_made(STREAMED))),
@@ -112,7 +115,7 @@ def nothing() -> None:
 
 def measure(way: str, count: int) -> float:
     """Bytes that one run of ``way`` over ``count`` operations adds to this process."""
-    executor = BatchExecutor(RateLimiter(10**9) if way == "native" else None, WORKERS)
+    executor = BatchExecutor(RateLimiter(10**9, per=1) if way == "native" else None, WORKERS)
     if way == "stream":
         exhaust(executor.stream(lazily_made(20_000)))
         before = memory_now("VmRSS")

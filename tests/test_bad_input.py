@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial, partialmethod
 from types import FunctionType, MethodType
 from typing import Any
@@ -34,8 +35,10 @@ def test_what_holds_no_callables_is_no_batch(batch: Any) -> None:
     with BatchExecutor(limiter) as executor, pytest.raises(TypeError, match="callable") as caught:
         executor.execute_batch(batch)
     assert limiter.calls == 0
-    assert "0" in str(caught.value)
-    assert repr(first) in str(caught.value)
+    assert f"operation 0 must be callable, not a{'n' * isinstance(first, int)} " in str(
+        caught.value
+    )
+    assert type(first).__name__ in str(caught.value)
 
 
 async def coroutine_function() -> None:
@@ -123,8 +126,7 @@ def test_every_entry_of_a_list_is_checked_before_any_runs(
         list(getattr(executor, verb)(operations))
     assert ran == []
     assert limiter.calls == 0
-    assert "7" in str(caught.value)
-    assert repr(value)[:20] in str(caught.value)
+    assert str(caught.value).startswith("operation 7 ")
 
 
 @pytest.mark.parametrize("entry", [param.values for param in NOT_OPERATIONS])
@@ -137,8 +139,7 @@ def test_a_bad_entry_of_an_iterator_ends_the_batch_where_it_is(entry: tuple[Any,
 
     with BatchExecutor() as executor, pytest.raises(TypeError, match=word) as caught:
         executor.execute_batch(read())
-    assert "2" in str(caught.value)
-    assert repr(value)[:20] in str(caught.value)
+    assert str(caught.value).startswith("operation 2 ")
     report = caught.value.batch_report  # type: ignore[attr-defined]
     assert sorted(ran) == [outcome.index for outcome in report if outcome.status == "done"]
     assert len(report) == 3
@@ -224,7 +225,7 @@ def test_a_list_that_changes_while_it_runs_is_the_batch_it_was() -> None:
     ("max_workers", "error"),
     [
         *((number, ValueError) for number in (0, -1, 10**9, 10**30, -(2**63))),
-        *((other, TypeError) for other in (True, False, "5", 1.5, None)),
+        *((other, TypeError) for other in (True, False, "5", 1.5)),
     ],
 )
 def test_a_bad_max_workers_is_refused_with_its_value(
@@ -235,6 +236,11 @@ def test_a_bad_max_workers_is_refused_with_its_value(
     assert str(max_workers) in str(caught.value)
 
 
+def test_no_number_of_workers_means_as_many_as_in_the_standard_library() -> None:
+    with ThreadPoolExecutor() as standard:
+        assert BatchExecutor(None, None).max_workers == standard._max_workers  # type: ignore[attr-defined]
+
+
 def test_max_workers_may_be_anything_that_is_an_index() -> None:
     class Three:
         def __index__(self) -> int:
@@ -243,7 +249,7 @@ def test_max_workers_may_be_anything_that_is_an_index() -> None:
     assert BatchExecutor(None, Three()).max_workers == 3  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("on_error", ["rais", "RECORD", "", None, 3, ["raise"]])
+@pytest.mark.parametrize("on_error", ["rais", "RECORD", "", None, 3])
 def test_a_bad_on_error_is_refused_with_its_value(on_error: Any) -> None:
     with pytest.raises(ValueError, match="on_error") as caught:
         BatchExecutor(on_error=on_error)
@@ -261,21 +267,22 @@ async def prepare() -> None:
 
 
 @pytest.mark.parametrize(
-    ("setting", "value"),
+    ("setting", "value", "shown"),
     [
-        ("initializer", 3),
-        ("initializer", prepare),
-        ("initargs", 5),
-        ("thread_name_prefix", None),
-        ("retry", 5),
-        ("retry", Mock()),
-        ("retry", Mock(spec=Retry)),
+        ("initializer", 3, "3"),
+        ("initializer", prepare, "the function prepare"),
+        ("initargs", 5, "5"),
+        ("thread_name_prefix", None, "None"),
+        ("thread_name_prefix", ["secret"], "a list"),
+        ("retry", 5, "5"),
+        ("retry", Mock(), "a Mock"),
+        ("retry", Mock(spec=Retry), "a Mock"),
     ],
 )
-def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any) -> None:
+def test_a_bad_setting_is_refused_with_its_value(setting: str, value: Any, shown: str) -> None:
     with pytest.raises(TypeError, match=setting) as caught:
         BatchExecutor(**{setting: value})
-    assert repr(value) in str(caught.value)
+    assert shown in str(caught.value)
 
 
 class CannotBeShown:
@@ -296,7 +303,7 @@ def test_a_call_that_was_made_too_early_is_told_what_to_pass() -> None:
     with BatchExecutor() as executor:
         with pytest.raises(TypeError, match=r"operation 1 must be .*, pass functools\.partial"):
             executor.run([int, 0])  # type: ignore[list-item]
-        with pytest.raises(TypeError, match=r"fn must be callable, not 3"):
+        with pytest.raises(TypeError, match=r"fn must be callable, not an int"):
             executor.submit(3)  # type: ignore[arg-type]
 
 

@@ -38,7 +38,7 @@ def live_objects() -> int:
     return len(gc.get_objects())
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_batches_leave_no_objects_behind(limiter: Any, caplog: pytest.LogCaptureFixture) -> None:
     # What pytest keeps of the log is not ours.
     caplog.set_level(logging.CRITICAL + 1, "paceline")
@@ -104,7 +104,7 @@ def test_executors_leave_no_file_descriptors_or_kernel_threads_behind() -> None:
         from paceline import BatchExecutor, RateLimiter
 
         def use():
-            with BatchExecutor(RateLimiter(10**6), 4) as executor:
+            with BatchExecutor(RateLimiter(10**6, per=1), 4) as executor:
                 executor.execute_batch([int] * 8)
 
         def held():
@@ -132,7 +132,7 @@ def test_an_idle_executor_costs_no_processor_time() -> None:
 
 
 @LINUX
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10**9)", "Foreign()"])
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10**9, per=1)", "Foreign()"])
 def test_a_large_prepared_batch_needs_little_beyond_its_results(limiter: str) -> None:
     result = run_script(
         READ_MEMORY

@@ -412,7 +412,7 @@ def test_execute_raises_a_base_exception() -> None:
 # What comes after
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_results_that_come_late_do_not_reach_the_next_batch(limiter: Any) -> None:
     operations = Operations()
     with BatchExecutor(limiter, 4) as executor:

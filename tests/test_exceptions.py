@@ -227,7 +227,7 @@ def assert_let_go(references: list[weakref.ref[Any]]) -> None:
     wait_until(all_gone, timeout=5)
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_an_idle_executor_keeps_neither_operations_nor_results(limiter: Any) -> None:
     with BatchExecutor(limiter, 3) as executor:
         payloads = [Payload() for _ in range(20)]

@@ -39,7 +39,7 @@ print("called", len(called))
 """
 
 
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(5)", "Foreign()"])
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(5, per=1)", "Foreign()"])
 def test_every_verb_says_that_there_are_no_threads(limiter: str) -> None:
     ended = run_script((PATCHED + VERBS).format(patched="", limiter=limiter))
     assert ended.assert_silent().stdout == "called 0\n"
@@ -59,11 +59,11 @@ except BrokenThreadPool as error:
 other.join()
 """
     )
-    ended = run_script(source.format(patched="", limiter="RateLimiter(5)"))
+    ended = run_script(source.format(patched="", limiter="RateLimiter(5, per=1)"))
     assert sorted(ended.assert_silent().stdout.splitlines()) == ["another greenlet", "broken 3"]
 
 
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(50)", "Foreign()"])
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(50, per=1)", "Foreign()"])
 def test_with_real_threads_operations_may_use_what_gevent_has_patched(limiter: str) -> None:
     source = (
         PATCHED

@@ -40,7 +40,9 @@ INNER: dict[str, Callable[[BatchExecutor, Callable[[], None]], object]] = {
 
 
 @pytest.mark.parametrize(
-    "limiter", [None, RateLimiter(10**6), Metronome(0.001)], ids=["free", "native", "foreign"]
+    "limiter",
+    [None, RateLimiter(10**6, per=1), Metronome(0.001)],
+    ids=["free", "native", "foreign"],
 )
 @pytest.mark.parametrize("inner", INNER)
 def test_a_timeout_ends_what_operations_have_begun(inner: str, limiter: Any) -> None:

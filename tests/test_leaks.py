@@ -77,7 +77,7 @@ def growth(script: str, timeout: float) -> dict[str, int]:
 def test_three_thousand_executors(ending: str) -> None:
     added = growth(
         f"""
-limiters = [None, RateLimiter(1_000_000), Foreign()]
+limiters = [None, RateLimiter(1_000_000, per=1), Foreign()]
 def one(number):
     executor = BatchExecutor(limiters[number % 3], max_workers=2)
     executor.execute_batch([int, fail, int])
@@ -293,7 +293,7 @@ USES = [
 
 LIMITERS = pytest.mark.parametrize(
     "limiter",
-    [lambda: None, lambda: RateLimiter(10**6), RecordingLimiter],
+    [lambda: None, lambda: RateLimiter(10**6, per=1), RecordingLimiter],
     ids=["no limiter", "ours", "foreign"],
 )
 
@@ -470,7 +470,7 @@ def test_context_variables_are_let_go() -> None:
 
 def test_threads_end_with_shutdown() -> None:
     before = set(threading.enumerate())
-    for limiter in (None, RateLimiter(10**6), RecordingLimiter()):
+    for limiter in (None, RateLimiter(10**6, per=1), RecordingLimiter()):
         executor = BatchExecutor(limiter, max_workers=4)
         executor.execute_batch([int] * 20)
         executor.submit(int).result(PATIENCE)

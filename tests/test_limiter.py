@@ -66,15 +66,15 @@ def waiting(*limiters_and_weights: tuple[RateLimiter, int]) -> Iterator[list[thr
             {},
             "per must be at least a nanosecond, not datetime",
         ),
-        ((5,), {"burst": 0}, "burst must be at least 1, not 0"),
-        ((5,), {"burst": -1}, "burst must be at least 1, not -1"),
-        ((5,), {"burst": 6}, "burst must be between 1 and the limit of 5, not 6"),
+        ((5, 1), {"burst": 0}, "burst must be at least 1, not 0"),
+        ((5, 1), {"burst": -1}, "burst must be at least 1, not -1"),
+        ((5, 1), {"burst": 6}, "burst must be between 1 and the limit of 5, not 6"),
         ((2**40, 1e9), {"burst": 2**32}, "not 4294967296"),
-        ((2**62,), {"burst": 1}, "4611686018427387904 permits in 1 seconds"),
+        ((2**62, 1), {"burst": 1}, "4611686018427387904 permits in 1 seconds"),
         ((10**6, 10**6), {"burst": 10**6, "adaptive": True}, "burst=1000000 at one permit in"),
-        ((5,), {"margin": -0.1}, "margin must be 0 seconds or more, not -0.1"),
-        ((5,), {"margin": math.nan}, "margin must be a finite number of seconds, not nan"),
-        ((5,), {"margin": 1e300}, "margin must be at most"),
+        ((5, 1), {"margin": -0.1}, "margin must be 0 seconds or more, not -0.1"),
+        ((5, 1), {"margin": math.nan}, "margin must be a finite number of seconds, not nan"),
+        ((5, 1), {"margin": 1e300}, "margin must be at most"),
     ],
 )
 def test_values_out_of_range_are_refused_by_name(
@@ -98,12 +98,16 @@ def test_values_out_of_range_are_refused_by_name(
         ((5, True), {}, "per must be a number of seconds or a timedelta, not True"),
         ((5, None), {}, "per must be a number of seconds or a timedelta, not None"),
         ((5, 1j), {}, "per must be a number of seconds or a timedelta, not 1j"),
-        ((5,), {"burst": 1.0}, "burst must be an int, not 1.0"),
-        ((5,), {"burst": False}, "burst must be an int, not False"),
-        ((5,), {"margin": "0"}, "margin must be a number of seconds or a timedelta, not '0'"),
-        ((5,), {"margin": False}, "margin must be a number of seconds or a timedelta, not False"),
-        ((5,), {"adaptive": 1}, "adaptive must be a bool, not 1"),
-        ((5, 1, 2), {}, "positional arguments"),
+        ((5, 1), {"burst": 1.0}, "burst must be an int, not 1.0"),
+        ((5, 1), {"burst": False}, "burst must be an int, not False"),
+        ((5, 1), {"margin": "0"}, "margin must be a number of seconds or a timedelta, not '0'"),
+        ((5, 1), {"margin": False}, "margin must be a number of seconds or a timedelta, not False"),
+        ((5, 1), {"adaptive": 1}, "adaptive must be a bool, not 1"),
+        (
+            (5, 1, 2),
+            {},
+            "by position (int): give it by name: limit, per, burst, margin and adaptive",
+        ),
     ],
 )
 def test_other_types_are_refused_by_name(
@@ -119,29 +123,29 @@ def test_other_types_are_refused_by_name(
     ("limiter", "weight", "error", "named"),
     [
         (
-            RateLimiter(5),
+            RateLimiter(5, per=1),
             6,
             ValueError,
             "weight must be at most 5, as no more is ever granted at once, not 6",
         ),
         (
-            RateLimiter(5, burst=2),
+            RateLimiter(5, per=1, burst=2),
             3,
             ValueError,
             "at most 2, as no more is ever granted at once, not 3",
         ),
         (
-            RateLimiter(5) & RateLimiter(2),
+            RateLimiter(5, per=1) & RateLimiter(2, per=1),
             3,
             ValueError,
             "at most 2, as no more is ever granted at once, not 3",
         ),
-        (RateLimiter(5), 2**64, ValueError, "weight must be at most"),
-        (RateLimiter(5), 0, ValueError, "weight must be at least 1, not 0"),
-        (RateLimiter(5), -1, ValueError, "weight must be at least 1, not -1"),
-        (RateLimiter(5), True, TypeError, "weight must be an int, not True"),
-        (RateLimiter(5), 1.0, TypeError, "weight must be an int, not 1.0"),
-        (RateLimiter(5), None, TypeError, "weight must be an int, not None"),
+        (RateLimiter(5, per=1), 2**64, ValueError, "weight must be at most"),
+        (RateLimiter(5, per=1), 0, ValueError, "weight must be at least 1, not 0"),
+        (RateLimiter(5, per=1), -1, ValueError, "weight must be at least 1, not -1"),
+        (RateLimiter(5, per=1), True, TypeError, "weight must be an int, not True"),
+        (RateLimiter(5, per=1), 1.0, TypeError, "weight must be an int, not 1.0"),
+        (RateLimiter(5, per=1), None, TypeError, "weight must be an int, not None"),
     ],
 )
 def test_a_weight_that_can_never_be_granted_is_refused_at_once(
@@ -168,7 +172,7 @@ def test_a_weight_that_can_never_be_granted_is_refused_at_once(
 def test_times_to_wait_are_checked(
     act: Callable[[RateLimiter, Any], object], seconds: Any, error: type[Exception]
 ) -> None:
-    limiter = RateLimiter(5)
+    limiter = RateLimiter(5, per=1)
     with pytest.raises(error, match="must be"):
         act(limiter, seconds)
     assert limiter.wait_time(5) == 0.0
@@ -178,8 +182,8 @@ def test_it_tells_what_it_was_made_with() -> None:
     limiter = RateLimiter(200, per=timedelta(minutes=1), burst=5, margin=timedelta(seconds=2))
     assert (limiter.limit, limiter.per, limiter.burst, limiter.margin) == (200, 60.0, 5, 2.0)
     assert (limiter.adaptive, limiter.effective_limit) == (False, 200)
-    assert RateLimiter(5).burst is None
-    assert RateLimiter(5, adaptive=True).adaptive is True
+    assert RateLimiter(5, per=1).burst is None
+    assert RateLimiter(5, per=1, adaptive=True).adaptive is True
     with pytest.raises(AttributeError):
         limiter.limit = 5  # type: ignore[misc]
 
@@ -192,7 +196,7 @@ def test_the_default_margin(per: float, margin: float) -> None:
 @pytest.mark.parametrize(
     ("limiter", "text"),
     [
-        (RateLimiter(5), "RateLimiter(5, per=1.0)"),
+        (RateLimiter(5, per=1), "RateLimiter(5, per=1.0)"),
         (RateLimiter(5, 60), "RateLimiter(5, per=60.0)"),
         (RateLimiter(5, 60, margin=0.25), "RateLimiter(5, per=60.0)"),
         (RateLimiter(5, 60, margin=0), "RateLimiter(5, per=60.0, margin=0.0)"),
@@ -201,7 +205,7 @@ def test_the_default_margin(per: float, margin: float) -> None:
             "RateLimiter(5, per=0.1, burst=1, margin=0.5, adaptive=True)",
         ),
         (
-            RateLimiter(5) & RateLimiter(9, 60),
+            RateLimiter(5, per=1) & RateLimiter(9, 60),
             "RateLimiter(5, per=1.0) & RateLimiter(9, per=60.0)",
         ),
     ],
@@ -231,17 +235,17 @@ def test_its_repr_can_be_pasted_back(
 
 
 def test_like_a_lock_it_is_not_copied() -> None:
-    limiter = RateLimiter(5)
+    limiter = RateLimiter(5, per=1)
     for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
         with pytest.raises(TypeError, match="cannot pickle"):
             duplicate(limiter)
     assert weakref.ref(limiter)() is limiter
     assert {limiter: 1}[limiter] == 1
-    assert limiter != RateLimiter(5)
+    assert limiter != RateLimiter(5, per=1)
 
 
 def test_a_combination_has_parts_and_no_numbers_of_its_own() -> None:
-    a, b, c = RateLimiter(1), RateLimiter(2), RateLimiter(3)
+    a, b, c = RateLimiter(1, per=1), RateLimiter(2, per=1), RateLimiter(3, per=1)
     both = a & b
     assert type(both) is RateLimiter
     assert both.parts == (a, b)
@@ -280,7 +284,7 @@ def test_a_timeout_that_is_too_short_fails_at_once() -> None:
     assert limiter.acquire(timeout=0) is False
     assert limiter.acquire(timeout=timedelta(seconds=50)) is False
     assert time.monotonic() - began < 5
-    assert (limiter & RateLimiter(5)).acquire(timeout=50) is False
+    assert (limiter & RateLimiter(5, per=1)).acquire(timeout=50) is False
     assert time.monotonic() - began < 5
 
 
@@ -404,8 +408,8 @@ def test_combinations_that_share_parts_in_either_order_do_not_lock_up() -> None:
 
 
 def test_a_pause_is_for_everybody_and_only_ever_longer() -> None:
-    limiter = RateLimiter(100)
-    both = limiter & RateLimiter(100)
+    limiter = RateLimiter(100, per=1)
+    both = limiter & RateLimiter(100, per=1)
     limiter.pause(50)
     limiter.pause(timedelta(seconds=1))
     limiter.pause(0)
@@ -444,7 +448,7 @@ def test_threads_together_get_no_more_than_the_limit() -> None:
 
 
 def test_a_huge_limit_allocates_nothing() -> None:
-    limiter = RateLimiter(2**63)
+    limiter = RateLimiter(2**63, per=1)
     assert limiter.acquire(2**63)
     assert not limiter.try_acquire()
 

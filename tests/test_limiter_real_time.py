@@ -173,7 +173,7 @@ def test_a_paced_limiter_is_not_slowed_by_threads_that_hold_the_interpreter() ->
 
 
 def test_waiting_costs_next_to_nothing() -> None:
-    limiter = RateLimiter(50, burst=1)
+    limiter = RateLimiter(50, per=1, burst=1)
     before = time.process_time()
     took = elapsed(lambda: [limiter.acquire() for _ in range(60)])
     assert time.process_time() - before <= 0.15 * took
@@ -208,7 +208,7 @@ def test_other_threads_run_at_full_speed_while_some_wait(waiters: int) -> None:
 
 def test_contention_does_not_make_a_permit_dear() -> None:
     def cost(threads: int) -> float:
-        limiter = RateLimiter(10**9)
+        limiter = RateLimiter(10**9, per=1)
         calls = 40_000 // threads
         return elapsed(
             lambda: in_threads(threads, lambda: [limiter.acquire() for _ in range(calls)])
@@ -309,7 +309,7 @@ def run_of(requests: int, limiter: RateLimiter) -> Run:
 
 
 def test_a_server_that_counts_arrivals_refuses_nothing() -> None:
-    run = run_of(300, RateLimiter(100, margin=0.1))
+    run = run_of(300, RateLimiter(100, per=1, margin=0.1))
     assert run.refused == 0, run
     assert run.seconds <= 2 * 1.1 + 1
 
@@ -321,7 +321,7 @@ def test_a_server_refuses_nothing_while_its_distance_varies_by_less_than_the_mar
     runs: list[Run] = []
     steady: list[Run] = []
     while len(steady) < 10 and len(runs) < 40:
-        runs.append(run_of(500, RateLimiter(100)))
+        runs.append(run_of(500, RateLimiter(100, per=1)))
         steady = [run for run in runs if run.variation <= 0.005]
     assert len(steady) >= 3, f"the machine is not steady enough for this test: {runs}"
     assert all(run.refused == 0 for run in steady), runs

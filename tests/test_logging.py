@@ -397,7 +397,7 @@ from paceline import BatchExecutor, RateLimiter
 def fail():
     raise ValueError("no quota left")
 
-for limiter in (None, RateLimiter(1000)):
+for limiter in (None, RateLimiter(1000, per=1)):
     with BatchExecutor(limiter) as executor:
         assert executor.execute_batch([fail, int]) == [{"error": "no quota left"}, 0]
         executor.run([fail])

@@ -108,7 +108,7 @@ def test_map_timeout_counts_from_the_call(blocker: Blocker) -> None:
 
 
 def test_a_map_whose_time_is_up_keeps_nobody_else_from_the_limiter() -> None:
-    slow, shared = RateLimiter(1, per=40, margin=0), RateLimiter(10**6)
+    slow, shared = RateLimiter(1, per=40, margin=0), RateLimiter(10**6, per=1)
     slow.acquire()
     executor = BatchExecutor(slow & shared, 1)
     began = time.monotonic()

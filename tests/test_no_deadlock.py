@@ -19,7 +19,7 @@ from paceline import BatchExecutor, RateLimiter
 
 LIMITERS = pytest.mark.parametrize(
     "limiter",
-    [lambda: None, lambda: RateLimiter(1_000_000), RecordingLimiter],
+    [lambda: None, lambda: RateLimiter(1_000_000, per=1), RecordingLimiter],
     ids=["no limiter", "ours", "foreign"],
 )
 WORKERS = pytest.mark.parametrize("workers", [1, 2])
@@ -37,7 +37,7 @@ def test_three_deep(way: Callable[..., int], workers: int, limiter: Callable[[],
 @pytest.mark.parametrize("outer", WAYS)
 @pytest.mark.parametrize("inner", WAYS)
 def test_any_way_inside_any_other(outer: Callable[..., int], inner: Callable[..., int]) -> None:
-    with executor_of(RateLimiter(1_000_000), 1) as executor:
+    with executor_of(RateLimiter(1_000_000, per=1), 1) as executor:
 
         def middle() -> int:
             return 1 + inner(executor, lambda: 1)

@@ -182,7 +182,9 @@ def test_the_types_that_users_see(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     # And the check itself would notice.
     wrong = tmp_path / "wrong.py"
-    wrong.write_text("from paceline import RateLimiter\nRateLimiter('a')\nRateLimiter(1).nothing\n")
+    wrong.write_text(
+        "from paceline import RateLimiter\nRateLimiter('a', 1)\nRateLimiter(1, 1).nothing\n"
+    )
     result = mypy(cache, str(wrong))
     assert result.returncode == 1
     assert "arg-type" in result.stdout

@@ -20,7 +20,7 @@ plans = st.lists(
 )
 workers = st.integers(min_value=1, max_value=9)
 containers = st.sampled_from([list, tuple, iter, lambda operations: (op for op in operations)])
-limiters = st.sampled_from([lambda: None, RecordingLimiter, lambda: RateLimiter(10**6)])
+limiters = st.sampled_from([lambda: None, RecordingLimiter, lambda: RateLimiter(10**6, per=1)])
 
 quickly = settings(max_examples=60, deadline=None)
 

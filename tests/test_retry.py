@@ -57,7 +57,7 @@ QUICK = Retry(4, backoff=0.01, max_backoff=0.02)
 @pytest.mark.parametrize("limiter", ["none", "native", "foreign"])
 def test_every_verb_tries_again_with_a_new_permit(limiter: str) -> None:
     foreign = RecordingLimiter()
-    made: dict[str, Any] = {"none": None, "native": RateLimiter(10**6), "foreign": foreign}
+    made: dict[str, Any] = {"none": None, "native": RateLimiter(10**6, per=1), "foreign": foreign}
     with BatchExecutor(made[limiter], 3, retry=QUICK) as executor:
         assert executor.execute(failing(2, refused)) == 3
         assert executor.execute_batch([failing(n, refused) for n in range(4)]) == [1, 2, 3, 4]
@@ -77,7 +77,7 @@ def test_every_verb_tries_again_with_a_new_permit(limiter: str) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_operation_waits_for_a_call_that_is_tried_again(limiter: str, workers: int) -> None:
     foreign = RecordingLimiter()
-    made: dict[str, Any] = {"none": None, "native": RateLimiter(10**6), "foreign": foreign}
+    made: dict[str, Any] = {"none": None, "native": RateLimiter(10**6, per=1), "foreign": foreign}
     executor = BatchExecutor(made[limiter], workers, retry=QUICK)
     for times in range(4):
         call = failing(times, refused)
@@ -188,7 +188,7 @@ def test_one_refusal_pauses_everybody(limiter: str, caplog: pytest.LogCaptureFix
     caplog.set_level(logging.WARNING, logger="paceline")
     made: dict[str, Any] = {
         "none": None,
-        "native": RateLimiter(10**6),
+        "native": RateLimiter(10**6, per=1),
         "foreign": RecordingLimiter(),
     }
     starts: list[float] = []
@@ -236,7 +236,7 @@ def test_a_refusal_pauses_though_its_call_began_before_an_earlier_pause(
 
 
 def test_a_pause_reaches_whoever_shares_the_limiter_and_is_named_as_the_bound() -> None:
-    limiter = RateLimiter(10**6)
+    limiter = RateLimiter(10**6, per=1)
     executor = BatchExecutor(limiter, 1, retry=Retry(retry_after=wish))
     report = executor.run([failing(1, lambda: Throttled(0.6))])
     assert report.bounded_by == "server pauses"
@@ -249,7 +249,7 @@ def test_a_pause_reaches_whoever_shares_the_limiter_and_is_named_as_the_bound() 
     executor.shutdown()
 
 
-@pytest.mark.parametrize("limiter", [None, RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RateLimiter(10**6, per=1)])
 def test_of_a_pause_that_a_batch_does_not_outlast_only_its_part_counts(limiter: Any) -> None:
     calls = itertools.count(1)
 
@@ -269,7 +269,7 @@ def test_of_a_pause_that_a_batch_does_not_outlast_only_its_part_counts(limiter: 
 
 @pytest.mark.parametrize("foreign", [False, True])
 def test_a_batch_that_begins_in_a_pause_is_paused_for_the_rest_of_it(foreign: bool) -> None:
-    limiter: Any = RecordingLimiter() if foreign else RateLimiter(10**6)
+    limiter: Any = RecordingLimiter() if foreign else RateLimiter(10**6, per=1)
     executor = BatchExecutor(limiter, 2, retry=Retry(1, retry_after=wish))
     executor.run([failing(1, lambda: Throttled(0.5))])
     report = executor.run([int] * 3)

@@ -134,7 +134,7 @@ def test_an_unreliable_server(
     count = 300
     retry = Retry(4, on=on, backoff=0.01, max_backoff=0.1, budget=budget)
     with StandIn(limit=10_000, **QUICK, **TROUBLE) as server:
-        with BatchExecutor(RateLimiter(1000), WORKERS, retry=retry) as executor:
+        with BatchExecutor(RateLimiter(1000, per=1), WORKERS, retry=retry) as executor:
             report = executor.run(operations(client(server), count))
         seen = server.stats()
         # Neither a 503 nor a dropped connection has created anything here.

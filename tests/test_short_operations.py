@@ -54,7 +54,7 @@ VERBS = pytest.mark.parametrize(
     "verb", [batch_of, run_of, stream_of, map_of, bounded_map_of, submit_of]
 )
 LIMITERS = pytest.mark.parametrize(
-    "limiter", [lambda: None, lambda: RateLimiter(10**9)], ids=["no limiter", "ours"]
+    "limiter", [lambda: None, lambda: RateLimiter(10**9, per=1)], ids=["no limiter", "ours"]
 )
 
 

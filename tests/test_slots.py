@@ -126,7 +126,7 @@ def test_paced_operations_start_in_input_order(limiter: Any) -> None:
     assert started == list(range(60))
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_start_stamps_follow_the_input(limiter: Any) -> None:
     with BatchExecutor(limiter, 6) as executor:
         report = executor.run([partial(time.sleep, 0.001 * (i % 3)) for i in range(100)])

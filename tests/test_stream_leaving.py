@@ -129,7 +129,7 @@ def test_leaving_while_a_foreign_limiter_is_asked() -> None:
     executor.shutdown()
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_leaving_again_and_again_never_stalls_the_next(limiter: Any) -> None:
     executor = BatchExecutor(limiter, max_workers=2)
     until = time.monotonic() + 4

@@ -285,7 +285,7 @@ NESTED_VERBS: dict[str, Callable[[BatchExecutor, Callable[[], int]], int]] = {
 }
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("verb", NESTED_VERBS)
 def test_an_operation_may_use_its_own_executor_three_deep(
@@ -339,7 +339,7 @@ def test_threads_share_one_executor_and_its_limit_of_workers() -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 4])
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_a_small_batch_does_not_wait_for_the_end_of_a_large_one(workers: int, limiter: Any) -> None:
     large_done = 0
     lock = threading.Lock()
@@ -370,7 +370,7 @@ def test_a_single_call_does_not_wait_for_a_batch() -> None:
         large.join(30)
 
 
-@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6)])
+@pytest.mark.parametrize("limiter", [None, RecordingLimiter(), RateLimiter(10**6, per=1)])
 def test_racing_batches_keep_their_results_apart(limiter: Any) -> None:
     all_in = threading.Barrier(8, timeout=20)
 

@@ -73,7 +73,8 @@ class RateLimiter:
 
     Args:
         limit: Permits in any window, from 1 to 2**63.
-        per: Length of the window, in seconds or as a ``timedelta``.
+        per: Length of the window, in seconds or as a ``timedelta``. It has no default: nobody is to
+            be sixty times too fast for having forgotten it.
         burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
             spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds: where it
             makes a start wait for longer, another burst may follow. ``burst=1`` is a metronome.
@@ -103,7 +104,7 @@ class RateLimiter:
     def __new__(
         cls,
         limit: int,
-        per: float | timedelta = 1.0,
+        per: float | timedelta,
         *,
         burst: int | None = None,
         margin: float | timedelta | None = None,
@@ -179,8 +180,8 @@ class RateLimiter:
     def __and__(self, other: RateLimiter, /) -> RateLimiter:
         """A limiter that grants when both can, and charges both or neither.
 
-        ``RateLimiter(10) & RateLimiter(200, per=60)`` keeps 10 a second and 200 a minute. Any
-        number can be combined, and one limiter can be part of several combinations.
+        ``RateLimiter(10, per=1) & RateLimiter(200, per=60)`` keeps 10 a second and 200 a minute.
+        Any number can be combined, and one limiter can be part of several combinations.
 
         Who waits for a combination stands in the queue of each part. One of the parts is due last,
         and there nobody overtakes. At the other parts those behind go first, as long as they leave

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
@@ -10,6 +11,7 @@ from datetime import timedelta
 from typing import (
     Any,
     Literal,
+    Never,
     ParamSpec,
     SupportsIndex,
     TypeVar,
@@ -18,6 +20,7 @@ from typing import (
 )
 
 from paceline import _core
+from paceline._arguments import limiter_instead, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_async, positive_int
 from paceline._core import Acquirer, Keep, show
@@ -47,7 +50,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     Args:
         rate_limiter: A :class:`RateLimiter`, or any object with a blocking ``acquire()``, which
             is then called once before each call of an operation. None means no limit.
-        max_workers: How many operations run at once, at most; from 1 to 32768.
+        max_workers: How many operations run at once, at most; from 1 to 32768. None means what it
+            means to ``ThreadPoolExecutor``: the processors that there are and 4 more, up to 32.
         on_error: What ``execute_batch`` puts in the place of a failed operation's value:
             ``"record"`` an :class:`ErrorRecord`, ``"return"`` the exception itself; ``"raise"``
             ends the batch with the first failure.
@@ -66,20 +70,26 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def __init__(
         self,
         rate_limiter: SupportsAcquire | None = None,
-        max_workers: int = 5,
-        *,
+        max_workers: int | None = 5,
+        *_more: Never,
         on_error: Literal["record", "return", "raise"] = "record",
         retry: Retry | None = None,
         thread_name_prefix: str = "paceline",
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
+        **_unknown: Never,
     ) -> None:
+        if _more or _unknown:
+            refuse("BatchExecutor", _more, _unknown)
+        if max_workers is None:
+            max_workers = _default_workers()
         workers = positive_int("max_workers", max_workers, MOST_WORKERS)
         # A mock or a proxy says that it is what it stands for.
         native = rate_limiter if is_a(rate_limiter, _core.RateLimiter) else None
         if rate_limiter is not None and not callable(getattr(rate_limiter, "acquire", None)):
             raise TypeError(
                 f"rate_limiter must have an acquire() method or be None, not {show(rate_limiter)}"
+                f"{limiter_instead(rate_limiter)}"
             )
         if cast("object", rate_limiter) is _core.RateLimiter:
             raise TypeError("rate_limiter must be made first, as in RateLimiter(100, per=60)")
@@ -90,7 +100,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         if not isinstance(thread_name_prefix, str):
             raise TypeError(f"thread_name_prefix must be a string, not {show(thread_name_prefix)}")
         if retry is not None and not is_a(retry, Retry):
-            raise TypeError(f"retry must be a Retry or None, not {show(retry)}")
+            raise TypeError(
+                f"retry must be a Retry or None, not {show(retry)}; write retry=Retry(attempts=3), "
+                "where the first call is counted as well"
+            )
         self._rate_limiter = rate_limiter
         self._max_workers = workers
         self._on_error = _check_on_error(on_error)
@@ -129,7 +142,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         pool.check()
         return pool
 
-    def execute(self, operation: Callable[[], T]) -> T:
+    def execute(self, operation: Callable[[], T], *_more: Never, **_unknown: Never) -> T:
         """Run one operation on a worker, and return its value.
 
         Args:
@@ -141,6 +154,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             BaseException: Whatever the operation, or the limiter, raises.
             RuntimeError: After :meth:`shutdown`.
         """
+        if _more or _unknown:
+            refuse("execute", _more, _unknown)
         _core.check_operation("operation", operation)
         drive = self._drive([operation], Keep.ALL, stop_on_failure=True, logged=False)
         drive.is_batch = False
@@ -186,10 +201,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def execute_batch(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
         on_error: Literal["record", "return", "raise"] | None = None,
+        **_unknown: Never,
     ) -> list[Any]:
         """Run the operations, and return one entry for each, in their order.
 
@@ -225,6 +241,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
         Whatever ends the batch early has the outcomes so far as ``batch_report``.
         """
+        if _more or _unknown:
+            refuse("execute_batch", _more, _unknown)
         mode = self._on_error if on_error is None else _check_on_error(on_error)
         drive = self._drive(
             operations,
@@ -240,26 +258,30 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def run(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
+        **_unknown: Never,
     ) -> BatchReport[T]:
         """Run the operations, and return what became of each, with the totals.
 
         Arguments and exceptions are those of :meth:`execute_batch`; an operation's failure is
         recorded.
         """
+        if _more or _unknown:
+            refuse("run", _more, _unknown)
         drive = self._drive(operations, Keep.ALL, timeout=timeout, max_failures=max_failures)
         return drive.to_end(drive.report)
 
     def stream(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         ordered: bool = False,
         buffersize: int | None = None,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
+        **_unknown: Never,
     ) -> Outcomes[T]:
         """Run the operations, and iterate over what becomes of each, as it is known.
 
@@ -290,6 +312,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             BaseException: What :meth:`execute_batch` raises, from ``next()``; for bad arguments,
                 and after :meth:`shutdown`, at once.
         """
+        if _more or _unknown:
+            refuse("stream", _more, _unknown)
         workers = self._max_workers
         if buffersize is None:
             ahead = default_ahead(workers)
@@ -334,6 +358,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         timeout: float | timedelta | None = None,
         chunksize: int = 1,
         buffersize: int | None = None,
+        **_unknown: Never,
     ) -> Iterator[T]:
         """Call ``fn`` with the items of the iterables, and iterate over the values in order.
 
@@ -362,6 +387,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 returned a coroutine; it ends the iterator. The
                 ``batch_report`` of the exception tells of the calls whose values were not taken.
         """
+        if _unknown:
+            refuse("map", (), _unknown)
         if not isinstance(chunksize, SupportsIndex | float):
             raise TypeError(f"chunksize must be an integer, not {show(chunksize)}")
         if chunksize < 1:
@@ -384,7 +411,13 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         )
         return drive.begin_values()
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(
+        self,
+        wait: bool = True,
+        *_more: Never,
+        cancel_futures: bool = False,
+        **_unknown: Never,
+    ) -> None:
         """Take no more work; what was taken up is still done.
 
         Args:
@@ -395,6 +428,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             cancel_futures: What has not started does not start: futures are cancelled, and batches
                 end with ``concurrent.futures.CancelledError``.
         """
+        if _more or _unknown:
+            refuse("shutdown", _more, _unknown)
         runtime = self._runtime()
         runtime.close(cancel_futures)
         if cancel_futures:
@@ -424,6 +459,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             except TypeError as error:
                 raise TypeError(
                     f"operations must be an iterable of callables, not {show(operations)}"
+                    f"{operations_instead(operations)}"
                 ) from error
         foreign = Acquirer.OWNER if attended else Acquirer.DISPATCHER
         terms = Terms(
@@ -436,6 +472,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             max_failures=failure_limit(max_failures),
         )
         return Drive(self._pool, operations, terms, logged=logged, max_workers=self._max_workers)
+
+
+def _default_workers() -> int:
+    """Return as many workers as ``ThreadPoolExecutor`` has by default."""
+    count = getattr(os, "process_cpu_count", os.cpu_count)
+    return min(32, (count() or 1) + 4)
 
 
 def _check_on_error(on_error: str) -> str:

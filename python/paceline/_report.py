@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Generic, Literal, Never, Self, TypeAlias, TypeVar, cast, overload
 
-from paceline._core import Outcome, Records
+from paceline._core import Outcome, Records, show
 
 if TYPE_CHECKING:
     from paceline._core import Totals
@@ -132,6 +132,12 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         except IndexError:
             message = f"there is no outcome {index}, of {len(self)}"
             raise IndexError(message) from None
+        except TypeError:
+            message = (
+                f"a report has its outcomes by place, a number or a slice, not {show(index)}; how "
+                'many there are of a status is in its counts, as in report.counts["done"]'
+            )
+            raise TypeError(message) from None
         return self._records[places] if isinstance(places, int) else tuple(self._at(places))
 
     def __len__(self) -> int:

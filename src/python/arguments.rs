@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDelta, PyInt};
+use pyo3::types::{PyBool, PyDelta, PyDict, PyInt, PyTuple};
 
 use super::showing::show;
 use crate::engine::limiter::Rate;
@@ -31,15 +31,58 @@ pub(super) struct Seconds {
     pub(super) duration: Duration,
 }
 
-impl Seconds {
-    pub(super) const ONE: Self = Self {
-        number: 1.0,
-        duration: Duration::from_secs(1),
+/// Refuses what `name` has no arguments for, in words that say what to write instead.
+pub(super) fn refuse(
+    name: &str,
+    more: &Bound<'_, PyTuple>,
+    unknown: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let py = more.py();
+    match unknown {
+        None if more.is_empty() => Ok(()),
+        None => advice(py, "refuse", (name, more, PyTuple::empty(py))).map(drop),
+        Some(unknown) => advice(py, "refuse", (name, more, unknown)).map(drop),
+    }
+}
+
+/// The two numbers of a rate: how many permits, and in what time.
+pub(super) fn rate(limit: Given<'_>, per: Given<'_>) -> PyResult<(u64, Seconds)> {
+    let Some(limit) = limit.0 else {
+        let message = "RateLimiter() needs a limit: write RateLimiter(200, per=60) for 200 a minute";
+        return Err(PyTypeError::new_err(message));
     };
+    let py = limit.py();
+    let rewritten = |error: PyErr| {
+        if !error.is_instance_of::<PyTypeError>(py) {
+            return error;
+        }
+        match advice(py, "write_rate", (&limit, per.0.as_ref())) {
+            Ok(advice) => PyTypeError::new_err(format!("{}{advice}", error.value(py))),
+            Err(error) => error,
+        }
+    };
+    let number = whole("limit", &limit, Rate::LARGEST_LIMIT).map_err(rewritten)?;
+    let Some(per) = &per.0 else {
+        return Err(PyTypeError::new_err(format!(
+            "RateLimiter() needs per, the seconds that its limit is for: write RateLimiter({number}, \
+             per=60) for {number} a minute, or per=1 for {number} a second"
+        )));
+    };
+    Ok((number, period(per).map_err(rewritten)?))
+}
+
+/// What the module that knows it says.
+fn advice<'py>(
+    py: Python<'py>,
+    function: &str,
+    arguments: impl pyo3::call::PyCallArgs<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    py.import("paceline._arguments")?
+        .call_method1(function, arguments)
 }
 
 /// The `per` of a rate.
-pub(super) fn period(value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
+fn period(value: &Bound<'_, PyAny>) -> PyResult<Seconds> {
     let per = seconds_from("per", value, "at least a nanosecond", Rate::LONGEST)?;
     if per.duration.is_zero() {
         return Err(PyValueError::new_err(format!(

@@ -295,7 +295,10 @@ fn is_batch(terms: &Terms) -> bool {
 }
 
 fn closed() -> PyErr {
-    PyRuntimeError::new_err("cannot schedule new futures after shutdown")
+    PyRuntimeError::new_err(
+        "cannot schedule new futures after shutdown: leaving the executor's with block, or \
+         shutdown(), has ended it; make another one, or call its verbs before that",
+    )
 }
 
 fn after_exit() -> PyErr {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
-use super::arguments::{Given, Seconds, flag, period, seconds, wait, whole};
+use super::arguments::{Given, flag, rate, refuse, seconds, wait, whole};
 use super::interpreter;
 use crate::engine::limiter::{Limiter, Rate, Turn};
 use crate::engine::process;
@@ -32,7 +32,8 @@ use crate::engine::time::{Monotonic, Time};
 ///
 /// Args:
 ///     limit: Permits in any window, from 1 to 2**63.
-///     per: Length of the window, in seconds or as a ``timedelta``.
+///     per: Length of the window, in seconds or as a ``timedelta``. It has no default: nobody is to
+///         be sixty times too fast for having forgotten it.
 ///     burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
 ///         spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds: where it
 ///         makes a start wait for longer, another burst may follow. ``burst=1`` is a metronome.
@@ -144,18 +145,23 @@ impl RateLimiter {
 impl RateLimiter {
     #[new]
     #[pyo3(
-        signature = (limit, per=Given(None), *, burst=None, margin=None, adaptive=Given(None)),
-        text_signature = "(limit, per=1.0, *, burst=None, margin=None, adaptive=False)"
+        signature = (
+            limit=Given(None), per=Given(None), *more,
+            burst=None, margin=None, adaptive=Given(None), **unknown
+        ),
+        text_signature = "(limit, per, *, burst=None, margin=None, adaptive=False)"
     )]
     fn new(
-        limit: &Bound<'_, PyAny>,
+        limit: Given<'_>,
         per: Given<'_>,
+        more: &Bound<'_, PyTuple>,
         burst: Option<&Bound<'_, PyAny>>,
         margin: Option<&Bound<'_, PyAny>>,
         adaptive: Given<'_>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let limit = whole("limit", limit, Rate::LARGEST_LIMIT)?;
-        let per = per.0.map_or(Ok(Seconds::ONE), |per| period(&per))?;
+        refuse("RateLimiter", more, unknown)?;
+        let (limit, per) = rate(limit, per)?;
         let adaptive = adaptive
             .0
             .map_or(Ok(false), |adaptive| flag("adaptive", &adaptive))?;
@@ -204,15 +210,18 @@ impl RateLimiter {
     ///         waiting would never end; if ``timeout`` is negative or not finite.
     ///     TypeError: If an argument is of another type.
     #[pyo3(
-        signature = (weight=Given(None), *, timeout=None),
+        signature = (weight=Given(None), *more, timeout=None, **unknown),
         text_signature = "($self, weight=1, *, timeout=None)"
     )]
     fn acquire(
         &self,
         py: Python<'_>,
         weight: Given<'_>,
+        more: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<bool> {
+        refuse("acquire", more, unknown)?;
         let weight = self.checked(weight)?;
         let timeout = timeout
             .map(|timeout| wait("timeout", timeout))
@@ -241,8 +250,17 @@ impl RateLimiter {
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
     ///     TypeError: If ``weight`` is of another type.
-    #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
-    fn try_acquire(&self, weight: Given<'_>) -> PyResult<bool> {
+    #[pyo3(
+        signature = (weight=Given(None), *more, **unknown),
+        text_signature = "($self, weight=1)"
+    )]
+    fn try_acquire(
+        &self,
+        weight: Given<'_>,
+        more: &Bound<'_, PyTuple>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<bool> {
+        refuse("try_acquire", more, unknown)?;
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
@@ -258,8 +276,17 @@ impl RateLimiter {
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
     ///     TypeError: If ``weight`` is of another type.
-    #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
-    fn wait_time(&self, weight: Given<'_>) -> PyResult<f64> {
+    #[pyo3(
+        signature = (weight=Given(None), *more, **unknown),
+        text_signature = "($self, weight=1)"
+    )]
+    fn wait_time(
+        &self,
+        weight: Given<'_>,
+        more: &Bound<'_, PyTuple>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<f64> {
+        refuse("wait_time", more, unknown)?;
         Ok(self
             .limiter
             .wait_time(self.checked(weight)?, Monotonic)

@@ -6,10 +6,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyFunction, PyList, PyType};
+use pyo3::types::{PyCFunction, PyFunction, PyList, PyTuple, PyType};
 
 use super::interpreter::is_exception;
-use super::showing::show;
+use super::showing::describe;
 
 /// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const ASYNC: u32 = 0x80 | 0x200;
@@ -132,14 +132,14 @@ pub(crate) fn check_operation(name: &str, operation: &Bound<'_, PyAny>) -> PyRes
 fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Option<String>> {
     if !operation.is_callable() {
         return Ok(Some(format!(
-            "must be callable, not {}; to have a call made, pass functools.partial(function, ...)",
-            show(operation)?
+            "must be callable, not {}; {}",
+            describe(operation)?,
+            instead_of(operation)
         )));
     }
     let Some(function) = function_of(operation) else {
-        let shown = show(operation)?;
         return Ok(Some(format!(
-            "must have fewer than {MOST_LAYERS} partials and methods around it: {shown}"
+            "must have fewer than {MOST_LAYERS} partials and methods around it"
         )));
     };
     match is_async(&function, seen) {
@@ -149,13 +149,26 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
         Err(error) => Err(error),
         Ok(true) => Ok(Some(format!(
             "is a coroutine function, which a thread cannot run: {}; wrap it in a function that \
-             runs it",
-            show(operation)?
+             runs it, such as lambda: asyncio.run(...)",
+            describe(&function)?
         ))),
         Ok(false) => {
             seen.function = Some(function.unbind());
             Ok(None)
         }
+    }
+}
+
+/// What to write in the place of what cannot be called.
+fn instead_of(operation: &Bound<'_, PyAny>) -> &'static str {
+    let py = operation.py();
+    if coroutine(py).is_ok_and(|class| operation.is_exact_instance(class)) {
+        "pass a function that makes and runs it, such as lambda: asyncio.run(...)"
+    } else if operation.is_instance_of::<PyTuple>() {
+        "for a function with its arguments, pass functools.partial(function, ...)"
+    } else {
+        "if that is what a call has returned, pass functools.partial(function, ...) and leave the \
+         call to a worker"
     }
 }
 
@@ -215,15 +228,15 @@ pub(crate) fn is_coroutine(py: Python<'_>, value: &Py<PyAny>) -> bool {
 /// The failure of an operation that has returned a coroutine: it has not done its work.
 pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>) -> PyErr {
     let refuse = || {
-        let shown = show(value)?;
+        let shown = describe(value)?;
         // Closed, it does not warn that it was never awaited. Somebody may run one that has begun.
         let begun = value.getattr("cr_suspended")?.is_truthy()?;
         if !begun && !value.getattr("cr_running")?.is_truthy()? {
             value.call_method0("close")?;
         }
         Ok(PyTypeError::new_err(format!(
-            "the operation returned a coroutine, which a thread cannot run: {shown}; wrap it in a \
-             function that runs it"
+            "the operation returned {shown}, which a thread cannot run: wrap it in a function that \
+             runs it, such as lambda: asyncio.run(...)"
         )))
     };
     refuse().unwrap_or_else(|error| error)

@@ -324,7 +324,7 @@ def test_objects_that_outlive_the_modules_do_no_harm() -> None:
         from paceline import BatchExecutor, RateLimiter
         class Late:
             def __init__(self):
-                self.limiter = RateLimiter(5) & RateLimiter(100, per=60)
+                self.limiter = RateLimiter(5, per=1) & RateLimiter(100, per=60)
                 self.executor = BatchExecutor(self.limiter)
                 self.report = self.executor.run([int, str])
                 self.outcomes = self.executor.stream([int] * 100)
@@ -374,7 +374,7 @@ def test_idle_workers_use_no_processor_time() -> None:
         """
         from paceline import BatchExecutor, RateLimiter
         executors = [BatchExecutor(limiter, max_workers=4)
-                     for limiter in (None, RateLimiter(100), type("Foreign", (), {
+                     for limiter in (None, RateLimiter(100, per=1), type("Foreign", (), {
                          "acquire": lambda self: None})())]
         for executor in executors:
             executor.execute_batch([int] * 20)

@@ -46,7 +46,7 @@ MODES = pytest.mark.parametrize("dev", [False, True], ids=["plain", "dev"])
 
 
 @MODES
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10_000)", "Foreign()"])
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10_000, per=1)", "Foreign()"])
 def test_fork_with_an_idle_pool(limiter: str, dev: bool) -> None:
     run_forking(
         f"""
@@ -282,7 +282,7 @@ def test_shutdown_in_the_child_leaves_the_parent_running() -> None:
 def test_fork_from_inside_an_operation() -> None:
     run_forking(
         """
-        executor = BatchExecutor(RateLimiter(10_000), max_workers=2)
+        executor = BatchExecutor(RateLimiter(10_000, per=1), max_workers=2)
 
         def child():
             assert executor.execute_batch([int] * 10) == [0] * 10
@@ -313,7 +313,7 @@ def test_a_grandchild() -> None:
     )
 
 
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(5000)", "Foreign()"])
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(5000, per=1)", "Foreign()"])
 def test_multiprocessing_with_the_fork_method(limiter: str) -> None:
     run_forking(
         f"""

@@ -411,7 +411,7 @@ def test_a_handler_may_use_the_executor() -> None:
     ended = run_script(
         """
         from paceline import BatchExecutor, RateLimiter
-        limiter = RateLimiter(100_000)
+        limiter = RateLimiter(100_000, per=1)
         executor = BatchExecutor(limiter, max_workers=1)
         futures, batches = [], []
         def handler(*_):

@@ -161,7 +161,7 @@ def test_repeated_interrupts_never_leave_the_executor_unusable() -> None:
         import random
         from paceline import BatchExecutor, RateLimiter
         random.seed(7)
-        executor = BatchExecutor(RateLimiter(100_000), max_workers=2)
+        executor = BatchExecutor(RateLimiter(100_000, per=1), max_workers=2)
         interrupts = 0
         verbs = [
             lambda: executor.execute_batch([lambda: time.sleep(0.001)] * 200),

@@ -335,7 +335,7 @@ def test_a_forgotten_executor_ends_its_threads(dev: bool) -> None:
                 pass
         def threads():
             return [thread for thread in threading.enumerate() if thread.name.startswith("lost")]
-        for limiter in (None, RateLimiter(1000), Foreign()):
+        for limiter in (None, RateLimiter(1000, per=1), Foreign()):
             for cycle in (False, True):
                 executor = BatchExecutor(limiter, max_workers=3, thread_name_prefix="lost")
                 executor.execute_batch([int] * 10)

@@ -28,7 +28,7 @@ interpreters.run_string(
 if {destroy}:
     interpreters.destroy(other)
 print(executor.execute(lambda: "after"))
-print(paceline.RateLimiter(5).acquire())
+print(paceline.RateLimiter(5, per=1).acquire())
 """
 
 

@@ -18,7 +18,7 @@ def test_ctrl_c_ends_the_wait_of_the_main_thread() -> None:
         import os, signal, threading, time
         from paceline import RateLimiter
 
-        for limiter in (RateLimiter(1, per=60), RateLimiter(1, per=60) & RateLimiter(5)):
+        for limiter in (RateLimiter(1, per=60), RateLimiter(1, per=60) & RateLimiter(5, per=1)):
             limiter.acquire()
             before = limiter.wait_time()
             sent = []
@@ -268,7 +268,7 @@ HANDLERS = {
 
 
 @unix_only
-@pytest.mark.parametrize("limiter", ["single", "single & RateLimiter(9)"])
+@pytest.mark.parametrize("limiter", ["single", "single & RateLimiter(9, per=1)"])
 @pytest.mark.parametrize("handler", HANDLERS.values(), ids=HANDLERS)
 def test_a_signal_handler_may_wait_for_a_permit_before_the_code_it_interrupts(
     handler: str, limiter: str
@@ -345,7 +345,7 @@ def test_a_signal_handler_that_raises_while_others_go_first_leaves_them_the_line
         from paceline import RateLimiter
 
         single = RateLimiter(1, per=0.3)
-        limiter = single & RateLimiter(9)
+        limiter = single & RateLimiter(9, per=1)
         def handle(*_):
             limiter.acquire()
             raise ZeroDivisionError

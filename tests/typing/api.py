@@ -48,9 +48,10 @@ assert_type(limiter.per, float)
 assert_type(limiter.burst, int | None)
 assert_type(limiter.margin, float)
 assert_type(limiter.pause(2.0), None)
-(limiter & RateLimiter(10)).acquire(1, timeout=2)
+(limiter & RateLimiter(10, per=1)).acquire(1, timeout=2)
 
-RateLimiter("200")  # type: ignore[arg-type]
+RateLimiter("200", 60)  # type: ignore[arg-type]
+RateLimiter(200)  # type: ignore[call-arg]
 RateLimiter(200, 60, 5)  # type: ignore[call-arg]
 limiter.limit = 5  # type: ignore[misc]
 
@@ -65,13 +66,16 @@ BatchExecutor(Mock())
 BatchExecutor(5)  # type: ignore[arg-type]
 BatchExecutor(on_error="ignore")  # type: ignore[arg-type]
 BatchExecutor(retry=3)  # type: ignore[arg-type]
-BatchExecutor(None, 5, "record")  # type: ignore[call-arg]
+BatchExecutor(None, 5, "record")  # type: ignore[arg-type]
+BatchExecutor(None, None)
+BatchExecutor(limiter=limiter)  # type: ignore[arg-type]
 
 assert_type(executor.max_workers, int)
 assert_type(executor.execute(partial(length, "one")), int)
 executor.execute(length)  # type: ignore[arg-type]
 executor.execute_batch(lengths([]), timeout=timedelta(seconds=5), max_failures=3)
 executor.run([1, 2])  # type: ignore[arg-type]
+executor.run(lengths([]), on_error="raise")  # type: ignore[arg-type]
 
 report = executor.run(lengths(["one", "two"]))
 assert_type(report, BatchReport[int])

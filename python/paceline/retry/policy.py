@@ -6,8 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
+from typing import NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
+from paceline._arguments import refuse
 from paceline._checks import as_seconds, duration, is_async, positive_int
 from paceline._core import show
 from paceline.retry.throttling import throttling
@@ -105,7 +106,7 @@ class Retry:
     def __init__(
         self,
         attempts: int = 5,
-        *,
+        *_more: Never,
         on: RetryOn = None,
         backoff: float | timedelta = 0.5,
         max_backoff: float | timedelta = 60.0,
@@ -114,8 +115,11 @@ class Retry:
         default_pause: float | timedelta | None = None,
         max_pause: float | timedelta = 3600.0,
         budget: float | None = None,
+        **_unknown: Never,
     ) -> None:
         """See the class."""
+        if _more or _unknown:
+            refuse("Retry", _more, _unknown)
         if not isinstance(jitter, bool):
             raise TypeError(f"jitter must be True or False, not {show(jitter)}")
         pause = None if default_pause is None else duration("default_pause", default_pause)

@@ -1,0 +1,213 @@
+"""What to write instead: arguments that do not exist, or that were meant for something else."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Collection, Iterable
+from datetime import timedelta
+from fractions import Fraction
+from typing import Never, TypeGuard
+
+__all__ = ["limiter_instead", "operations_instead", "refuse", "write_rate"]
+
+# What other libraries, and whoever writes from memory, call what has another name here.
+_PEERS: dict[str, tuple[str, ...]] = {
+    # How many.
+    **dict.fromkeys(("calls", "max_calls", "max_rate", "requests", "max_requests"), ("limit",)),
+    **dict.fromkeys(("rate", "permits", "capacity", "quota"), ("limit", "rate_limiter")),
+    "n": ("limit", "weight"),
+    # In which time.
+    **dict.fromkeys(("period", "time_period", "interval", "window", "duration"), ("per",)),
+    **dict.fromkeys(("seconds", "time_window", "time_unit", "unit", "every"), ("per",)),
+    **dict.fromkeys(("max_burst", "burst_size", "bucket_size", "bucket"), ("burst",)),
+    **dict.fromkeys(("buffer", "safety", "safety_margin", "slack"), ("margin",)),
+    # By which limiter.
+    **dict.fromkeys(
+        ("limiter", "ratelimiter", "rate_limit", "throttle", "limits"), ("rate_limiter",)
+    ),
+    # With how many threads.
+    **dict.fromkeys(("workers", "num_workers", "n_workers", "concurrency"), ("max_workers",)),
+    **dict.fromkeys(("max_concurrency", "max_concurrent", "max_threads"), ("max_workers",)),
+    **dict.fromkeys(("threads", "num_threads", "n_threads", "n_jobs"), ("max_workers",)),
+    **dict.fromkeys(("pool_size", "processes", "parallelism", "max_parallel"), ("max_workers",)),
+    "max_at_once": ("max_workers",),
+    # How often, and after how long.
+    **dict.fromkeys(("max_attempts", "tries", "max_tries"), ("attempts", "retry")),
+    **dict.fromkeys(("retries", "max_retries", "num_retries", "total"), ("attempts", "retry")),
+    **dict.fromkeys(("retry_policy", "retry_strategy", "stop"), ("attempts", "retry")),
+    **dict.fromkeys(("wait", "delay", "initial_delay", "wait_initial"), ("backoff",)),
+    **dict.fromkeys(("backoff_factor", "initial_backoff", "min_wait"), ("backoff",)),
+    **dict.fromkeys(
+        ("max_delay", "wait_max", "max_wait", "backoff_max"), ("max_backoff", "timeout")
+    ),
+    **dict.fromkeys(("exceptions", "exception_types", "retry_on", "retry_if"), ("on",)),
+    **dict.fromkeys(("exception", "retry_exceptions", "retry_on_exception"), ("on",)),
+    **dict.fromkeys(("status_forcelist", "status_codes", "codes"), ("statuses",)),
+    # How a batch is done.
+    **dict.fromkeys(("max_errors", "max_failure", "failures", "fail_fast"), ("max_failures",)),
+    **dict.fromkeys(("return_exceptions", "raise_on_error", "errors", "on_failure"), ("on_error",)),
+    **dict.fromkeys(("deadline", "max_time", "timeout_seconds"), ("timeout",)),
+    **dict.fromkeys(("in_order", "keep_order", "preserve_order"), ("ordered",)),
+    **dict.fromkeys(("buffer_size", "prefetch", "queue_size", "maxsize"), ("buffersize",)),
+    **dict.fromkeys(("funcs", "functions", "tasks", "jobs", "callables", "ops"), ("operations",)),
+    **dict.fromkeys(("func", "function", "callable", "target", "task"), ("fn", "operation")),
+    **dict.fromkeys(("tokens", "amount", "cost", "count", "num"), ("weight",)),
+    **dict.fromkeys(("name_prefix", "thread_name"), ("thread_name_prefix",)),
+    **dict.fromkeys(("init", "setup"), ("initializer",)),
+    "cancel": ("cancel_futures",),
+    "chunk_size": ("chunksize",),
+}
+
+# What some of ours look like when they are written down.
+_WRITTEN = {
+    "limit": "limit=200",
+    "per": "per=60, in seconds",
+    "rate_limiter": "rate_limiter=RateLimiter(200, per=60)",
+    "max_workers": "max_workers=5",
+    "attempts": "attempts=3, the first call included",
+    "retry": "retry=Retry(attempts=3), the first call included",
+    "on": "on=(TimeoutError, ConnectionError)",
+    "on_error": 'on_error="raise", "return" or "record"',
+    "fn": "fn by position",
+    "operation": "operation=functools.partial(fn, ...)",
+    "operations": "operations=[functools.partial(fn, item) for item in items]",
+}
+
+# What has no counterpart that is an argument.
+_INSTEAD = {
+    "blocking": "try_acquire() never blocks",
+    "block": "try_acquire() never blocks",
+    "mp_context": "operations run on threads",
+    "max_tasks_per_child": "operations run on threads",
+    "args": "bind them, as in functools.partial(fn, ...)",
+    "kwargs": "bind them, as in functools.partial(fn, ...)",
+}
+
+_BATCH = (
+    "it takes operations, which are callables without arguments: write "
+    "{verb}([functools.partial(fn, item) for item in items]), or map(fn, items) for the values"
+)
+_BY_POSITION = {
+    **{verb: _BATCH.format(verb=verb) for verb in ("execute_batch", "run", "stream")},
+    "execute": "its operation has no arguments: write execute(functools.partial(fn, ...))",
+}
+
+
+def _parameters() -> dict[str, list[str]]:
+    """Return the names of the arguments of what is public, by the name that it goes by."""
+    from paceline import BatchExecutor, RateLimiter, Retry  # noqa: PLC0415 - they import this
+
+    verbs = ("execute_batch", "run", "stream", "map", "execute", "submit", "shutdown")
+    public: dict[str, object] = {
+        "BatchExecutor": BatchExecutor,
+        **{verb: getattr(BatchExecutor, verb) for verb in verbs},
+        "Retry": Retry,
+        "RateLimiter": RateLimiter,
+    }
+    for method in ("acquire", "try_acquire", "wait_time", "pause"):
+        public[method] = getattr(RateLimiter, method)
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {
+        name: [
+            each.name
+            for each in inspect.signature(member).parameters.values()  # type: ignore[arg-type]
+            if each.kind not in kinds and each.name != "self"
+        ]
+        for name, member in public.items()
+    }
+
+
+def refuse(name: str, more: Collection[object], unknown: Collection[str]) -> Never:
+    """Raise a ``TypeError`` that says what to write instead.
+
+    Args:
+        name: Of what was called: ``"RateLimiter"``, ``"run"``.
+        more: What was given by position and has no place.
+        unknown: The names of arguments that it does not have.
+    """
+    parameters = _parameters()
+    for word in unknown:
+        advice = _advice(name, word, parameters)
+        raise TypeError(f"{name}() got an unexpected keyword argument {word!r}: {advice}")
+    given = ", ".join(_kind(value) for value in more)
+    advice = _BY_POSITION.get(name) or f"give it by name: {_listed(parameters[name])}"
+    raise TypeError(f"{name}() got more than it takes by position ({given}): {advice}")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
+
+
+def _advice(name: str, word: str, parameters: dict[str, list[str]]) -> str:
+    own = parameters[name]
+    meant = (*_PEERS.get(word, ()), word)
+    for each in meant:
+        if each in own:
+            return f"write {_WRITTEN.get(each, f'{each}=...')}"
+    if word in _INSTEAD:
+        return _INSTEAD[word]
+    if close := difflib.get_close_matches(word, own, 1, 0.75):
+        return f"did you mean {close[0]}?"
+    for each in reversed(meant):
+        owners = [f"{owner}()" for owner, names in parameters.items() if each in names]
+        if owners:
+            return f"{each} is an argument of {_listed(owners)}"
+    return f"it takes {_listed(own)}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def operations_instead(given: object) -> str:
+    """Return what to write in the place of what is no iterable of operations."""
+    if inspect.isasyncgen(given) or hasattr(given, "__aiter__"):
+        return "; an async iterable has to be read by an event loop first"
+    if callable(given):
+        return "; for one operation write [operation], or execute(operation) for its value"
+    return "; write [functools.partial(fn, item) for item in items]"
+
+
+# What other limiters are asked by.
+_ASKED_BY = ("try_acquire", "acquire_async", "hit", "consume", "wait", "limit", "ratelimit")
+
+
+def limiter_instead(given: object) -> str:
+    """Return what to write in the place of what is no limiter."""
+    if isinstance(given, str | int | float):
+        return write_rate(given, 60)
+    if names := [name for name in _ASKED_BY if callable(getattr(given, name, None))]:
+        return (
+            f"; it has {names[0]}(): write RateLimiter(200, per=60) for the same limit, or pass an "
+            "object whose acquire() calls that and returns when there is a permit"
+        )
+    return "; write RateLimiter(200, per=60) for 200 a minute"
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_RATE = re.compile(r"\s*(\d[\d_]*)\s*(?:/|per|a|an|each|every)\s*([smhd])[a-z]*\s*", re.IGNORECASE)
+# Beyond these nobody means a rate.
+_LEAST, _MOST = 1e-3, 1e15
+_EXAMPLE = "; write RateLimiter(200, per=60) for 200 a minute"
+
+
+def write_rate(limit: object, per: object) -> str:
+    """Return how a rate is written that was given in another way, such as ``"200/min"``."""
+    unit = per if isinstance(per, str) else ""
+    if isinstance(limit, str) and (read := _RATE.fullmatch(limit)):
+        limit, unit = int(read[1]), read[2]
+    seconds = per.total_seconds() if isinstance(per, timedelta) else per
+    if per is None or unit:
+        seconds = _UNITS.get(unit.strip().lower()[:1], 1)
+    if not (_is_number(limit) and _is_number(seconds)):
+        return _EXAMPLE
+    # As few permits as make the same rate.
+    exact = Fraction(limit).limit_denominator(10_000)
+    return f"; write RateLimiter({exact.numerator}, per={seconds * exact.denominator:g})"
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and _LEAST < value < _MOST
