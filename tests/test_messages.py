@@ -132,7 +132,7 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (with_executor(lambda it: it.run([fetch], workers=3)), TypeError, "of BatchExecutor()"),
     (with_executor(lambda it: it.run([fetch], ordered=True)), TypeError, "of stream()"),
     (with_executor(lambda it: it.run([fetch], max_errors=3)), TypeError, "write max_failures="),
-    (with_executor(lambda it: it.run(tasks=[fetch])), TypeError, "write operations="),
+    (with_executor(lambda it: it.run(tasks=[fetch])), TypeError, "'operations'"),
     (with_executor(lambda it: it.stream([fetch], buffer_size=3)), TypeError, "write buffersize="),
     (
         with_executor(lambda it: it.execute_batch([fetch], return_exceptions=True)),

@@ -48,7 +48,7 @@ def test_it_is_a_failure_wherever_it_comes(within: Any, verb: str) -> None:
     assert failure.attempts == 1
     assert isinstance(failure.exception, TypeError)
     assert str(failure.exception).startswith(
-        "the operation returned a coroutine, which a thread cannot run: <coroutine object create"
+        "the operation returned a coroutine, which a thread cannot run: the coroutine create; "
     )
     # It is closed, so nobody is warned of it.
     assert [inspect.getcoroutinestate(each) for each in made] == ["CORO_CLOSED"] * len(made)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from fractions import Fraction
 from typing import Never, TypeGuard
@@ -166,7 +166,7 @@ def operations_instead(given: object) -> str:
     """Return what to write in the place of what is no iterable of operations."""
     if inspect.isasyncgen(given) or hasattr(given, "__aiter__"):
         return "; an async iterable has to be read by an event loop first"
-    if callable(given):
+    if isinstance(given, Callable):  # type: ignore[arg-type]
         return "; for one operation write [operation], or execute(operation) for its value"
     return "; write [functools.partial(fn, item) for item in items]"
 

@@ -166,37 +166,41 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def execute_batch(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
         on_error: Literal["raise"],
+        **_unknown: Never,
     ) -> list[T]: ...
     @overload
     def execute_batch(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
         on_error: Literal["record"],
+        **_unknown: Never,
     ) -> list[T | ErrorRecord]: ...
     @overload
     def execute_batch(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
         on_error: Literal["return"],
+        **_unknown: Never,
     ) -> list[T | Exception]: ...
     @overload
     def execute_batch(
         self,
         operations: Iterable[Callable[[], T]],
-        *,
+        *_more: Never,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
         on_error: Literal["record", "return", "raise"] | None = None,
+        **_unknown: Never,
     ) -> list[Any]: ...
     def execute_batch(
         self,

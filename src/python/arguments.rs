@@ -48,7 +48,8 @@ pub(super) fn refuse(
 /// The two numbers of a rate: how many permits, and in what time.
 pub(super) fn rate(limit: Given<'_>, per: Given<'_>) -> PyResult<(u64, Seconds)> {
     let Some(limit) = limit.0 else {
-        let message = "RateLimiter() needs a limit: write RateLimiter(200, per=60) for 200 a minute";
+        let message =
+            "RateLimiter() needs a limit: write RateLimiter(200, per=60) for 200 a minute";
         return Err(PyTypeError::new_err(message));
     };
     let py = limit.py();

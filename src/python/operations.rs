@@ -235,8 +235,8 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>) -> PyErr {
             value.call_method0("close")?;
         }
         Ok(PyTypeError::new_err(format!(
-            "the operation returned {shown}, which a thread cannot run: wrap it in a function that \
-             runs it, such as lambda: asyncio.run(...)"
+            "the operation returned a coroutine, which a thread cannot run: {shown}; wrap it in a \
+             function that runs it, such as lambda: asyncio.run(...)"
         )))
     };
     refuse().unwrap_or_else(|error| error)
