@@ -9,6 +9,7 @@ from paceline._executor import BatchExecutor
 from paceline._outcomes import Outcomes
 from paceline._report import BatchReport
 from paceline.retry.policy import Retry, Verdict
+from paceline.retry.results import RefusedResponseError
 
 __all__ = [
     "BatchExecutor",
@@ -19,6 +20,7 @@ __all__ = [
     "Outcomes",
     "PermitRefusedError",
     "RateLimiter",
+    "RefusedResponseError",
     "Retry",
     "Verdict",
 ]

@@ -6,11 +6,14 @@ raises, whatever a property or a mapping does.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from enum import Enum
 from itertools import islice
 from typing import Any, TypeGuard, TypeVar
 
-# More headers than any server sends; a bound, because the mapping may be endless.
+# More than any server sends, and any library keeps; bounds, because both may be endless.
 _MOST_HEADERS = 1_000
+_MOST_FIELDS = 200
 
 _T = TypeVar("_T")
 
@@ -18,6 +21,14 @@ _T = TypeVar("_T")
 def is_a(thing: object, cls: type[_T]) -> TypeGuard[_T]:
     """Return ``isinstance``, by the real class: what a thing claims as ``__class__`` may raise."""
     return issubclass(type(thing), cls)
+
+
+def is_mapping(thing: object) -> TypeGuard[Mapping[Any, Any]]:
+    """Return whether a thing is a mapping by its class."""
+    try:
+        return is_a(thing, dict) or issubclass(type(thing), Mapping)
+    except Exception:  # noqa: BLE001 - a metaclass may do anything
+        return False
 
 
 def attribute(thing: object, name: str) -> object:
@@ -28,12 +39,47 @@ def attribute(thing: object, name: str) -> object:
         return None
 
 
+def method(thing: object, name: str) -> object:
+    """Call the method that a thing's class defines, and return the result.
+
+    None where there is none, or it raises. A mock, which makes up whatever it is asked for, has
+    none.
+    """
+    try:
+        if any(name in vars(cls) for cls in type(thing).__mro__):
+            found = getattr(thing, name)
+            return found() if callable(found) else None
+    except Exception:  # noqa: BLE001 - as above
+        return None
+    return None
+
+
 def item(mapping: object, key: str) -> object:
     """Return ``mapping[key]``, or None where that fails in any way."""
     try:
         return mapping[key]  # type: ignore[index]
     except Exception:  # noqa: BLE001 - as above
         return None
+
+
+def fields(thing: object) -> dict[str, object]:
+    """Return what an instance holds, in its ``__dict__`` and its slots; no property is read."""
+    found: dict[str, object] = {}
+    try:
+        for cls in type(thing).__mro__:
+            slots = vars(cls).get("__slots__", ())
+            for name in (slots,) if is_a(slots, str) else tuple(slots):
+                if is_a(name, str) and not name.startswith("__"):
+                    value = attribute(thing, name)
+                    if value is not None:
+                        found[name] = value
+        held = object.__getattribute__(thing, "__dict__")
+        if is_a(held, dict):
+            first = islice(dict.items(held), _MOST_FIELDS)
+            found |= {name: value for name, value in first if is_a(name, str)}
+    except Exception:  # noqa: BLE001 - as above; what was read until then is still true
+        return found
+    return found
 
 
 def class_names(exception: BaseException) -> frozenset[tuple[str, str]]:
@@ -46,15 +92,6 @@ def class_names(exception: BaseException) -> frozenset[tuple[str, str]]:
     return frozenset(names)
 
 
-def status(thing: object, *names: str) -> int | None:
-    """Return the first of the named attributes that is a whole number."""
-    for name in names:
-        value = attribute(thing, name)
-        if is_a(value, int) and not is_a(value, bool):
-            return value
-    return None
-
-
 def text(value: object) -> str | None:
     """Return a header's name or value as text, or None if it is neither text nor bytes."""
     if is_a(value, bytes):
@@ -62,16 +99,29 @@ def text(value: object) -> str | None:
     return value if is_a(value, str) else None
 
 
-def lower_headers(headers: object) -> dict[str, object]:
-    """Return a copy of the headers under lower-case names; of a name given twice, the first."""
-    found: dict[str, object] = {}
+def word(value: object) -> str | None:
+    """Return text, or the name of a member of an enumeration; None for anything else."""
+    if is_a(value, Enum):
+        return text(attribute(value, "name"))
+    return value if is_a(value, str) else None
+
+
+def pairs(things: object) -> Iterator[tuple[object, object]]:
+    """Yield the pairs of a mapping, or of an iterable of pairs, as far as they can be read."""
     try:
-        items: Any = attribute(headers, "items")
-        pairs: Any = items() if callable(items) else headers
-        for name, value in islice(pairs, _MOST_HEADERS):
-            key = text(name)
-            if key is not None:
-                found.setdefault(key.lower(), value)
-    except Exception:  # noqa: BLE001 - what was read until then is still true
-        return found
-    return found
+        items: Any = attribute(things, "items")
+        found: Any = items() if callable(items) else things
+        for name, value in islice(found, _MOST_HEADERS):  # noqa: UP028 - what is no pair ends it
+            yield name, value
+    except Exception:  # noqa: BLE001 - as above
+        return
+
+
+def members(things: object, most: int) -> list[object]:
+    """Return the first members of a list or a tuple."""
+    if not (is_a(things, list) or is_a(things, tuple)):
+        return []
+    try:
+        return list(islice(things, most))
+    except Exception:  # noqa: BLE001 - as above
+        return []

@@ -50,6 +50,7 @@ pub(super) fn conclude_call(
     result: PyResult<Py<PyAny>>,
 ) -> Finished<Operations> {
     let ended = Time::now();
+    let result = result.and_then(|value| accept(py, runtime, context, ongoing, &job, value));
     let error = match result {
         Ok(value) => {
             let ending = conclude(py, context, job, Ok(value));
@@ -62,6 +63,39 @@ pub(super) fn conclude_call(
         Decision::GiveUp => conclude(py, context, job, Err(error)),
     };
     Finished { ended, ending }
+}
+
+/// Passes on what an operation returned, or fails with the exception that it stands for, such as a
+/// response by which a server refuses. The user's rule sees the variables of the caller.
+fn accept(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    context: &Context,
+    ongoing: &Ongoing,
+    job: &Job,
+    value: Py<PyAny>,
+) -> PyResult<Py<PyAny>> {
+    if ongoing.running.refused || !runtime.config.is_to_judge(value.bind(py)) {
+        return Ok(value);
+    }
+    let (caller, judged) = (caller_of(py, context, job), value.clone_ref(py));
+    let runtime = Arc::clone(runtime);
+    let failure = within(py, caller, move |py| match &runtime.config.retrying {
+        Some(retrying) => retrying.judge_result(judged.bind(py)),
+        None => Ok(None),
+    });
+    match failure? {
+        Some(failure) => Err(PyErr::from_value(failure.into_bound(py).into_any())),
+        None => Ok(value),
+    }
+}
+
+/// A copy of the context of the operation's caller.
+fn caller_of<'py>(py: Python<'py>, context: &Context, job: &Job) -> Option<Bound<'py, PyAny>> {
+    match context {
+        Context::Batch { caller, .. } => caller.copy(py),
+        Context::Calls => copied_context(job.object(py)).ok(),
+    }
 }
 
 /// What is to become of an operation that has failed. The policy that is asked and the handlers of
@@ -78,10 +112,7 @@ fn judge(
     if runtime.config.retrying.is_none() && !logged {
         return Decision::GiveUp;
     }
-    let caller = match context {
-        Context::Batch { caller, .. } => caller.copy(py),
-        Context::Calls => copied_context(job.object(py)).ok(),
-    };
+    let caller = caller_of(py, context, job);
     let (runtime, ongoing, error) = (Arc::clone(runtime), *ongoing, error.clone_ref(py));
     within(py, caller, move |py| {
         let decision = match &runtime.config.retrying {

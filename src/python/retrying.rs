@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::logging;
 use super::runtime::Runtime;
@@ -18,6 +19,12 @@ pub(crate) struct Retrying {
     policy: Policy,
     /// Judges an exception, and returns a [`Verdict`].
     decide: Py<PyAny>,
+    /// Judges what an operation returned: the exception that it stands for, or None.
+    judge_result: Py<PyAny>,
+    /// Tells whether a value that is not of a plain type may be a response.
+    may_be_response: Py<PyAny>,
+    /// The user has a rule for returned values, which is asked about all of them.
+    asks_about_all: bool,
 }
 
 /// What is to become of an operation that failed.
@@ -57,7 +64,38 @@ impl Retrying {
         Ok(Self {
             policy,
             decide: retry.getattr("decide")?.unbind(),
+            judge_result: retry.getattr("judge_result")?.unbind(),
+            may_be_response: retry
+                .py()
+                .import("paceline.retry.results")?
+                .getattr("may_be_response")?
+                .unbind(),
+            asks_about_all: !retry.getattr("on_result")?.is_none(),
         })
+    }
+
+    /// Whether a returned value is to be judged. One of a plain type is no response.
+    #[inline(always)]
+    pub(crate) fn is_to_judge(&self, value: &Bound<'_, PyAny>) -> bool {
+        self.asks_about_all || !is_plain(value) && self.may_be_response(value)
+    }
+
+    #[inline(never)]
+    fn may_be_response(&self, value: &Bound<'_, PyAny>) -> bool {
+        let answer = self.may_be_response.bind(value.py()).call1((value,));
+        answer.is_ok_and(|answer| answer.is_truthy().unwrap_or(false))
+    }
+
+    /// The exception that a returned value stands for, if it does.
+    pub(crate) fn judge_result(
+        &self,
+        value: &Bound<'_, PyAny>,
+    ) -> PyResult<Option<Py<PyBaseException>>> {
+        let failure = self.judge_result.bind(value.py()).call1((value,))?;
+        if failure.is_none() {
+            return Ok(None);
+        }
+        Ok(Some(failure.cast_into::<PyBaseException>()?.unbind()))
     }
 
     /// Decides, pauses everybody where the server asks for it, and says both in the log.
@@ -124,6 +162,20 @@ impl Retrying {
         }
         pause.until.max(now)
     }
+}
+
+/// Whether a value is of a type whose instances are never responses.
+#[inline(always)]
+fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyDict>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyList>()
+        || value.is_exact_instance_of::<PyTuple>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyBytes>()
 }
 
 /// A duration from seconds that Python has checked.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use pyo3::prelude::*;
+
 use super::retrying::Retrying;
 use super::work::{Context, Operations};
 use super::worker::Pool;
@@ -25,6 +27,15 @@ pub(crate) struct Config {
     pub(crate) one_at_a_time: bool,
     /// Whether it was shut down, in this process or before it was forked.
     pub(crate) shut: AtomicBool,
+}
+
+impl Config {
+    /// Whether a returned value is to be judged by the retry policy.
+    #[inline(always)]
+    pub(crate) fn is_to_judge(&self, value: &Bound<'_, PyAny>) -> bool {
+        let retrying = self.retrying.as_ref();
+        retrying.is_some_and(|retrying| retrying.is_to_judge(value))
+    }
 }
 
 /// The swappable state of an executor.

@@ -156,7 +156,13 @@ impl Stint {
         let mut job = job;
         loop {
             let value = match job.call(py) {
-                Ok(value) if untouched.holds() && !is_coroutine(py, &value) => value,
+                Ok(value)
+                    if untouched.holds()
+                        && !is_coroutine(py, &value)
+                        && !self.runtime.config.is_to_judge(value.bind(py)) =>
+                {
+                    value
+                }
                 result => return Within::Ended(job, result),
             };
             match self.go_on_with(py, job, value) {
@@ -186,7 +192,11 @@ impl Stint {
             result => result,
         };
         match result {
-            Ok(value) if self.context.is_batch() => self.go_on_with(py, job, value),
+            Ok(value)
+                if self.context.is_batch() && !self.runtime.config.is_to_judge(value.bind(py)) =>
+            {
+                self.go_on_with(py, job, value)
+            }
             result => {
                 self.come_back(py);
                 self.claim_after(py, job, result)

@@ -19,7 +19,9 @@ from paceline import (
     Outcomes,
     PermitRefusedError,
     RateLimiter,
+    RefusedResponseError,
     Retry,
+    Verdict,
 )
 
 
@@ -154,6 +156,15 @@ def seconds_asked_for(error: Exception) -> float | None:
 retry = Retry(3, on=may_be_repeated, retry_after=seconds_asked_for, budget=0.1)
 Retry(on=TimeoutError, backoff=timedelta(seconds=1))
 Retry(on=(TimeoutError, ConnectionError), default_pause=60, budget=20)
+Retry(also=(TimeoutError, OSError), statuses={500, 502}, on_result=lambda value: value is None)
+Retry(on_result=lambda _: timedelta(seconds=1))
+Retry(statuses=500)  # type: ignore[arg-type]
+Retry(on_result=lambda _: "soon")  # type: ignore[arg-type, return-value]
+verdict = retry.decide(ValueError())
+assert_type(verdict, Verdict)
+assert_type(verdict.wait, float | None)
+assert_type(verdict.final, bool)
+assert_type(RefusedResponseError("value", retry_after=1.0).value, object)
 assert_type(retry.attempts, int)
 assert_type(retry.backoff, float)
 assert_type(retry.budget, float | None)

@@ -3,7 +3,7 @@
 # Annotations are evaluated here: those of a dataclass are read where it says that it is from.
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
@@ -11,7 +11,9 @@ from typing import NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, T
 from paceline._arguments import refuse
 from paceline._checks import as_seconds, duration, is_async, positive_int
 from paceline._core import show
-from paceline.retry.throttling import throttling
+from paceline.retry import refusals, results
+from paceline.retry.refusals import Finding
+from paceline.retry.results import OnResult, RefusedResponseError
 from paceline.retry.unsent import never_sent
 
 RetryOn: TypeAlias = (
@@ -55,8 +57,13 @@ class Retry:
             is given the exception and returns whether to repeat. By default (None) two kinds:
             refusals by which a server asks to come later, and errors of connecting, where no
             request can have been processed. A request that may have been processed, such as one
-            whose answer timed out, is repeated only if ``on`` says so. It takes the place of the
-            default: to repeat more than that, ask :meth:`decide` of a ``Retry()`` as well.
+            whose answer timed out, is repeated only if ``on`` or ``also`` says so. ``on`` takes
+            the place of the default, ``also`` and ``statuses`` add to it.
+        also: Which failures are repeated beside the two kinds: as for ``on``.
+        statuses: HTTP statuses, from 400 to 599, of which failures are repeated as well, such as
+            ``{500, 502, 503, 504}``. The server may have done something before it failed: give
+            them for calls that may be made twice. They need not be raised: a response that is
+            returned with one of them counts as well.
         backoff: Seconds of the first wait at most; each further wait may be twice as long. With
             ``jitter`` the wait is drawn evenly from 0 to that figure ("full jitter": M. Brooker,
             "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
@@ -64,8 +71,12 @@ class Retry:
         jitter: False waits the whole figure each time.
         retry_after: A callable that is given the exception and returns the seconds its server
             asks for, or None if it does not say; it replaces the built-in reading of
-            ``Retry-After`` (RFC 9110, section 10.2.3). A NaN counts as None. Returning seconds
-            means that a limit was hit.
+            waits. A NaN counts as None. Returning seconds means that a limit was hit.
+        on_result: A callable that is given what an operation returned, and returns True if that
+            stands for a refusal, whose wait is then read from it if it can be, or the seconds to
+            wait; False if it does not, and None to have it judged as by default: a response with
+            a status and headers is a refusal if an exception with them would be. The attempt has
+            then failed with a :class:`RefusedResponseError`, which has the value.
         default_pause: Seconds everybody waits when a limit was hit and the server did not say
             for how long; by default exponential from ``backoff``. At most ``max_pause``.
         max_pause: Seconds a server's wish is cut to.
@@ -78,14 +89,16 @@ class Retry:
         TypeError: An argument is of the wrong kind.
         ValueError: An argument is out of its range; the message names it.
 
-    An error raised by ``on`` or ``retry_after`` means that the operation is not repeated; it stays
-    in view as a note on the operation's own exception.
+    An error raised by ``on``, ``also`` or ``retry_after`` means that the operation is not repeated;
+    it stays in view as a note on the operation's own exception. One raised by ``on_result`` is the
+    cause of the :class:`RefusedResponseError` that the operation then fails with.
 
-    Known by default, without importing any of them: ``descope.RateLimitException``; the status
-    errors of ``httpx``, ``requests``, ``urllib`` and of clients built like them (OpenAI, Anthropic,
-    Stripe): 429 and 529, and 503 and 403 if they say how long to wait; the throttling errors of
-    botocore; refused connections, names that do not resolve and timeouts of connecting in all of
-    these.
+    Refusals are recognised by their shape, in an exception, its causes, what it holds, and in the
+    members of a group: the statuses 429, 529 and 420, and 503, 403, 418 and 509 if they say how
+    long to wait; gRPC's ``RESOURCE_EXHAUSTED``; error codes such as ``ThrottlingException`` and
+    ``rateLimitExceeded``; a positive ``retry_after``. A spent quota, such as
+    ``insufficient_quota``, is final: its call fails at once. Repeated as well are refused
+    connections, names that do not resolve, and timeouts of connecting.
 
     >>> Retry(3, backoff=1)
     Retry(attempts=3, backoff=1.0)
@@ -95,10 +108,13 @@ class Retry:
 
     attempts: int
     on: RetryOn
+    also: RetryOn
+    statuses: frozenset[int]
     backoff: float
     max_backoff: float
     jitter: bool
     retry_after: RetryAfter
+    on_result: OnResult
     default_pause: float | None
     max_pause: float
     budget: float | None
@@ -108,10 +124,13 @@ class Retry:
         attempts: int = 5,
         *_more: Never,
         on: RetryOn = None,
+        also: RetryOn = None,
+        statuses: Iterable[int] = frozenset(),
         backoff: float | timedelta = 0.5,
         max_backoff: float | timedelta = 60.0,
         jitter: bool = True,
         retry_after: RetryAfter = None,
+        on_result: OnResult = None,
         default_pause: float | timedelta | None = None,
         max_pause: float | timedelta = 3600.0,
         budget: float | None = None,
@@ -125,17 +144,25 @@ class Retry:
         pause = None if default_pause is None else duration("default_pause", default_pause)
         values = {
             "attempts": positive_int("attempts", attempts, 2**32 - 1),
-            "on": _on(on),
+            "on": _on("on", on),
+            "also": _on("also", also),
+            "statuses": _statuses(statuses),
             "backoff": duration("backoff", backoff),
             "max_backoff": duration("max_backoff", max_backoff),
             "jitter": jitter,
             "retry_after": _function("retry_after", retry_after),
+            "on_result": _function("on_result", on_result),
             "default_pause": pause,
             "max_pause": duration("max_pause", max_pause),
             "budget": _budget(budget),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if self.on is not None and (self.also is not None or self.statuses):
+            raise ValueError(
+                "on takes the place of all that is repeated by default; give what is repeated "
+                "beside that as also or statuses, without on"
+            )
         if self.max_backoff < self.backoff:
             raise ValueError(
                 f"max_backoff must be at least backoff ({self.backoff}), not {self.max_backoff}"
@@ -167,19 +194,46 @@ class Retry:
             Exception: Whatever ``on`` or ``retry_after`` raise; nothing else does.
             TypeError: ``retry_after`` returned something that is no duration.
         """
-        refusal = throttling(exception)
-        wait = None if refusal is None else refusal.wait
+        finding = refusals.of_exception(exception)
+        if isinstance(exception, RefusedResponseError) and not exception.judged:
+            return Verdict(False, False)
+        wait, asked = finding.wait, False
         if self.retry_after is not None:
             wait = _asked(self.retry_after(exception))
-        throttled = refusal is not None or wait is not None
-        if self.on is None:
-            final = refusal is not None and refusal.final
-            again = (throttled and not final) or never_sent(exception)
-        elif isinstance(self.on, type | tuple):
-            again = isinstance(exception, self.on)
+            asked = wait is not None
+        if self.on is not None:
+            again = _applies(self.on, exception)
         else:
-            again = bool(self.on(exception))
-        return Verdict(again, throttled, None if wait is None else min(wait, self.max_pause))
+            again = asked or self._repeats(exception, finding)
+        if wait is not None:
+            wait = min(wait, self.max_pause)
+        return Verdict(again, finding.refused or asked, wait, finding.final and not asked)
+
+    def judge_result(self, value: object) -> RefusedResponseError | None:
+        """Judge what an operation returned.
+
+        Returns:
+            The exception that the attempt has failed with; None if the value stands for no failure.
+        """
+        return results.refused(value, self.on_result, self.statuses.__contains__)
+
+    def _repeats(self, exception: BaseException, finding: Finding) -> bool:
+        """Return whether it is repeated by default, or as ``also`` and ``statuses`` say.
+
+        A group is if each of its members is.
+        """
+        if isinstance(exception, Exception) and _applies(self.also, exception):
+            return True
+        if isinstance(exception, BaseExceptionGroup):
+            members = refusals.members_of(exception)
+            return finding.repeatable or all(
+                self._repeats(each, refusals.of_exception(each)) for each in members
+            )
+        if finding.final:
+            return False
+        if finding.refused:
+            return finding.repeatable
+        return finding.status in self.statuses or never_sent(exception)
 
 
 for _public in (Retry, Verdict):
@@ -187,6 +241,8 @@ for _public in (Retry, Verdict):
 
 # What a repr leaves out.
 _DEFAULTS = Retry.__init__.__kwdefaults__ or {}
+
+_FIRST_ERROR, _LAST_STATUS = 400, 599
 
 _F = TypeVar("_F", bound=Callable[..., object] | None)
 
@@ -208,13 +264,34 @@ def _budget(value: object) -> float | None:
     return value
 
 
-def _on(value: RetryOn) -> RetryOn:
+def _on(name: str, value: RetryOn) -> RetryOn:
     if isinstance(value, type | tuple):
         for cls in value if isinstance(value, tuple) else (value,):
             if not (isinstance(cls, type) and issubclass(cls, Exception)):
-                raise TypeError(f"on must name subclasses of Exception, not {show(cls)}")
+                raise TypeError(f"{name} must name subclasses of Exception, not {show(cls)}")
         return value
-    return _function("on", value, "an exception class, a tuple of them or callable")
+    return _function(name, value, "an exception class, a tuple of them or callable")
+
+
+def _applies(rule: RetryOn, exception: Exception) -> bool:
+    if rule is None:
+        return False
+    if isinstance(rule, type | tuple):
+        return isinstance(exception, rule)
+    return bool(rule(exception))
+
+
+def _statuses(value: object) -> frozenset[int]:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        raise TypeError(f"statuses must be HTTP statuses, such as {{500, 503}}, not {show(value)}")
+    found = set()
+    for each in value:
+        if isinstance(each, bool) or not isinstance(each, int):
+            raise TypeError(f"statuses must be whole numbers, not {show(each)}")
+        if not _FIRST_ERROR <= each <= _LAST_STATUS:
+            raise ValueError(f"statuses must be from 400 to 599, not {show(each)}")
+        found.add(int(each))
+    return frozenset(found)
 
 
 def _function(name: str, value: _F, kinds: str = "callable") -> _F:
@@ -240,6 +317,8 @@ def _source(value: object) -> str:
     if isinstance(value, tuple):
         inner = ", ".join(_source(part) for part in value)
         return f"({inner},)" if len(value) == 1 else f"({inner})"
+    if isinstance(value, frozenset):
+        return f"{{{', '.join(map(repr, sorted(value)))}}}"
     name = getattr(value, "__qualname__", None)
     if not isinstance(name, str) or "<" in name:
         return repr(value)

@@ -1,0 +1,172 @@
+"""Refusals that are returned and not raised: clients that hand back the response of a 429."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from datetime import timedelta
+from typing import SupportsFloat, TypeAlias
+from weakref import WeakKeyDictionary
+
+from paceline._checks import as_seconds
+from paceline._core import show
+from paceline.retry import refusals
+from paceline.retry.refusals import Finding
+
+OnResult: TypeAlias = Callable[[object], SupportsFloat | timedelta | bool | None] | None
+
+_STATUSES = ("status_code", "status", "status_int", "code")
+_HEADERS = ("headers", "_headers", "header")
+
+
+class RefusedResponseError(Exception):
+    """An operation returned what stands for a refusal, such as a response of status 429.
+
+    The attempt has failed with it, and so has the operation if it is not repeated.
+
+    Args:
+        value: What the operation returned.
+        retry_after: Seconds that the server asks to be left alone; None if it did not say.
+        status: The HTTP status, if there is one.
+
+    Attributes:
+        value: As given; ``response`` is the same.
+        retry_after: As given.
+        status: As given.
+    """
+
+    def __init__(
+        self, value: object, *, retry_after: float | None = None, status: int | None = None
+    ) -> None:
+        """See the class."""
+        super().__init__(value)
+        self.value = value
+        self.retry_after = retry_after
+        self.status = status
+        self._finding = Finding(True, retry_after, repeatable=True, status=status)
+
+    @property
+    def judged(self) -> bool:
+        """Whether ``on_result`` did not fail when it was asked about the value."""
+        return self._finding != Finding()
+
+    @property
+    def response(self) -> object:
+        """What the operation returned."""
+        return self.value
+
+    def __str__(self) -> str:
+        """Say what was returned, but not what is in it."""
+        error = self.__cause__
+        if error is not None:
+            return f"on_result raised {error!r} when it was asked about the returned {self._kind}"
+        status = "" if self.status is None else f" of status {self.status}"
+        asked = "" if self.retry_after is None else f"; it asks for {self.retry_after:g} s"
+        return f"the operation returned a refusal: {self._kind}{status}{asked}"
+
+    @property
+    def _kind(self) -> str:
+        return type(self.value).__name__
+
+
+RefusedResponseError.__module__ = "paceline"
+
+
+class _Kinds:
+    """Remembers of each type whether its instances may be responses."""
+
+    def __init__(self) -> None:
+        self._known: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
+
+    def may_be_responses(self, cls: type) -> bool:
+        known = self._known.get(cls)
+        if known is None:
+            known = _may_be_responses(cls)
+            self._known[cls] = known
+        return known
+
+
+_KINDS = _Kinds()
+
+
+def may_be_response(value: object) -> bool:
+    """Return whether a value has a status and headers. None of its own code runs.
+
+    So a proxy that would fetch what it stands for does not, and a mock is not asked.
+    """
+    try:
+        if not _KINDS.may_be_responses(type(value)):
+            return False
+        held = object.__getattribute__(value, "__dict__") if _has_dict(type(value)) else {}
+        cls = type(value)
+        return all(
+            any(name in held or _defines(cls, name) for name in names)
+            for names in (_STATUSES, _HEADERS)
+        )
+    except Exception:  # noqa: BLE001 - what a metaclass does
+        return False
+
+
+def _may_be_responses(cls: type) -> bool:
+    if issubclass(cls, BaseException | type):
+        return False
+    return _has_dict(cls) or all(
+        any(_defines(cls, name) for name in names) for names in (_STATUSES, _HEADERS)
+    )
+
+
+def _has_dict(cls: type) -> bool:
+    return cls.__dictoffset__ != 0
+
+
+def _defines(cls: type, name: str) -> bool:
+    return any(name in vars(base) for base in cls.__mro__)
+
+
+def refused(
+    value: object, on_result: OnResult, is_repeated: Callable[[int | None], bool]
+) -> RefusedResponseError | None:
+    """Return the failure that a returned value stands for, or None.
+
+    Args:
+        value: What an operation returned.
+        on_result: The user's rule, which goes before the reading of responses.
+        is_repeated: Whether the policy repeats this status as well.
+
+    What ``on_result`` raises is the cause of a failure that is not repeated: the value is kept, and
+    the mistake is seen.
+    """
+    if on_result is not None:
+        try:
+            asked = _asked(on_result(value))
+        except Exception as error:  # noqa: BLE001 - whatever the user's rule raises
+            failure = RefusedResponseError(value)
+            failure.__cause__ = error
+            failure._finding = Finding()  # noqa: SLF001 - of our own making
+            return failure
+        if asked is False:
+            return None
+        if asked is not None:
+            wait = refusals.wait_of(value) if asked is True else (asked or None)
+            status = refusals.of_response(value).status
+            return RefusedResponseError(value, retry_after=wait, status=status)
+    if not may_be_response(value):
+        return None
+    finding = refusals.of_response(value)
+    if not (finding.refused or finding.final or is_repeated(finding.status)):
+        return None
+    failure = RefusedResponseError(value, retry_after=finding.wait, status=finding.status)
+    failure._finding = finding  # noqa: SLF001 - as above
+    return failure
+
+
+def _asked(answer: object) -> float | bool | None:
+    """Return what ``on_result`` said: seconds, True, False, or None for "judge it yourself"."""
+    if answer is None or isinstance(answer, bool):
+        return answer
+    number = as_seconds(answer)
+    if number is None:
+        raise TypeError(
+            f"on_result must return seconds, a timedelta, a bool or None, not {show(answer)}"
+        )
+    return None if math.isnan(number) else max(0.0, number)
