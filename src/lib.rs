@@ -19,7 +19,7 @@ mod _core {
     #[pymodule_export]
     use crate::python::limiter::RateLimiter;
     #[pymodule_export]
-    use crate::python::logging::log_batch;
+    use crate::python::logging::{log_batch, logged_exception};
     #[pymodule_export]
     use crate::python::operations::{check_operation, check_operations};
     #[pymodule_export]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -136,6 +137,11 @@ def fail(message: str = "no") -> None:
 def paceline_notes(error: BaseException) -> list[str]:
     """The notes that the executor has attached to ``error``."""
     return [note for note in getattr(error, "__notes__", []) if note.startswith("paceline: ")]
+
+
+def event_of(record: logging.LogRecord) -> str | None:
+    """Return the name of the event that a record of the package's is about."""
+    return vars(record).get("event")
 
 
 def statuses(outcomes: Iterable[Any]) -> list[str]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from functools import partial
 from itertools import count
@@ -14,9 +16,9 @@ from typing import Any
 import pytest
 import structlog
 from childprocess import run_script
-from helpers import RecordingLimiter, statuses
+from helpers import RecordingLimiter, event_of, statuses
 
-from paceline import BatchExecutor, Retry
+from paceline import BatchExecutor, RateLimiter, Retry
 
 EVENT = "batch_operation_failed"
 
@@ -42,7 +44,7 @@ def logger() -> Iterator[logging.Logger]:
 
 
 def failures_in(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
-    return [record for record in caplog.records if record.getMessage() == EVENT]
+    return [record for record in caplog.records if event_of(record) == EVENT]
 
 
 @pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
@@ -94,10 +96,10 @@ REQUEST: ContextVar[str] = ContextVar("REQUEST", default="none")
 @pytest.fixture
 def requests(caplog: pytest.LogCaptureFixture) -> Iterator[list[tuple[str, str]]]:
     """The events, each with the request that its filter has read from the context."""
-    seen: list[tuple[str, str]] = []
+    seen: list[tuple[Any, str]] = []
 
     def see(record: logging.LogRecord) -> bool:
-        seen.append((record.getMessage(), REQUEST.get()))
+        seen.append((event_of(record), REQUEST.get()))
         return True
 
     caplog.handler.addFilter(see)
@@ -185,7 +187,7 @@ def test_each_repetition_is_told(caplog: pytest.LogCaptureFixture, verb: str) ->
         result = getattr(executor, verb)(operations.get(verb, fails_twice))
         got = result.result(10) if verb == "submit" else result
     assert got == ([0, 3] if verb == "execute_batch" else 3)
-    lines: list[Any] = [each for each in caplog.records if each.getMessage() == "operation_retried"]
+    lines: list[Any] = [each for each in caplog.records if event_of(each) == "operation_retried"]
     assert {(line.name, line.levelname) for line in lines} == {("paceline", "INFO")}
     assert [line.error for line in lines] == ["attempt 1", "attempt 2"]
     assert {line.error_type for line in lines} == {"ConnectionRefusedError"}
@@ -216,7 +218,7 @@ def test_each_batch_has_a_debug_line_with_its_counts(
     caplog.set_level(logging.DEBUG, "paceline")
     executor.run([int] * 23 + [fail] * 14)
     (line,) = [record for record in caplog.records if record.levelno == logging.DEBUG]
-    assert (line.name, line.getMessage()) == ("paceline", "batch_ended")
+    assert (line.name, event_of(line)) == ("paceline", "batch_ended")
     fields = vars(line)
     counts = {name: fields[name] for name in ("done", "failed", "running", "not_started")}
     assert counts == {"done": 23, "failed": 14, "running": 0, "not_started": 0}
@@ -370,7 +372,7 @@ def test_a_handler_may_use_the_executor_it_hears_from(
 
     class Nesting(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            if record.getMessage() == EVENT and not nested:
+            if event_of(record) == EVENT and not nested:
                 nested.append(None)
                 nested[0] = executor.execute_batch([partial(int, 5)])
 
@@ -424,3 +426,143 @@ def test_logging_configured_after_the_first_batch_is_honoured() -> None:
     assert result.returncode == 0
     assert result.stderr.count(EVENT) == 6
     assert "DEBUG:paceline" in result.stderr
+
+
+# What a line says
+
+
+LINES = """
+import logging
+from paceline import BatchExecutor
+logging.basicConfig()
+
+def no_tenant():
+    raise LookupError("no such tenant")
+
+with BatchExecutor() as executor:
+    executor.execute_batch([int, no_tenant])
+"""
+
+
+def test_a_line_says_what_happened_in_the_default_format() -> None:
+    first, *rest = run_script(LINES).stderr.splitlines()
+    said = r"ERROR:paceline:batch_operation_failed: operation 1 failed after \d+\.\d\d s: (.*)"
+    assert (match := re.fullmatch(said, first))
+    assert match[1] == "LookupError: no such tenant"
+    assert rest[0] == "Traceback (most recent call last):"
+    assert any("in no_tenant" in line for line in rest)
+    assert rest[-1] == "LookupError: no such tenant"
+
+
+def test_a_failure_has_its_exception_as_exc_info(
+    executor: BatchExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = executor.run([fail, partial(fail, "again")])
+    records = failures_in(caplog)
+    exceptions = [record.exc_info[1] for record in records if record.exc_info]
+    assert {id(each) for each in exceptions} == {id(each.exception) for each in report.failures}
+    assert all(record.exc_info[2] is not None for record in records if record.exc_info)
+
+
+def test_a_handler_that_logs_failures_of_its_own_does_not_mix_the_exceptions(
+    executor: BatchExecutor, logger: logging.Logger
+) -> None:
+    seen: list[tuple[str, str]] = []
+
+    class Nesting(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if not seen:
+                seen.append(("", ""))
+                executor.execute_batch([partial(fail, "inner")])
+            assert record.exc_info
+            seen.append((vars(record)["error"], str(record.exc_info[1])))
+
+    logger.addHandler(Nesting())
+    executor.execute_batch([partial(fail, "outer")])
+    assert sorted(seen) == [("", ""), ("inner", "inner"), ("outer", "outer")]
+
+
+@pytest.mark.parametrize("verb", ["execute_batch", "run", "stream"])
+def test_many_failures_of_one_second_are_counted_and_none_is_lost(
+    caplog: pytest.LogCaptureFixture, verb: str
+) -> None:
+    operations = [fail] * 500 + [unreachable] * 300
+    with BatchExecutor(max_workers=3) as executor:
+        assert len(list(getattr(executor, verb)(operations))) == 800
+    one_by_one = failures_in(caplog)
+    counts: list[Any] = [
+        each for each in caplog.records if event_of(each) == "more_operations_failed"
+    ]
+    seconds = 1 + len(counts)
+    assert 10 <= len(one_by_one) <= 10 * seconds
+    assert len(one_by_one) + sum(line.count for line in counts) == 800
+    assert all(type(line.count) is int and 0 < line.seconds <= 1 for line in counts)
+    assert counts[0].getMessage().startswith("more_operations_failed: and ")
+    kinds = " ".join(line.error_types for line in counts)
+    assert "QuotaError" in kinds
+    assert "ConnectionRefusedError" in kinds
+
+
+def test_what_is_given_up_is_counted_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        BatchExecutor(None, 2, retry=PATIENT) as executor,
+        pytest.raises(TimeoutError) as caught,
+    ):
+        executor.run([unreachable] * 50, timeout=0.5)
+    failed = caught.value.batch_report.counts["failed"]  # type: ignore[attr-defined]
+    (count,) = [each for each in caplog.records if event_of(each) == "more_operations_failed"]
+    assert len(failures_in(caplog)) + vars(count)["count"] == failed
+
+
+def test_a_new_second_has_its_own_ten(caplog: pytest.LogCaptureFixture) -> None:
+    def burst() -> Iterator[Callable[[], None]]:
+        yield from [fail] * 15
+        time.sleep(1.2)
+        yield from [fail] * 15
+
+    with BatchExecutor(max_workers=1) as executor:
+        executor.run(burst())
+    assert len(failures_in(caplog)) == 20
+    counts = [vars(each)["count"] for each in caplog.records if hasattr(each, "count")]
+    assert counts == [5, 5]
+
+
+def test_pauses_and_long_waits_are_told_when_they_begin(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "paceline")
+    limiter = RateLimiter(1, per=30)
+    with BatchExecutor(limiter, max_workers=2) as executor, pytest.raises(TimeoutError):
+        executor.run([int] * 5, timeout=0.3)
+    assert not limiter.acquire(timeout=0.1)
+    limiter.pause(45)
+    lines: list[Any] = [each for each in caplog.records if each.levelno == logging.INFO]
+    assert [event_of(line) for line in lines] == ["waiting_for_limit", "limiter_paused"]
+    assert 25 < lines[0].seconds <= 31
+    said = r"waiting_for_limit: no permit for \d\d\.\d s, until (\d{4}-\d\d-\d\d )?\d\d:\d\d:\d\d"
+    assert re.fullmatch(said, lines[0].getMessage())
+    assert lines[1].getMessage().startswith("limiter_paused: no permits for 45.00 s, until ")
+
+
+LONG_WAIT = """
+import logging, os, threading
+from paceline import BatchExecutor, RateLimiter
+
+told = threading.Semaphore(0)
+class Tell(logging.Handler):
+    def emit(self, record):
+        print(record.event, 25 < record.seconds < 35, flush=True)
+        told.release()
+
+logger = logging.getLogger("paceline")
+logger.addHandler(Tell())
+logger.setLevel(logging.INFO)
+limiter = RateLimiter(1, per=30)
+limiter.acquire()
+executor = BatchExecutor()
+executor.submit(limiter.acquire)
+told.acquire()
+os._exit(0)
+"""
+
+
+def test_a_long_wait_inside_an_operation_is_told() -> None:
+    assert run_script(LONG_WAIT).assert_silent().stdout == "waiting_for_limit True\n"

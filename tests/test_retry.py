@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from helpers import Metronome, RecordingLimiter, wait_until
+from helpers import Metronome, RecordingLimiter, event_of, wait_until
 
 from paceline import BatchExecutor, PermitRefusedError, RateLimiter, Retry
 
@@ -205,7 +205,7 @@ def test_one_refusal_pauses_everybody(limiter: str, caplog: pytest.LogCaptureFix
     assert report.pauses == 1
     assert 0.4 <= report.paused <= 0.6
     assert max(after - before for before, after in itertools.pairwise(starts)) >= 0.45
-    (record,) = [each for each in caplog.records if each.getMessage() == "rate_limited"]
+    (record,) = [each for each in caplog.records if event_of(each) == "rate_limited"]
     assert record.levelno == logging.WARNING
     assert 0.4 <= record.seconds <= 0.6  # type: ignore[attr-defined]
 
@@ -232,7 +232,7 @@ def test_a_refusal_pauses_though_its_call_began_before_an_earlier_pause(
     assert report.counts["done"] == 2
     assert starts[-1] - starts[0] >= 0.95, "it was called again at once"
     assert report.pauses == 2
-    assert [each.getMessage() for each in caplog.records] == ["rate_limited"] * 2
+    assert [event_of(each) for each in caplog.records] == ["rate_limited"] * 2
 
 
 def test_a_pause_reaches_whoever_shares_the_limiter_and_is_named_as_the_bound() -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 
 import pytest
-from helpers import RecordingLimiter, statuses, worst_window
+from helpers import RecordingLimiter, event_of, statuses, worst_window
 from observing import PATIENCE
 from streaming import numbers
 
@@ -62,7 +62,7 @@ def test_a_failure_is_an_outcome_and_is_logged(caplog: pytest.LogCaptureFixture)
     assert isinstance(outcomes[0].exception, ValueError)
     assert outcomes[0].value is None
     errors = [record for record in caplog.records if record.levelname == "ERROR"]
-    assert [record.getMessage() for record in errors] == ["batch_operation_failed"]
+    assert [event_of(record) for record in errors] == ["batch_operation_failed"]
 
 
 def test_an_empty_input_gives_an_empty_stream() -> None:

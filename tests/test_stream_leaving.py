@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from helpers import Gauge, RecordingLimiter, statuses, wait_until
+from helpers import Gauge, RecordingLimiter, event_of, statuses, wait_until
 from observing import PATIENCE, GatedLimiter, stays
 from streaming import Running, most_ahead, numbers
 
@@ -192,7 +192,7 @@ def test_the_report_of_a_stream_that_was_left_tells_of_what_was_not_handed_over(
     assert set(statuses(report[4:])) == {"not_started"}
     assert (report.counts["done"], report.counts["failed"]) == (1, 1)
     assert sum(report.counts.values()) == len(operations)
-    (line,) = (record for record in caplog.records if record.getMessage() == "batch_ended")
+    (line,) = (record for record in caplog.records if event_of(record) == "batch_ended")
     assert vars(line)["ended_by"] == "consumer"
 
 

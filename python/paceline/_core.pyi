@@ -43,6 +43,7 @@ __all__ = [
     "check_operations",
     "forked",
     "log_batch",
+    "logged_exception",
     "show",
 ]
 
@@ -267,9 +268,11 @@ class Outcome(Generic[_T_co]):
 
     @property
     def permit_wait(self) -> float:
-        """Seconds that it waited for permits with a worker free for it, over all attempts.
+        """Seconds that it waited for permits, over all attempts.
 
-        Pauses that a server asked this executor for are left out: the report has those.
+        That is with a worker free for it, and inside of it: when it called ``acquire()`` of a
+        :class:`RateLimiter` itself. Pauses that a server asked this executor for are left out: the
+        report has those.
         """
 
     @property
@@ -283,7 +286,7 @@ class Outcome(Generic[_T_co]):
     def duration(self) -> float:
         """Seconds that its last attempt took; if it still runs, until the report was made.
 
-        0.0 if it was never called.
+        Waiting for permits inside of it is part of that. 0.0 if it was never called.
         """
 
     @property
@@ -670,6 +673,7 @@ class Totals(TypedDict):
     pauses: int
     paused: float
     permit_wait: float
+    waited_inside: float
     working: float
     elapsed: float
 
@@ -706,6 +710,9 @@ def log_batch(counts: Sequence[tuple[str, int]], elapsed: float, ended_by: str) 
         BaseException: What a signal handler raises meanwhile, and anything else that is not an
             ``Exception``.
     """
+
+def logged_exception() -> BaseException | None:
+    """The exception that the event is about which is being logged on this thread, if one is."""
 
 def at_exit(wait: Callable[[], None], give_up: Callable[[BaseException], None]) -> None:
     """Called when the process exits: no thread but the main one and the workers goes on in Python.

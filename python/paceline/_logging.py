@@ -1,8 +1,11 @@
-"""The logger ``paceline``."""
+"""The logger ``paceline``, and what its lines say."""
 
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timedelta
+
+from paceline import _core
 
 __all__ = ["writes_batches"]
 
@@ -11,24 +14,67 @@ _COUNTS = ("done", "failed", "running", "not_started", "cancelled")
 _NUMBERS: dict[str, type[int | float]] = {
     "index": int,
     "attempt": int,
+    "count": int,
     "seconds": float,
     "elapsed": float,
     **dict.fromkeys(_COUNTS, int),
 }
 
+_TEXTS = ("error", "error_type", "error_types", "ended_by")
 
-def _restore_numbers(record: logging.LogRecord) -> bool:
-    """Give the fields of a record that crossed from Rust as text their types back."""
+# What is said of each event, after its name.
+_SAYS = {
+    "batch_operation_failed": "operation %(index)d failed after %(seconds).2f s: "
+    "%(error_type)s: %(error)s",
+    "more_operations_failed": "and %(count)d more failed in the last second: %(error_types)s",
+    "operation_retried": "operation %(index)d failed, attempt %(attempt)d, and is tried again in "
+    "%(seconds).2f s: %(error_type)s: %(error)s",
+    "rate_limited": "the server asked for a pause of %(seconds).2f s, until %(until)s",
+    "limiter_paused": "no permits for %(seconds).2f s, until %(until)s",
+    "waiting_for_limit": "no permit for %(seconds).1f s, until %(until)s",
+    "batch_ended": "%(ended_by)s after %(elapsed).3f s: %(done)d done, %(failed)d failed, "
+    "%(running)d running, %(not_started)d not started, %(cancelled)d cancelled",
+}
+
+
+def _fill_in(record: logging.LogRecord) -> bool:
+    """Complete a record that crossed from Rust, which has its event as message, and text as fields.
+
+    It becomes what ``logger.error("...", ..., exc_info=exception, extra=...)`` would have made.
+    """
+    fields = vars(record)
+    event = fields.get("msg")
+    says = _SAYS.get(event) if isinstance(event, str) else None
+    if says is None or "event" in fields:
+        return True
     for name, kind in _NUMBERS.items():
-        text = getattr(record, name, None)
-        if isinstance(text, str):
-            setattr(record, name, kind(text))
+        if isinstance(text := fields.get(name), str):
+            fields[name] = kind(text)
+    fields["event"] = event
+    arguments = {name: fields[name] for name in (*_TEXTS, *_NUMBERS) if name in fields}
+    if "%(until)s" in says:
+        arguments["until"] = _clock(fields["seconds"])
+    record.msg = f"{event}: {says}"
+    # As one mapping: whoever groups records has the same text for all of an event.
+    record.args = arguments
+    if event == "batch_operation_failed" and (exception := _core.logged_exception()) is not None:
+        record.exc_info = (type(exception), exception, exception.__traceback__)
     return True
+
+
+def _clock(seconds: float) -> str:
+    """Return the time of day in so many seconds, with the date where it is another."""
+    now = datetime.now().astimezone()
+    try:
+        then = now + timedelta(seconds=seconds)
+    except OverflowError:
+        return "further notice"
+    return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M:%S}"
 
 
 logger = logging.getLogger("paceline")
 logger.addHandler(logging.NullHandler())
-logger.addFilter(_restore_numbers)
+logger.addFilter(_fill_in)
 
 
 def writes_batches() -> bool:

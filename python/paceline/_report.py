@@ -42,6 +42,17 @@ _MEANS: dict[_Bound, str] = {
     "time, their input or their consumer was slow, or retries were not due",
 }
 
+# The same as parts beside another one.
+_PARTS: dict[str, str] = {
+    "limit": "waiting for the limit",
+    "workers": "running operations on all workers",
+    "server pauses": "paused by the server",
+    "idle workers": "with workers idle",
+}
+
+# Percent of the time, from which on what bounded a run says enough.
+_MOST = 50
+
 # Of the elapsed time: where the process computes for so long, no number of workers gains more than
 # a quarter.
 _COMPUTING = 0.8
@@ -61,11 +72,12 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
             those whose outcomes were handed over before.
         elapsed: Seconds from the beginning of the batch to this report.
         permit_wait: Seconds that operations waited for a permit while a worker was free for them,
-            also in vain, those in ``paused`` left out.
+            also in vain, those in ``paused`` left out; and, summed over the workers, that they
+            waited inside, in ``acquire()`` of a :class:`RateLimiter` which they called themselves.
         paused: Seconds of the batch that fell into pauses which a server asked this executor for.
             What it asked another one that shares the limiter is ``permit_wait`` here.
-        working: Seconds that operations ran, summed over the workers; of those that still run,
-            until this report.
+        working: Seconds that operations ran and did not wait for permits, summed over the workers;
+            of those that still run, until this report.
         permits: Permits taken. One of a limiter that is not ours may have come too late for a call,
             when the batch had ended.
         attempts: Calls made.
@@ -84,6 +96,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         "_computed",
         "_max_workers",
         "_records",
+        "_waited_inside",
         "attempts",
         "counts",
         "elapsed",
@@ -117,6 +130,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         self.permit_wait = totals["permit_wait"]
         self.paused = totals["paused"]
         self.working = totals["working"]
+        self._waited_inside = totals["waited_inside"]
         self.permits = totals["permits"]
         self.attempts = totals["attempts"]
         self.retries = totals["retries"]
@@ -162,6 +176,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def __reduce__(self) -> tuple[object, ...]:
         totals = cast("Totals", {name: getattr(self, name) for name in _TOTALS})
+        totals["waited_inside"] = self._waited_inside
         left_behind = _left_behind_by(self._records)
         settings = (self.ended_by, self._max_workers, self._computed)
         return _without_outcomes, (_NoRecords(self.counts, totals, left_behind), *settings)
@@ -215,7 +230,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         at_once = min(self._max_workers, self._total()) or 1
         spent: dict[_Bound, float] = {
             "workers": self.working / at_once,
-            "limit": self.permit_wait,
+            # Those that wait inside do so side by side.
+            "limit": self.permit_wait - self._waited_inside * (1 - 1 / at_once),
             "server pauses": self.paused,
         }
         spent["idle workers"] = max(self.elapsed - sum(spent.values()), 0.0)
@@ -248,12 +264,27 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         return self._bound()[0]
 
     def explain(self) -> str:
-        """Return one sentence that says what bounded the run, and what to change."""
+        """Return what bounded the run, and what to change, in a sentence.
+
+        Where that took less than half of the time, a second sentence says what took the rest.
+        """
         if not self.attempts and not self.permit_wait and not self.paused:
             return "No operation was called."
         bound, seconds = self._bound()
-        percent = round(100 * min(seconds / self.elapsed, 1.0)) if self.elapsed else 0
-        return f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
+        percent = self._percent(seconds)
+        said = f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
+        if percent < _MOST:
+            spent = self._spent()
+            instead = {"operations": "workers", "computing": "workers"}.get(bound, bound)
+            others = sorted((name for name in spent if name != instead), key=lambda it: -spent[it])
+            parts = [f"{self._percent(spent[name])} % {_PARTS[name]}" for name in others]
+            rest = [part for part in parts if not part.startswith("0 %")]
+            if rest:
+                said += f" The rest: {', '.join(rest)}."
+        return said
+
+    def _percent(self, seconds: float) -> int:
+        return round(100 * min(seconds / self.elapsed, 1.0)) if self.elapsed else 0
 
 
 def describe(counts: dict[str, int]) -> str:

@@ -87,9 +87,12 @@ pub struct Totals {
     pub pauses: usize,
     /// How much of its time fell into such pauses. Known when the batch is taken out.
     pub paused: u64,
-    /// Time outside of pauses that operations waited for a permit while a worker was free.
+    /// Time outside of pauses that operations waited for a permit while a worker was free, and time
+    /// that they waited for one inside.
     pub permit_wait: u64,
-    /// Time that operations ran, over all workers.
+    /// How much of that operations did inside, for permits that they asked for themselves.
+    pub waited_inside: u64,
+    /// Time that operations ran and did not wait for permits, over all workers.
     pub working: u64,
 }
 
@@ -192,9 +195,11 @@ impl<V, E> Ledger<V, E> {
         }
     }
 
-    /// Books the time of one call.
-    pub(super) fn book(&mut self, nanos: u64) {
-        self.totals.working += nanos;
+    /// Books the time of one call, and how much of it was spent waiting for permits.
+    pub(super) fn book(&mut self, nanos: u64, waited: u64) {
+        self.totals.working += nanos.saturating_sub(waited);
+        self.totals.permit_wait += waited;
+        self.totals.waited_inside += waited;
         self.typical = if self.typical == u64::MAX {
             nanos
         } else {

@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::contexts::within;
+use super::failures::Failure;
+use super::interpreter::take_permit_wait;
 use super::job::Job;
-use super::logging;
 use super::retrying::Decision;
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
@@ -50,19 +51,28 @@ pub(super) fn conclude_call(
     result: PyResult<Py<PyAny>>,
 ) -> Finished<Operations> {
     let ended = Time::now();
+    let waited = take_permit_wait();
     let result = result.and_then(|value| accept(py, runtime, context, ongoing, &job, value));
     let error = match result {
         Ok(value) => {
             let ending = conclude(py, context, job, Ok(value));
-            return Finished { ended, ending };
+            return Finished {
+                ended,
+                ending,
+                waited,
+            };
         }
         Err(error) => error.into_value(py),
     };
-    let ending = match judge(py, runtime, context, ongoing, &job, &error) {
+    let ending = match judge(py, runtime, context, ongoing, &job, &error, ended) {
         Decision::Again(due) => Ending::Again(error, due, job),
         Decision::GiveUp => conclude(py, context, job, Err(error)),
     };
-    Finished { ended, ending }
+    Finished {
+        ended,
+        ending,
+        waited,
+    }
 }
 
 /// Passes on what an operation returned, or fails with the exception that it stands for, such as a
@@ -107,9 +117,13 @@ fn judge(
     ongoing: &Ongoing,
     job: &Job,
     error: &Py<PyBaseException>,
+    ended: Time,
 ) -> Decision {
-    let logged = matches!(context, Context::Batch { logged: true, .. });
-    if runtime.config.retrying.is_none() && !logged {
+    let failures = match context {
+        Context::Batch { failures, .. } => failures.clone(),
+        Context::Calls => None,
+    };
+    if runtime.config.retrying.is_none() && failures.is_none() {
         return Decision::GiveUp;
     }
     let caller = caller_of(py, context, job);
@@ -121,8 +135,16 @@ fn judge(
             }
             _ => Decision::GiveUp,
         };
-        if logged && matches!(decision, Decision::GiveUp) {
-            logging::operation_failed(py, ongoing.running.index, error.bind(py));
+        if let (Some(failures), Decision::GiveUp) = (&failures, &decision) {
+            let running = &ongoing.running;
+            failures.note(
+                py,
+                &Failure {
+                    index: running.index,
+                    seconds: ended.since(running.started).as_secs_f64(),
+                    exception: error.bind(py),
+                },
+            );
         }
         decision
     })

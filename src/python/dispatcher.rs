@@ -9,9 +9,9 @@ use pyo3::types::PyTuple;
 
 use super::calls::conclude;
 use super::contexts::within;
+use super::failures::Failure;
 use super::interpreter;
 use super::job::Job;
-use super::logging;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context};
 use crate::engine::lock::lock;
@@ -179,21 +179,34 @@ pub(crate) fn refuse(
     {
         if let Context::Batch {
             caller,
-            logged: true,
+            failures: Some(failures),
             ..
         } = &*context
         {
-            let (index, error) = (ongoing.running.index, error.clone_ref(py));
+            let (failures, index) = (Arc::clone(failures), ongoing.running.index);
+            let error = error.clone_ref(py);
             logged = within(py, caller.copy(py), move |py| {
-                logging::operation_failed_here(py, index, error.bind(py))
+                let exception = error.bind(py);
+                failures.note_here(
+                    py,
+                    &Failure {
+                        index,
+                        seconds: 0.0,
+                        exception,
+                    },
+                )
             });
         }
         let ending = conclude(py, &context, start.job, Err(error));
-        drop(
-            runtime
-                .scheduler
-                .book(&ongoing, Finished { ended: now, ending }, now),
-        );
+        drop(runtime.scheduler.book(
+            &ongoing,
+            Finished {
+                ended: now,
+                ending,
+                waited: 0,
+            },
+            now,
+        ));
     }
     logged
 }

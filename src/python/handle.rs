@@ -84,7 +84,7 @@ impl Handle {
         let context = Arc::new(Context::Batch {
             caller: Caller::new(&caller)?,
             owner: interpreter::thread_ident(py)?,
-            logged,
+            failures: logged.then(Arc::default),
             pool,
             reading: Arc::clone(&reading),
         });
@@ -208,7 +208,7 @@ impl Handle {
                     let seat = ongoing.running.seat;
                     let outer = interpreter::work_on(Some((runtime.id, CALLS, seat)));
                     let finished = run_submitted(py, runtime, ongoing, start.job);
-                    interpreter::work_on(outer);
+                    interpreter::go_back_to(outer);
                     drop(scheduler.book(ongoing, finished, Time::now()));
                     break Ok(false);
                 }

@@ -38,11 +38,19 @@ static RETURNING: AtomicUsize = AtomicUsize::new(0);
 thread_local! {
     /// The executors whose operations run on this thread, innermost last.
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    /// The executor and the source whose operation runs on this thread, the innermost, and the seat
-    /// in which it does.
-    static WORKS_ON: Cell<Option<(u64, SourceId, u64)>> = const { Cell::new(None) };
+    /// The operation that runs on this thread, the innermost.
+    static WORKS_ON: Cell<Working> = const { Cell::new(Working { source: None, waited: 0 }) };
     /// How much processor time this thread had used when it was last asked, in nanoseconds.
     static COMPUTED: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What a thread is about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Working {
+    /// The executor and the source whose operation runs, and the seat in which it does.
+    source: Option<(u64, SourceId, u64)>,
+    /// Nanoseconds that the operation has waited for permits.
+    waited: u64,
 }
 
 /// Who waits.
@@ -263,13 +271,36 @@ pub(crate) fn works_for(id: u64) -> bool {
 
 /// From now on this thread runs operations of that source, in that seat of the executor with that
 /// number. Gives what it ran before.
-pub(crate) fn work_on(source: Option<(u64, SourceId, u64)>) -> Option<(u64, SourceId, u64)> {
-    WORKS_ON.replace(source)
+pub(crate) fn work_on(source: Option<(u64, SourceId, u64)>) -> Working {
+    WORKS_ON.replace(Working { source, waited: 0 })
+}
+
+/// From now on this thread goes on with what it ran before.
+pub(crate) fn go_back_to(outer: Working) {
+    WORKS_ON.set(outer);
+}
+
+/// The operation that runs on this thread, if one does, has waited for a permit.
+pub(crate) fn note_permit_wait(nanos: u64) {
+    let mut working = WORKS_ON.get();
+    working.waited += nanos;
+    WORKS_ON.set(working);
+}
+
+/// Nanoseconds that the operation which ends now on this thread has waited for permits.
+#[inline(always)]
+pub(crate) fn take_permit_wait() -> u64 {
+    let mut working = WORKS_ON.get();
+    let waited = std::mem::take(&mut working.waited);
+    if waited > 0 {
+        WORKS_ON.set(working);
+    }
+    waited
 }
 
 /// The source whose operation of the executor `id` runs on this thread, if one does, and the seat.
 pub(crate) fn works_on(id: u64) -> Option<(SourceId, u64)> {
-    let (executor, source, seat) = WORKS_ON.get()?;
+    let (executor, source, seat) = WORKS_ON.get().source?;
     (executor == id && works_for(id)).then_some((source, seat))
 }
 

@@ -10,9 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{Given, flag, rate, refuse, seconds, wait, whole};
-use super::interpreter;
+use super::{interpreter, logging};
 use crate::engine::limiter::{Limiter, Rate, Turn};
 use crate::engine::process;
+use crate::engine::schedule::LONG_WAIT;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Monotonic, Time};
 
@@ -229,13 +230,21 @@ impl RateLimiter {
         if self.limiter.try_acquire(weight, Monotonic) {
             return Ok(true);
         }
-        let Some(timeout) = timeout else {
-            return self.wait_in_line(py, weight, Time::NEVER);
+        let began = Time::now();
+        let deadline = match timeout {
+            None => Time::NEVER,
+            Some(timeout) if self.limiter.takes_longer(weight, timeout, Monotonic) => {
+                return Ok(false);
+            }
+            Some(timeout) => began + timeout,
         };
-        if self.limiter.takes_longer(weight, timeout, Monotonic) {
-            return Ok(false);
+        let expected = self.limiter.wait_time(weight, Monotonic);
+        if expected > LONG_WAIT {
+            logging::waiting_for_limit_here(py, expected)?;
         }
-        self.wait_in_line(py, weight, Time::now() + timeout)
+        let granted = self.wait_in_line(py, weight, deadline);
+        interpreter::note_permit_wait(Time::now().nanos_since(began));
+        granted
     }
 
     /// Takes a permit if there is one now, without waiting.
@@ -304,10 +313,13 @@ impl RateLimiter {
     /// Raises:
     ///     ValueError: If ``seconds`` is negative or not finite.
     ///     TypeError: If it is of another type.
-    fn pause(&self, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn pause(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let pause = wait("seconds", seconds)?;
         self.limiter.pause_until(Time::now() + pause, Monotonic);
-        Ok(())
+        if pause.is_zero() {
+            return Ok(());
+        }
+        logging::limiter_paused(py, pause)
     }
 
     /// Permits in any window.

@@ -6,6 +6,9 @@
 //! of a batch's owner the program's signal handlers may run meanwhile, and Ctrl-C is the caller's.
 //! Call only while attached, and with no lock held.
 
+use std::cell::RefCell;
+use std::time::Duration;
+
 use log::Level;
 use log::kv::Value;
 use pyo3::exceptions::{PyBaseException, PyRecursionError};
@@ -14,10 +17,17 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 use pyo3_log::{Caching, Logger, ResetHandle};
 
+use super::failures::{Failure, Untold};
 use super::interpreter::is_exception;
 use crate::engine::source::Running;
+use crate::engine::time::Time;
 
 const TARGET: &str = "paceline";
+
+thread_local! {
+    /// What the event that is being logged is about: the bridge carries text only.
+    static LOGGED: RefCell<Option<Py<PyBaseException>>> = const { RefCell::new(None) };
+}
 
 static LEVELS: PyOnceLock<Option<ResetHandle>> = PyOnceLock::new();
 
@@ -36,35 +46,26 @@ pub(crate) fn refresh_levels(py: Python<'_>) {
     }
 }
 
-/// An operation has failed, and its failure is only recorded. For a worker.
-pub(crate) fn operation_failed(
-    py: Python<'_>,
-    index: usize,
-    exception: &Bound<'_, PyBaseException>,
-) {
-    if let Err(error) = operation_failed_here(py, index, exception) {
-        error.write_unraisable(py, None);
-    }
+/// Whether anybody wants to be told of failures.
+pub(crate) fn writes_failures() -> bool {
+    log::log_enabled!(target: TARGET, Level::Error)
 }
 
-/// The same on the thread of an owner. What is raised meanwhile and is not an `Exception`, such as
-/// Ctrl-C, is returned for the caller.
-pub(crate) fn operation_failed_here(
-    py: Python<'_>,
-    index: usize,
-    exception: &Bound<'_, PyBaseException>,
-) -> PyResult<()> {
-    if !log::log_enabled!(target: TARGET, Level::Error) {
-        return Ok(());
-    }
+/// An operation has failed, and its failure is only recorded. What is raised meanwhile and is not an
+/// `Exception`, such as Ctrl-C, is returned.
+pub(crate) fn operation_failed(py: Python<'_>, failure: &Failure<'_, '_>) -> PyResult<()> {
+    let exception = failure.exception;
     let (error, error_type) = text_and_type(exception);
-    let index = index as u64;
     let fields = [
         ("error", Value::from(error.as_str())),
         ("error_type", Value::from(error_type.as_str())),
-        ("index", Value::from(index)),
+        ("index", Value::from(failure.index as u64)),
+        ("seconds", Value::from(failure.seconds)),
     ];
-    match event(py, Level::Error, "batch_operation_failed", &fields) {
+    let former = LOGGED.replace(Some(exception.clone().unbind()));
+    let logged = event(py, Level::Error, "batch_operation_failed", &fields);
+    drop(LOGGED.replace(former));
+    match logged {
         // What fails for want of stack leaves none to log that on.
         Err(error)
             if error.is_instance_of::<PyRecursionError>(py)
@@ -74,6 +75,29 @@ pub(crate) fn operation_failed_here(
         }
         logged => tell(py, logged),
     }
+}
+
+/// More operations have failed than are told of one by one.
+pub(crate) fn failures_counted(py: Python<'_>, untold: Option<Untold>) -> PyResult<()> {
+    let Some(untold) = untold else {
+        return Ok(());
+    };
+    let kinds = untold.in_words();
+    let fields = [
+        ("count", Value::from(untold.count)),
+        ("seconds", Value::from(untold.seconds)),
+        ("error_types", Value::from(kinds.as_str())),
+    ];
+    tell(
+        py,
+        event(py, Level::Error, "more_operations_failed", &fields),
+    )
+}
+
+/// The exception that the event is about which is being logged on this thread, if it is about one.
+#[pyfunction]
+pub(crate) fn logged_exception(py: Python<'_>) -> Option<Py<PyBaseException>> {
+    LOGGED.with_borrow(|logged| logged.as_ref().map(|it| it.clone_ref(py)))
 }
 
 /// An operation has failed, and is called again, in so many seconds at the earliest. For a worker.
@@ -105,6 +129,27 @@ pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
     if let Err(error) = event(py, Level::Warn, "rate_limited", &fields) {
         error.write_unraisable(py, None);
     }
+}
+
+/// A permit is to be had at a time that is far away. For a worker.
+pub(crate) fn waiting_for_limit(py: Python<'_>, until: Time) {
+    if let Err(error) = waiting_for_limit_here(py, until.since(Time::now())) {
+        error.write_unraisable(py, None);
+    }
+}
+
+/// The same for a thread of the caller's. What is raised meanwhile and is not an `Exception` is
+/// returned for the caller.
+pub(crate) fn waiting_for_limit_here(py: Python<'_>, wait: Duration) -> PyResult<()> {
+    let fields = [("seconds", Value::from(wait.as_secs_f64()))];
+    tell(py, event(py, Level::Info, "waiting_for_limit", &fields))
+}
+
+/// A limiter was told to give no permits for a time. Returns what is raised meanwhile and is not an
+/// `Exception`.
+pub(crate) fn limiter_paused(py: Python<'_>, pause: Duration) -> PyResult<()> {
+    let fields = [("seconds", Value::from(pause.as_secs_f64()))];
+    tell(py, event(py, Level::Info, "limiter_paused", &fields))
 }
 
 /// A batch has ended. For its owner; what is raised meanwhile and is not an `Exception` is returned
@@ -156,11 +201,13 @@ fn text_and_type(exception: &Bound<'_, PyBaseException>) -> (String, String) {
     let text = exception
         .str()
         .unwrap_or_else(|error| substitute(exception, &error));
-    let error_type = exception
-        .get_type()
-        .name()
-        .map_or_else(|_| "?".to_owned(), |name| name.to_string());
-    (text.to_string_lossy().into_owned(), error_type)
+    (text.to_string_lossy().into_owned(), type_name(exception))
+}
+
+/// The name of the exception's type.
+pub(crate) fn type_name(exception: &Bound<'_, PyBaseException>) -> String {
+    let name = exception.get_type().name();
+    name.map_or_else(|_| "?".to_owned(), |name| name.to_string())
 }
 
 /// The exception's text; of one whose `str()` raises an `Exception`, its type and why.

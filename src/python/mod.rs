@@ -6,6 +6,7 @@ pub(crate) mod calls;
 pub(crate) mod contexts;
 pub(crate) mod dispatcher;
 pub(crate) mod executor;
+pub(crate) mod failures;
 pub(crate) mod handle;
 pub(crate) mod interpreter;
 pub(crate) mod job;

@@ -167,15 +167,17 @@ impl Outcome {
 
     /// Seconds that its last attempt took; if it still runs, until the report was made.
     ///
-    /// 0.0 if it was never called.
+    /// Waiting for permits inside of it is part of that. 0.0 if it was never called.
     #[getter]
     fn duration(&self) -> f64 {
         seconds(self.duration)
     }
 
-    /// Seconds that it waited for permits with a worker free for it, over all attempts.
+    /// Seconds that it waited for permits, over all attempts.
     ///
-    /// Pauses that a server asked this executor for are left out: the report has those.
+    /// That is with a worker free for it, and inside of it: when it called ``acquire()`` of a
+    /// :class:`RateLimiter` itself. Pauses that a server asked this executor for are left out: the
+    /// report has those.
     #[getter]
     fn permit_wait(&self) -> f64 {
         seconds(self.permit_wait)

@@ -3,13 +3,14 @@
 //! operations that never started cost nothing.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use pyo3::exceptions::{PyBaseException, PyIndexError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use super::failures::{Failure, FailureLog};
 use super::logging;
 use super::outcome::{Outcome, Status, copy_of, seconds};
 use super::work::{Context, PyAttempt, PyRecord, PySource};
@@ -41,6 +42,8 @@ pub(crate) struct Records {
     given_up: usize,
     /// Those whose failure was not final before the batch ended, and is still to be logged.
     unlogged: Vec<usize>,
+    /// What they are logged by.
+    failures: Option<Arc<FailureLog>>,
     unstarted: usize,
     /// What is to be said of those that never started.
     unstarted_are: Status,
@@ -61,7 +64,13 @@ impl Records {
         let waiting = source.waiting_retries();
         let given_up = waiting.len();
         let mut unlogged = Vec::new();
-        if let Context::Batch { logged: true, .. } = source.context() {
+        let mut failures = None;
+        if let Context::Batch {
+            failures: Some(log),
+            ..
+        } = source.context()
+        {
+            failures = Some(Arc::clone(log));
             unlogged.extend(waiting.iter().chain(source.unretried()));
             unlogged.sort_unstable();
         }
@@ -112,6 +121,7 @@ impl Records {
             history,
             given_up,
             unlogged,
+            failures,
             unstarted,
             unstarted_are,
             len,
@@ -167,20 +177,32 @@ impl Records {
     /// Logs the failures that nobody could log before the batch ended. On the thread of its owner:
     /// what is raised meanwhile and is not an `Exception` is returned for the caller.
     pub(super) fn log_given_up(&self, py: Python<'_>) -> PyResult<()> {
-        let errors = self.unlogged.iter();
-        let mut errors = errors.filter_map(|index| Some((*index, self.error_of(*index)?)));
-        errors.try_for_each(|(index, error)| {
-            logging::operation_failed_here(py, index, error.bind(py))
-        })
+        let Some(log) = &self.failures else {
+            return Ok(());
+        };
+        for index in self.unlogged.iter().copied() {
+            if let Some((error, duration)) = self.failure_of(index) {
+                let (seconds, exception) = (seconds(duration), error.bind(py));
+                log.note_here(
+                    py,
+                    &Failure {
+                        index,
+                        seconds,
+                        exception,
+                    },
+                )?;
+            }
+        }
+        log.end(py)
     }
 
-    /// What an operation has failed with, for good or as it was given up.
-    fn error_of(&self, index: usize) -> Option<&Py<PyBaseException>> {
+    /// What an operation has failed with, for good or as it was given up, and after how long.
+    fn failure_of(&self, index: usize) -> Option<(&Py<PyBaseException>, u64)> {
         if let Some(Some(record)) = self.slots.get(self.place_of(index)?) {
-            return record.result.as_ref().err();
+            return Some((record.result.as_ref().err()?, record.duration));
         }
         let last = self.history.get(&index)?.last()?;
-        Some(&last.error)
+        Some((&last.error, last.duration))
     }
 
     /// The failed records, with their places.
@@ -280,6 +302,7 @@ impl Records {
         dict.set_item("pauses", totals.pauses)?;
         dict.set_item("paused", seconds(totals.paused))?;
         dict.set_item("permit_wait", seconds(totals.permit_wait))?;
+        dict.set_item("waited_inside", seconds(totals.waited_inside))?;
         dict.set_item("working", seconds(totals.working))?;
         dict.set_item("elapsed", seconds(self.elapsed))?;
         Ok(dict)

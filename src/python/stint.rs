@@ -43,7 +43,7 @@ pub(crate) fn run_ready(
     loop {
         (stint, next) = match next {
             Err(nothing) => {
-                interpreter::work_on(outer);
+                interpreter::go_back_to(outer);
                 return (stint.seat, nothing);
             }
             Ok(job) => stint.call(py, job),
@@ -210,12 +210,16 @@ impl Stint {
         self.come_back(py);
         drop(job);
         let now = Time::now();
+        let waited = interpreter::take_permit_wait();
         if now >= self.until && self.is_to_step_aside(py, now) {
-            return self.claim_after_others(py, returned(value, now));
+            return self.claim_after_others(py, returned(value, now, waited));
+        }
+        if waited > 0 {
+            return self.claim(Some(returned(value, now, waited)), now);
         }
         match self.runtime.scheduler.repeat(&mut self.seat, value, now) {
             Ok(next) => Ok(next),
-            Err(value) => self.claim(Some(returned(value, now)), now),
+            Err(value) => self.claim(Some(returned(value, now, 0)), now),
         }
     }
 
@@ -272,16 +276,17 @@ impl Stint {
         // Destructors do not belong to the operation that is over.
         let works_on = interpreter::work_on(None);
         drop(leftover);
-        interpreter::work_on(works_on);
+        interpreter::go_back_to(works_on);
         let scheduler = &self.runtime.scheduler;
         scheduler.claim(&mut self.seat, None, Time::now()).1
     }
 }
 
-fn returned(value: Py<PyAny>, now: Time) -> Finished<Operations> {
+fn returned(value: Py<PyAny>, now: Time, waited: u64) -> Finished<Operations> {
     Finished {
         ended: now,
         ending: Ending::Result(Ok(value), false),
+        waited,
     }
 }
 

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::contexts::Caller;
+use super::failures::FailureLog;
 use super::job::Job;
 use super::reading::Reading;
 use crate::engine::ledger::{Attempt, Record};
@@ -36,8 +37,8 @@ pub(crate) enum Context {
         caller: Caller,
         /// The thread on which it was called.
         owner: u64,
-        /// Failures are recorded, so they are logged.
-        logged: bool,
+        /// Where failures are recorded, so that they are logged.
+        failures: Option<Arc<FailureLog>>,
         /// Held for the thread that asks the limiter for its permits, if that is not ours, and does
         /// not hold it itself.
         pool: Py<PyAny>,

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use super::interpreter::{attach_worker, detach_worker, work_for};
+use super::logging;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::work::Context;
@@ -151,7 +152,12 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
         loop {
             match runtime.scheduler.look(&mut seat, Time::now()) {
                 Claim::Exit => break,
-                Claim::Rest(until) => seat.rest(until),
+                Claim::Rest(until) => {
+                    if let Some(granted) = seat.take_long_wait() {
+                        attach_worker(|py| logging::waiting_for_limit(py, granted));
+                    }
+                    seat.rest(until);
+                }
                 Claim::Ready | Claim::Start(_) => {
                     seat = attach_worker(|py| run_ready(py, runtime, seat).0);
                 }

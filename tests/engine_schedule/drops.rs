@@ -93,6 +93,7 @@ impl Setup {
         let finished = Finished {
             ended: at(2),
             ending: first(start),
+            waited: 0,
         };
         let (leftover, mut claim) = self.scheduler.claim(&mut seat, Some(finished), at(2));
         if leftover.is_some() {
@@ -106,6 +107,7 @@ impl Setup {
         let finished = Finished {
             ended: at(3),
             ending: second(start),
+            waited: 0,
         };
         let (leftover, _) = self.scheduler.claim(&mut seat, Some(finished), at(3));
         drop(leftover);

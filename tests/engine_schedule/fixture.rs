@@ -217,7 +217,11 @@ pub(crate) fn resting(claim: Claim<Plain>) -> Time {
 }
 
 fn finished(ended: Time, ending: Ending<Plain>) -> Finished<Plain> {
-    Finished { ended, ending }
+    Finished {
+        ended,
+        ending,
+        waited: 0,
+    }
 }
 
 /// The operation returned its own number.

@@ -12,7 +12,11 @@ fn refuse(scheduler: &Scheduler<Plain>, source: SourceId, now: Time) -> usize {
     let index = ongoing.running.index;
     assert_eq!(start.job, index);
     let ending = Ending::Result(Err(start.job), false);
-    let finished = Finished { ended: now, ending };
+    let finished = Finished {
+        ended: now,
+        ending,
+        waited: 0,
+    };
     assert!(scheduler.book(&ongoing, finished, now).is_none());
     index
 }

@@ -31,6 +31,8 @@ pub struct Seat {
     pub(super) waiting_since: Option<Time>,
     pub(super) serves: Option<SourceId>,
     pub(super) ongoing: Option<Ongoing>,
+    /// The limit makes everybody wait until then, which its thread is to tell.
+    pub(super) long_wait: Option<Time>,
     /// It could repeat its last claim when it made it: the lock is not taken in vain where not.
     pub(super) may_repeat: bool,
 }
@@ -40,6 +42,11 @@ impl Seat {
     #[must_use]
     pub fn ongoing(&self) -> Option<&Ongoing> {
         self.ongoing.as_ref()
+    }
+
+    /// Until when the limit makes everybody wait, if that is long and nobody was told. Takes it.
+    pub fn take_long_wait(&mut self) -> Option<Time> {
+        self.long_wait.take()
     }
 
     /// Forgets which source it served last.
@@ -93,6 +100,8 @@ pub struct Finished<W: Work> {
     pub ended: Time,
     /// How.
     pub ending: Ending<W>,
+    /// Nanoseconds of its time in which it waited for permits that it asked for itself.
+    pub waited: u64,
 }
 
 /// How a call ended.

@@ -2,12 +2,16 @@
 //! they are woken.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::claim::{Claim, Seat};
 use super::state::State;
 use crate::engine::signal::Signal;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
+
+/// A wait for the limit that is longer is told when it begins.
+pub const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// What one worker does on behalf of all while it rests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +53,7 @@ impl<W: Work> State<W> {
         if let Some((_, source)) = &mut self.sources[slot] {
             source.waiting_since.get_or_insert(unpaused);
         }
+        self.tell_long_wait(seat, until, now);
         // What has expired is not to keep a place in the limiter's queue, though its owner may be
         // away and not end it.
         let until = self.next_expiry(now).unwrap_or(until).min(until);
@@ -60,6 +65,16 @@ impl<W: Work> State<W> {
             self.take_front(seat, Duty::Permit(until));
         }
         Claim::Rest(until)
+    }
+
+    /// Has the seat's thread tell of a wait for the limit that is long, once. What a server has asked
+    /// for is told where it is heard.
+    fn tell_long_wait(&mut self, seat: &mut Seat, until: Time, now: Time) {
+        let known = (self.told_until + LONG_WAIT / 10).max(self.pauses.until());
+        if seat.only.is_none() && until > (now + LONG_WAIT).max(known) && until != Time::NEVER {
+            self.told_until = until;
+            seat.long_wait = Some(until);
+        }
     }
 
     /// How long an operation has waited for its permit that starts now. The seat may have begun to

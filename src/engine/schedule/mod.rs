@@ -24,6 +24,7 @@ use std::sync::{Arc, Mutex};
 pub use self::claim::{
     Claim, Dispatch, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
 };
+pub use self::front::LONG_WAIT;
 use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
 use self::pauses::Pauses;
@@ -77,6 +78,7 @@ impl<W: Work> Scheduler<W> {
                 busy: 0,
                 paused_until: Time::default(),
                 pauses: Pauses::default(),
+                told_until: Time::default(),
                 closed: false,
                 latest: Time::default(),
                 asks_elsewhere: acquirer != Acquirer::Worker,
@@ -130,6 +132,7 @@ impl<W: Work> Scheduler<W> {
             waiting_since: None,
             serves: None,
             ongoing: None,
+            long_wait: None,
             may_repeat: false,
         }
     }

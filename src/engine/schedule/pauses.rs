@@ -21,6 +21,11 @@ impl Pauses {
         self.until
     }
 
+    /// When the last one ends, or has ended.
+    pub(super) fn until(&self) -> Time {
+        self.until
+    }
+
     /// What a clock shows at `now` that stands still while everybody pauses: how long somebody
     /// waited by that clock is not to be put down to a pause.
     pub(super) fn unpaused(&self, now: Time) -> Time {

@@ -32,6 +32,8 @@ pub(super) struct State<W: Work> {
     /// Nothing starts before.
     pub(super) paused_until: Time,
     pub(super) pauses: Pauses,
+    /// The end of the last long wait for the limit that was told.
+    pub(super) told_until: Time,
     pub(super) closed: bool,
     /// The latest time it was told.
     pub(super) latest: Time,
@@ -165,7 +167,12 @@ impl<W: Work> State<W> {
             source: id,
             running,
         } = ongoing;
-        let Finished { ended, ending } = finished;
+        let Finished {
+            ended,
+            ending,
+            waited,
+        } = finished;
+        let running = &running.having_waited(waited);
         let watched = self.watched();
         let Some(source) = self.source(*id) else {
             let result = match ending {
@@ -182,7 +189,9 @@ impl<W: Work> State<W> {
         };
         source.leave(running.index);
         if !running.refused {
-            source.ledger.book(ended.nanos_since(running.started));
+            source
+                .ledger
+                .book(ended.nanos_since(running.started), waited);
         }
         let mut leftover = None;
         match ending {

@@ -68,6 +68,12 @@ impl Running {
             waited_before: 0,
         }
     }
+
+    /// The same, when it has waited for permits inside as well.
+    pub(super) fn having_waited(mut self, nanos: u64) -> Self {
+        self.permit_wait += nanos;
+        self
+    }
 }
 
 /// One batch, or the calls submitted one by one. All of it is guarded by the scheduler's lock.

@@ -35,7 +35,7 @@ impl<W: Work> Source<W> {
             return Err(value);
         };
         let ended = running.index;
-        self.ledger.book(now.nanos_since(running.started));
+        self.ledger.book(now.nanos_since(running.started), 0);
         self.ledger.enter(running, Ok(value), now);
         self.judge(ended, false, false);
         if let Some(place) = self.running.iter_mut().find(|other| other.index == ended) {

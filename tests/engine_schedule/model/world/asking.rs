@@ -129,7 +129,11 @@ impl World {
                 account.finished.insert(index, (Err(index), attempts));
                 account.completed.push(index);
                 let ending = Ending::Result(Err(start.job), false);
-                let finished = Finished { ended: now, ending };
+                let finished = Finished {
+                    ended: now,
+                    ending,
+                    waited: 0,
+                };
                 self.scheduler.book(&ongoing, finished, now);
             }
         }

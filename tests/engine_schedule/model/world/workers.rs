@@ -245,6 +245,13 @@ impl World {
                 account.completed.push(index);
             }
         }
-        (Finished { ended: now, ending }, gone)
+        (
+            Finished {
+                ended: now,
+                ending,
+                waited: 0,
+            },
+            gone,
+        )
     }
 }
