@@ -374,6 +374,9 @@ def test_a_group_is_repeated_only_if_each_of_its_members_is() -> None:
     assert DEFAULT.decide(ExceptionGroup("", [failure])) == NOTHING
     both = ExceptionGroup("", [refusal, ExceptionGroup("", [failure])])
     assert Retry(also=ValueError).decide(both) == Verdict(True, True, 5.0)
+    assert Retry(also=KeyError).decide(both) == Verdict(False, True, 5.0)
+    down = ExceptionGroup("", [refusal, httpx_error(500)])
+    assert Retry(statuses={500}).decide(down) == Verdict(True, True, 5.0)
     wrapped = look_alike("app", "Failed", __cause__=ExceptionGroup("", [refusal, failure]))
     assert DEFAULT.decide(wrapped) == Verdict(False, True, 5.0)
     spent = error(status_code=429, code="insufficient_quota")

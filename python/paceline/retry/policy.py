@@ -225,9 +225,11 @@ class Retry:
         if isinstance(exception, Exception) and _applies(self.also, exception):
             return True
         if isinstance(exception, BaseExceptionGroup):
-            members = refusals.members_of(exception)
-            return finding.repeatable or all(
-                self._repeats(each, refusals.of_exception(each)) for each in members
+            if finding.repeatable or (self.also is None and not self.statuses):
+                return finding.repeatable
+            leaves = refusals.leaves(exception)
+            return bool(leaves) and all(
+                self._repeats(leaf, refusals.of_exception(leaf)) for leaf in leaves
             )
         if finding.final:
             return False

@@ -73,6 +73,28 @@ def of_response(response: object) -> Finding:
         return _NOTHING
 
 
+def leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    """Return the exceptions in a group that are no groups; none if there are too many to look at.
+
+    One that is in several of its groups is returned once.
+    """
+    seen: set[int] = set()
+    found: list[BaseException] = []
+    left: list[BaseException] = [group]
+    while left:
+        each = left.pop()
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        if not _duck.is_a(each, BaseExceptionGroup):
+            found.append(each)
+        elif len(seen) + len(members_of(each)) <= _MOST:
+            left.extend(members_of(each))
+        else:
+            return []
+    return found
+
+
 def wait_of(value: object) -> float | None:
     """Return the seconds that a value asks for of which somebody says that it is a refusal.
 
