@@ -17,6 +17,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::interpreter::{at_exit, forked};
     #[pymodule_export]
+    use crate::python::leaving::Exit;
+    #[pymodule_export]
     use crate::python::limiter::RateLimiter;
     #[pymodule_export]
     use crate::python::logging::{log_batch, logged_exception};

@@ -8,7 +8,9 @@ import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import CancelledError
+from contextlib import suppress
 from functools import partial
+from operator import length_hint
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 
 from paceline import _core
@@ -102,6 +104,10 @@ class Drive(Generic[T]):
         # What an exception that is raised now is put down to.
         self._cause = "interrupt"
         self._logged = False
+        # Whether its owner is inside the input, which may never return.
+        self.is_reading = False
+        # Whether it was known from the start how many operations there are.
+        self.is_sized = isinstance(operations, list | tuple)
         # What became of a batch of which there is no other report.
         self.ended: BatchReport[T] | None = None
         self._input: Iterator[Callable[[], T]] = iter(())
@@ -186,6 +192,10 @@ class Drive(Generic[T]):
                 yield
                 if room := self._batch.room():
                     self._feed_more(room)
+            if self._batch.ended_by() == "consumer":
+                # It was left meanwhile, by another thread or a signal handler.
+                self.leave()
+                return
             self._settle()
             self._close("completed")
         except BaseException as error:
@@ -270,11 +280,13 @@ class Drive(Generic[T]):
     def _feed(self, count: int) -> None:
         self._cause = "input"
         self._batch.begin_reading(min(count, MOST_AHEAD))
+        self.is_reading = True
         try:
             # Nothing is done here for each operation. True says that enough was read, or that
             # there is something else to do first.
             exhausted = not any(map(self._batch.read, self._input))
         finally:
+            self.is_reading = False
             self._batch.end_reading()
         if exhausted:
             self._batch.finish_input()
@@ -318,16 +330,16 @@ class Drive(Generic[T]):
             self._pool.check()
         return CancelledError(_CANCELLED.get(ended_by, _CANCELLED["shutdown"]))
 
-    def _end_early(self, error: BaseException) -> None:
+    def _end_early(self, error: BaseException, *, left: bool = False) -> None:
         """End the batch with an exception, and let that carry the report."""
         if not self._is_open:
             return
         batch, cause = self._batch, self._cause
-        left = cause == "consumer" and is_a(error, GeneratorExit)
+        left = left or (cause == "consumer" and is_a(error, GeneratorExit))
         if left and (self.ended is not None or not self._is_here()):
             return
         interrupted = is_a(error, KeyboardInterrupt) and cause != "operation"
-        if not left and (cause == "consumer" or interrupted):
+        if interrupted or (cause == "consumer" and not left):
             cause = "interrupt"
         try:
             patient = cause not in _IMPATIENT
@@ -347,12 +359,16 @@ class Drive(Generic[T]):
         self._rest.extend(self._unread)
         self._batch.feed_rest(self._rest)
 
-    def leave(self) -> None:
-        """Let go of a batch whose consumer is done with it; end it, if it was closed before."""
+    def leave(self, error: BaseException | None = None) -> None:
+        """Let go of a batch whose consumer is done with it; end it, if it was closed before.
+
+        Args:
+            error: What the consumer has raised, which then carries the report.
+        """
         try:
             if self.ended is None:
                 self._cause = "consumer"
-                self._end_early(GeneratorExit())
+                self._end_early(GeneratorExit() if error is None else error, left=True)
         finally:
             self._let_go()
 
@@ -368,6 +384,15 @@ class Drive(Generic[T]):
             self._feed_rest()
             self.ended = self.report(self._batch.close(), "interrupt")
         self._discard()
+
+    def remaining(self) -> int | None:
+        """How many outcomes are still to be handed over, as far as the input tells."""
+        if self.ended is not None or self._batch.is_left():
+            return 0
+        unread = -1
+        with suppress(Exception):
+            unread = length_hint(self._input, -1)
+        return None if unread < 0 else self._batch.outstanding() + unread
 
     def _is_here(self) -> bool:
         """Whether somebody may ask for its report: not in a forked child, nor in the end."""

@@ -29,6 +29,7 @@ __all__ = [
     "Batch",
     "BatchExecutor",
     "Dispatcher",
+    "Exit",
     "Handle",
     "Keep",
     "Outcome",
@@ -249,7 +250,7 @@ class Outcome(Generic[_T_co]):
         ``"failed"``: it raised ``exception``, or its permit was refused; or it had failed and
         waited to be tried again when the batch ended.
         ``"running"``: it had started and not ended when the report was made; its thread runs on,
-        and what it returns is lost to the report.
+        and :meth:`BatchReport.settle` waits for what becomes of it.
         ``"not_started"``: the batch ended before its turn.
         ``"cancelled"``: it had not started when ``shutdown(cancel_futures=True)`` was called.
         """
@@ -449,7 +450,22 @@ class Ready(Generic[_T]):
 
 @final
 class Batch(Generic[_T]):
-    """One batch. It belongs to the thread that opened it, which alone may call it."""
+    """One batch. It belongs to the thread that opened it, which alone may call it.
+
+    But any thread may leave it, and ask how many outcomes there are to come.
+    """
+
+    def leave(self) -> None:
+        """Ends it, whatever its owner does meanwhile: nothing more of it starts or is handed over.
+
+        No wait of its owner goes on.
+        """
+
+    def is_left(self) -> bool:
+        """Whether it was left."""
+
+    def outstanding(self) -> int:
+        """How many of its operations were read and not handed over."""
 
     def feed(self, operations: list[Callable[[], _T]]) -> None:
         """Adds all operations that there will be, after checking each.
@@ -548,7 +564,7 @@ class Batch(Generic[_T]):
 
 @final
 class Records(Generic[_T_co]):
-    """What became of the operations of a batch that has ended. They never change.
+    """What became of the operations of a batch that has ended.
 
     Places count the operations that were not handed over, in input order, from 0.
     """
@@ -579,6 +595,19 @@ class Records(Generic[_T_co]):
                 that is not an ``Exception``.
         """
 
+    def settle(self, timeout: float | None) -> int:
+        """Waits until nothing of it runs any more. Ctrl-C ends the wait.
+
+        Args:
+            timeout: Seconds; None means no limit.
+
+        Returns:
+            How many operations still run.
+
+        Raises:
+            RuntimeError: In a forked child, and in an operation that it would wait for.
+        """
+
     def counts(self) -> dict[str, int]:
         """How many operations there are of each status, with those that were handed over."""
 
@@ -586,6 +615,16 @@ class Records(Generic[_T_co]):
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
     def totals(self) -> Totals:
         """The sums over the batch."""
+
+@final
+class Exit:
+    """The ``__exit__`` of streams, which no signal handler comes before."""
+
+    def __new__(cls) -> Self: ...
+    def __get__(self, stream: object | None, owner: object | None, /) -> Any: ...
+    def __call__(
+        self, stream: object, kind: object, error: object, traceback: object, /
+    ) -> None: ...
 
 @final
 class Keep:

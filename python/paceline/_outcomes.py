@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator
+from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
 
 from paceline import _core
+from paceline._errors import attach_report
 from paceline._report import BatchReport
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["Outcomes"]
 
 T = TypeVar("T")
+
+# How long a thread waits for another one inside next() before it looks what that is at, in seconds.
+_PATIENCE = 0.02
 
 
 class _More(Generic[T]):
@@ -30,53 +35,128 @@ class _More(Generic[T]):
     def __init__(self, drive: Drive[T], rounds: Generator[None]) -> None:
         self._drive = drive
         self._rounds = rounds
-        self._turn = threading.RLock()
+        self.turn = threading.RLock()
 
     def __bool__(self) -> bool:
-        with self._turn:
+        with self.turn:
             if next(self._rounds, self) is self:
                 self._drive.leave()
         return False
+
+    def leave(self, error: BaseException | None) -> bool:
+        """Let go of the batch; False while another thread is inside a round, which then does so."""
+        if not self.turn.acquire(timeout=_PATIENCE):
+            return False
+        try:
+            # This thread may be inside itself, if a signal handler or the input has come here.
+            if not self._rounds.gi_running:
+                self._drive.leave(error)
+                self._rounds.close()
+        finally:
+            self.turn.release()
+        return True
 
 
 class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     """What :meth:`BatchExecutor.stream` returns: an iterator over outcomes, as they are known.
 
-    It belongs to one thread at a time; others that take from it wait for their turn.
+    Best used as a context manager: leaving its block ends the batch, if it has not ended, whatever
+    leaves it (the end of the loop, ``break``, an exception, Ctrl-C at any moment), without waiting
+    for running operations; :meth:`report` then tells what became of those that were not handed
+    over, and the exception that left the block carries the same as ``batch_report``.
+
+    It belongs to one thread at a time; others that take from it wait for their turn. Any thread may
+    close it.
+
+    ``operator.length_hint()`` tells how many outcomes are still to come, where the input tells how
+    many operations are; ``len()`` the same where the input is a list or a tuple.
     """
 
     if TYPE_CHECKING:
         _drive: Drive[T]
-        _rounds: Generator[None]
+        _batch: _core.Batch[T]
+        _more: _More[T]
 
         def __next__(self) -> _core.Outcome[T]: ...
 
+        def __exit__(
+            self,
+            kind: type[BaseException] | None,
+            error: BaseException | None,
+            traceback: TracebackType | None,
+        ) -> None: ...
+    else:
+        __exit__ = _core.Exit()
+
     def __new__(cls, drive: Drive[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
         """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
+        more = _More(drive, rounds)
         # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
-        ready = _core.Ready(batch, _More(drive, rounds))
-        self = super().__new__(cls, None, ready)
-        self._drive, self._rounds = drive, rounds
+        self = super().__new__(cls, None, _core.Ready(batch, more))
+        self._drive, self._batch, self._more = drive, batch, more
         return self
 
+    def __enter__(self) -> Self:
+        return self
+
+    def _exit(self, error: BaseException | None) -> None:
+        """Leave the block, as far as ``_core.Exit`` has not done so."""
+        ended_before = self._drive.ended is not None
+        self._leave(error)
+        if error is not None and not ended_before and self._drive.ended is not None:
+            attach_report(error, self._drive.ended)
+
     def close(self) -> None:
-        """End the batch without waiting for running operations: nothing more of it starts."""
-        self._rounds.close()
-        self._drive.leave()
+        """End the batch without waiting for running operations: nothing more of it starts.
+
+        It may be called from any thread, and in a signal handler. A ``next()`` that another thread
+        waits in then raises ``StopIteration``; where that is inside the input, when that has
+        returned.
+        """
+        self._batch.leave()
+        self._leave(None)
+
+    def _leave(self, error: BaseException | None) -> bool:
+        """Have the report made; whether it was: it is not while a thread is inside the input."""
+        while not self._more.leave(error):
+            if self._drive.ended is None and self._drive.is_reading:
+                return False
+        return True
 
     def report(self) -> BatchReport[T]:
         """Return the report of the batch when it has ended.
 
         Its counts and totals are of all operations. Its outcomes are of those that were not handed
         over: none where the stream came to its end; where it was closed before, those that were
-        read ahead of it and the ones that still ran.
+        read ahead of it and the ones that still ran, whose end ``report().settle()`` waits for.
 
         Raises:
-            RuntimeError: Before the end. Take all outcomes, or call :meth:`close` first.
+            RuntimeError: Before the end: take all outcomes, or call :meth:`close` first. Also while
+                another thread is still inside the input of a stream that was closed: what it reads
+                there belongs into the report.
         """
+        if self._drive.ended is None and self._batch.is_left():
+            self._leave(None)
         if self._drive.ended is None:
-            raise RuntimeError("the stream has not ended: take all its outcomes, or close it first")
+            raise RuntimeError(
+                "the stream was closed, but its input has not returned to the thread that reads it"
+                if self._batch.is_left()
+                else "the stream has not ended: take all its outcomes, or close it first"
+            )
         return self._drive.ended
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __len__(self) -> int:
+        remaining = self._drive.remaining() if self._drive.is_sized else None
+        if remaining is None:
+            raise TypeError("only a stream over a list or a tuple has a length")
+        return remaining
+
+    def __length_hint__(self) -> int:
+        remaining = self._drive.remaining()
+        return NotImplemented if remaining is None else remaining
 
 
 Outcomes.__module__ = "paceline"

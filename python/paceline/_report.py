@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Generic, Literal, Never, Self, TypeAlias, TypeVar, cast, overload
 
+from paceline._checks import duration
 from paceline._core import Outcome, Records, show
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     It is true whether or not there are outcomes in it.
 
+    What still ran when the batch ended is waited for by :meth:`settle`.
+
     Pickled, it keeps its counts and totals but no outcomes, which hold whatever the operations
     returned and raised: so an exception that carries one can be sent to another process. What needs
     the outcomes raises ``RuntimeError`` there.
@@ -70,14 +74,15 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
     Attributes:
         counts: How many operations there are of each status. Of a stream these are all, also
             those whose outcomes were handed over before.
-        elapsed: Seconds from the beginning of the batch to this report.
+        elapsed: Seconds from the beginning of the batch to this report; once it was settled, to the
+            end of the last operation.
         permit_wait: Seconds that operations waited for a permit while a worker was free for them,
             also in vain, those in ``paused`` left out; and, summed over the workers, that they
             waited inside, in ``acquire()`` of a :class:`RateLimiter` which they called themselves.
         paused: Seconds of the batch that fell into pauses which a server asked this executor for.
             What it asked another one that shares the limiter is ``permit_wait`` here.
         working: Seconds that operations ran and did not wait for permits, summed over the workers;
-            of those that still run, until this report.
+            of those that still ran, until this report was made or settled.
         permits: Permits taken. One of a limiter that is not ours may have come too late for a call,
             when the batch had ended.
         attempts: Calls made.
@@ -124,8 +129,11 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         # Seconds of processor time that the process took meanwhile.
         self._computed = computed
         self.ended_by = ended_by
-        self.counts = records.counts()
-        totals = records.totals()
+        self._sum_up()
+
+    def _sum_up(self) -> None:
+        self.counts = self._records.counts()
+        totals = self._records.totals()
         self.elapsed = totals["elapsed"]
         self.permit_wait = totals["permit_wait"]
         self.paused = totals["paused"]
@@ -183,6 +191,37 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def __repr__(self) -> str:
         return f"<BatchReport: {describe(self.counts)} in {self.elapsed:.3f} s>"
+
+    def settle(self, timeout: float | timedelta | None = None) -> bool:
+        """Wait for the operations that still ran when the batch ended, and complete the report.
+
+        Their outcomes, until then ``"running"``, become ``"done"`` or ``"failed"``, and the counts,
+        the totals, :attr:`failures` and :meth:`values` follow. Nothing new starts: no operation
+        that had not begun, and no further attempt of one that fails. An outcome that was taken from
+        the report before stays as it was.
+
+        It may be called from any thread, as often as one likes, also after ``shutdown()``. Ctrl-C
+        ends the wait, and nothing is lost by that.
+
+        Args:
+            timeout: Seconds, or a ``timedelta``, to wait at most; from 0 to 10**9. None means until
+                the last of them has ended.
+
+        Returns:
+            Whether the report is complete: nothing of the batch runs any more. False if the timeout
+            has passed; what had ended by then is in the report.
+
+        Raises:
+            TypeError: If ``timeout`` is of the wrong type.
+            ValueError: If ``timeout`` is out of its range.
+            RuntimeError: In one of the operations that it would wait for; of a report that was
+                pickled, or in a forked child, if operations still ran by then.
+        """
+        seconds = None if timeout is None else duration("timeout", timeout)
+        try:
+            return self._records.settle(seconds) == 0
+        finally:
+            self._sum_up()
 
     def values(self) -> list[T_co]:
         """Return the values of all operations, in input order.
@@ -339,6 +378,11 @@ class _NoRecords:
     def values(self, _failed: None) -> list[Never]:
         self._check()
         return []
+
+    def settle(self, _timeout: float | None) -> int:
+        if self._counts["running"]:
+            raise RuntimeError(_LEFT_BEHIND)
+        return 0
 
     def counts(self) -> dict[str, int]:
         return self._counts

@@ -12,10 +12,11 @@ use pyo3::types::PyList;
 use super::dispatcher::refuse;
 use super::interpreter::{self, is_exception};
 use super::job::Job;
+use super::late::Late;
 use super::operations;
 use super::outcome::Outcome;
 use super::reading::Reading;
-use super::records::Records;
+use super::records::{Records, Taken};
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
@@ -60,6 +61,8 @@ pub(crate) struct Batch {
     last_failure: Mutex<Option<Py<PyBaseException>>>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
+    /// Whoever takes its outcomes is done with it: no wait of its owner is to go on.
+    left: AtomicBool,
     discarded: AtomicBool,
 }
 
@@ -81,6 +84,7 @@ impl Batch {
             limits_failures: terms.failure_limit.is_some(),
             last_failure: Mutex::new(None),
             left_to_run: AtomicBool::new(false),
+            left: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
         }
     }
@@ -163,9 +167,40 @@ impl Batch {
         Some(outcome)
     }
 
+    /// Ends it, whatever its owner does meanwhile: nothing more of it starts or is handed over.
+    pub(crate) fn leave(&self) {
+        self.left.store(true, Ordering::SeqCst);
+        if self.runtime.is_of_this_process() {
+            let scheduler = &self.runtime.scheduler;
+            scheduler.end(self.id, End::Owner, Time::now());
+            self.reading.cut_short();
+        }
+    }
+
     /// Whether nothing of it will be handed over any more.
     pub(crate) fn is_discarded(&self) -> bool {
         self.discarded.load(Ordering::Relaxed)
+    }
+
+    /// Takes it out of the executor for its report, in one go: whichever thread comes first, each gets
+    /// the same records. The first gets what is left of the source as well, to be dropped.
+    fn take_out(
+        &self,
+        py: Python<'_>,
+        fresh: &Py<Records>,
+    ) -> PyResult<(Py<Records>, Option<PySource>)> {
+        let mut closed = lock(&self.closed);
+        if let Some(records) = &*closed {
+            return Ok((records.clone_ref(py), None));
+        }
+        let (runtime, at) = (&self.runtime, Time::now());
+        let taken = runtime.scheduler.take_out(self.id, at);
+        let (mut source, stragglers) =
+            taken.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
+        let late = stragglers.map(|them| Late::new(them, source.running(), runtime, self.id));
+        fresh.get().fill(Taken::of(&mut source, late, at));
+        *closed = Some(fresh.clone_ref(py));
+        Ok((fresh.clone_ref(py), Some(source)))
     }
 
     /// Ends it, as its owner will raise `error`, and adds what was read and not checked, so that it
@@ -198,6 +233,12 @@ impl Drop for Batch {
 
 #[pymethods]
 impl Batch {
+    /// Ends it, whatever its owner does meanwhile: nothing more of it starts or is handed over.
+    #[pyo3(name = "leave")]
+    fn leave_here(&self) {
+        self.leave();
+    }
+
     /// Adds all operations that there will be, after checking each.
     fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
         match operations::take(operations) {
@@ -321,13 +362,28 @@ impl Batch {
         }
     }
 
-    /// Waits until nothing of it runs.
+    /// Waits until nothing of it runs, or whoever takes its outcomes has left it.
     fn join(&self, py: Python<'_>) -> PyResult<()> {
         self.check_process()?;
-        while self.runtime.scheduler.runs(self.id) {
+        while self.runtime.scheduler.runs(self.id) && !self.is_left() {
             interpreter::wait(py, &self.owner, Time::NEVER)?;
         }
         Ok(())
+    }
+
+    /// Whether whoever takes its outcomes is done with it.
+    fn is_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
+    }
+
+    /// How many of its operations were read and not handed over.
+    fn outstanding(&self) -> usize {
+        let scheduler = &self.runtime.scheduler;
+        if self.runtime.is_of_this_process() {
+            scheduler.with(self.id, |it| it.outstanding()).unwrap_or(0)
+        } else {
+            0
+        }
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -375,19 +431,19 @@ impl Batch {
         }
     }
 
-    /// Takes it out of the executor: its records. What still runs is lost to it. The first time the
-    /// failures are logged that became final with that.
+    /// Takes it out of the executor: its records. The first time the failures are logged that became
+    /// final with that.
     fn close(&self, py: Python<'_>) -> PyResult<Py<Records>> {
         self.check_process()?;
         if let Some(records) = &*lock(&self.closed) {
             return Ok(records.clone_ref(py));
         }
-        let at = Time::now();
-        let source = self.runtime.scheduler.remove(self.id, at);
-        let source = source.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
-        let records = Py::new(py, Records::of(source, at))?;
-        *lock(&self.closed) = Some(records.clone_ref(py));
-        records.get().log_given_up(py)?;
+        let fresh = Py::new(py, Records::default())?;
+        let (records, source) = self.take_out(py, &fresh)?;
+        if source.is_some() {
+            drop(source);
+            records.get().log_given_up(py)?;
+        }
         Ok(records)
     }
 
@@ -399,7 +455,10 @@ impl Batch {
             .runtime
             .scheduler
             .with(self.id, |source| source.ended());
-        name_of(ended.flatten())
+        match ended.flatten() {
+            Some(End::Owner) if self.is_left() => "consumer",
+            ended => name_of(ended),
+        }
     }
 
     /// What a limiter raised in the dispatcher.

@@ -10,6 +10,8 @@ pub(crate) mod failures;
 pub(crate) mod handle;
 pub(crate) mod interpreter;
 pub(crate) mod job;
+pub(crate) mod late;
+pub(crate) mod leaving;
 pub(crate) mod limiter;
 pub(crate) mod logging;
 pub(crate) mod operations;
@@ -39,6 +41,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     calls::prepare(py);
     contexts::prepare(py)?;
     stint::prepare(py);
+    leaving::prepare(py)?;
     // By rayon's threads, when they first look for work.
     crossbeam_epoch::default_collector();
     logging::install(py)

@@ -12,11 +12,12 @@ use crate::engine::source::{HandedOver, Running};
 use crate::engine::time::Time;
 
 /// What an outcome can be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Status {
     Done,
     Failed,
     Running,
+    #[default]
     NotStarted,
     Cancelled,
 }
@@ -135,7 +136,7 @@ impl Outcome {
     /// ``"failed"``: it raised ``exception``, or its permit was refused; or it had failed and
     /// waited to be tried again when the batch ended.
     /// ``"running"``: it had started and not ended when the report was made; its thread runs on,
-    /// and what it returns is lost to the report.
+    /// and :meth:`BatchReport.settle` waits for what becomes of it.
     /// ``"not_started"``: the batch ended before its turn.
     /// ``"cancelled"``: it had not started when ``shutdown(cancel_futures=True)`` was called.
     #[getter]

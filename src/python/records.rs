@@ -1,9 +1,11 @@
-//! What became of the operations of a batch that has ended. The records stay as they are: values,
-//! outcomes and totals are made of them when they are asked for, so an interrupt loses nothing, and
-//! operations that never started cost nothing.
+//! What became of the operations of a batch that has ended. Values, outcomes and totals are made of
+//! the records when they are asked for, so an interrupt loses nothing, and operations that never
+//! started cost nothing.
 
 use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyIndexError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -11,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::failures::{Failure, FailureLog};
+use super::late::Late;
 use super::logging;
 use super::outcome::{Outcome, Status, copy_of, seconds};
 use super::work::{Context, PyAttempt, PyRecord, PySource};
@@ -28,8 +31,15 @@ enum Unfinished {
 }
 
 /// The records of a batch that was taken out of its scheduler. Its documentation is in the stub.
+///
+/// The object is made before the batch is taken out: nothing of Python's runs between that and here.
 #[pyclass(frozen, generic, module = "paceline._core")]
-pub(crate) struct Records {
+#[derive(Default)]
+pub(crate) struct Records(OnceLock<Taken>);
+
+/// What was taken out.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
     /// Where `indices` does not say it, the operation in the first place has this index.
     base: usize,
     /// The indexes of the operations, where those between were handed over in another order.
@@ -53,10 +63,27 @@ pub(crate) struct Records {
     elapsed: u64,
     /// The outcomes that were asked for, by place: who asks again gets the same.
     made: OnceLock<Vec<OnceLock<Py<Outcome>>>>,
+    /// Those that still ran.
+    late: Option<Late>,
+}
+
+impl Deref for Records {
+    type Target = Taken;
+
+    fn deref(&self) -> &Taken {
+        self.0.get_or_init(Taken::default)
+    }
 }
 
 impl Records {
-    pub(super) fn of(mut source: PySource, at: Time) -> Self {
+    /// Holds from now on what was taken out.
+    pub(super) fn fill(&self, taken: Taken) {
+        self.0.get_or_init(|| taken);
+    }
+}
+
+impl Taken {
+    pub(super) fn of(source: &mut PySource, late: Option<Late>, at: Time) -> Self {
         let unstarted_are = match source.ended() {
             Some(End::Cancelled) => Status::Cancelled,
             _ => Status::NotStarted,
@@ -129,6 +156,7 @@ impl Records {
             at,
             elapsed: at.nanos_since(source.began()),
             made: OnceLock::new(),
+            late,
         }
     }
 
@@ -147,10 +175,31 @@ impl Records {
         }
     }
 
+    /// Of the operation in one place, if it has ended.
+    fn record(&self, place: usize, index: usize) -> Option<&PyRecord> {
+        let slot = self.slots.get(place).and_then(Option::as_ref);
+        slot.or_else(|| self.late.as_ref()?.record(index))
+    }
+
+    /// The records of the operations that have ended, with their places, in input order.
+    fn finished(&self) -> impl Iterator<Item = (usize, &PyRecord)> {
+        let slots = self.slots.iter().enumerate();
+        let mut slots = slots.filter_map(|(place, record)| Some((place, record.as_ref()?)));
+        let late = self.late.iter().flat_map(Late::finished);
+        let late = late.filter_map(|(index, record)| Some((self.place_of(index)?, record)));
+        let mut late = late.peekable();
+        let mut next = None;
+        std::iter::from_fn(move || {
+            next = next.take().or_else(|| slots.next());
+            let place = next.map_or(usize::MAX, |(place, _)| place);
+            late.next_if(|(at, _)| *at < place).or_else(|| next.take())
+        })
+    }
+
     /// What became of the operation in one place.
     fn make(&self, py: Python<'_>, place: usize) -> Outcome {
         let index = self.index_at(place);
-        if let Some(Some(record)) = self.slots.get(place) {
+        if let Some(record) = self.record(place, index) {
             return Outcome::finished(HandedOver {
                 index,
                 record: copy_of(py, record),
@@ -177,10 +226,15 @@ impl Records {
     /// Logs the failures that nobody could log before the batch ended. On the thread of its owner:
     /// what is raised meanwhile and is not an `Exception` is returned for the caller.
     pub(super) fn log_given_up(&self, py: Python<'_>) -> PyResult<()> {
+        self.log(py, &self.unlogged)?;
+        self.failures.as_ref().map_or(Ok(()), |log| log.end(py))
+    }
+
+    fn log(&self, py: Python<'_>, indexes: &[usize]) -> PyResult<()> {
         let Some(log) = &self.failures else {
             return Ok(());
         };
-        for index in self.unlogged.iter().copied() {
+        for index in indexes.iter().copied() {
             if let Some((error, duration)) = self.failure_of(index) {
                 let (seconds, exception) = (seconds(duration), error.bind(py));
                 log.note_here(
@@ -193,12 +247,12 @@ impl Records {
                 )?;
             }
         }
-        log.end(py)
+        Ok(())
     }
 
     /// What an operation has failed with, for good or as it was given up, and after how long.
     fn failure_of(&self, index: usize) -> Option<(&Py<PyBaseException>, u64)> {
-        if let Some(Some(record)) = self.slots.get(self.place_of(index)?) {
+        if let Some(record) = self.record(self.place_of(index)?, index) {
             return Some((record.result.as_ref().err()?, record.duration));
         }
         let last = self.history.get(&index)?.last()?;
@@ -207,12 +261,25 @@ impl Records {
 
     /// The failed records, with their places.
     fn failed_records(&self) -> impl Iterator<Item = (usize, &Py<PyBaseException>)> {
-        let any = self.totals.failed > 0;
-        let slots = any.then(|| self.slots.iter().enumerate());
-        slots
-            .into_iter()
-            .flatten()
-            .filter_map(|(place, record)| Some((place, record.as_ref()?.result.as_ref().err()?)))
+        let any = self.totals.failed > 0 || self.late.is_some();
+        let finished = any.then(|| self.finished()).into_iter().flatten();
+        finished.filter_map(|(place, record)| Some((place, record.result.as_ref().err()?)))
+    }
+
+    /// The records of those that have ended since the batch was taken out.
+    fn late(&self) -> impl Iterator<Item = &PyRecord> {
+        let late = self.late.iter().flat_map(Late::finished);
+        late.map(|(_, record)| record)
+    }
+
+    /// Where the outcome in one place is kept.
+    fn kept(&self, place: usize) -> Option<&OnceLock<Py<Outcome>>> {
+        let late = self.late.as_ref();
+        if let Some(kept) = late.and_then(|late| late.outcome(self.index_at(place))) {
+            return Some(kept);
+        }
+        let empty = || std::iter::repeat_with(OnceLock::new).take(self.len);
+        self.made.get_or_init(|| empty().collect()).get(place)
     }
 }
 
@@ -223,18 +290,27 @@ impl Records {
     }
 
     fn __getitem__(&self, py: Python<'_>, place: usize) -> PyResult<Py<Outcome>> {
-        let empty = || std::iter::repeat_with(OnceLock::new).take(self.len);
-        let made = self.made.get_or_init(|| empty().collect());
-        let made = made
-            .get(place)
+        let kept = self
+            .kept(place)
             .ok_or_else(|| PyIndexError::new_err("there are not so many outcomes"))?;
-        if let Some(outcome) = made.get() {
+        if let Some(outcome) = kept.get() {
             return Ok(outcome.clone_ref(py));
         }
         let outcome = Py::new(py, self.make(py, place))?;
         // Another thread may have been quicker.
-        drop(made.set(outcome.clone_ref(py)));
-        Ok(made.get().unwrap_or(&outcome).clone_ref(py))
+        drop(kept.set(outcome.clone_ref(py)));
+        Ok(kept.get().unwrap_or(&outcome).clone_ref(py))
+    }
+
+    /// Waits until nothing of it runs any more, or for so many seconds; how many still run.
+    fn settle(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
+        let Some(late) = &self.late else {
+            return Ok(0);
+        };
+        let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
+        let waited = late.wait(py, after.map_or(Time::NEVER, |after| Time::now() + after))?;
+        self.log(py, &waited.unlogged)?;
+        Ok(waited.running)
     }
 
     /// The places of the operations that failed, in input order.
@@ -264,26 +340,30 @@ impl Records {
         }
         let mut entries = entries.into_iter();
         let mut values = Vec::with_capacity(self.slots.len());
-        let finished = self.slots.iter().flatten();
-        values.extend(finished.map(|record| {
-            match &record.result {
-                Ok(value) => value.bind(py).clone(),
-                Err(error) => entries
-                    .next()
-                    .unwrap_or_else(|| error.bind(py).clone().into_any()),
-            }
-        }));
+        let mut value_of = |record: &PyRecord| match &record.result {
+            Ok(value) => value.bind(py).clone(),
+            Err(error) => entries
+                .next()
+                .unwrap_or_else(|| error.bind(py).clone().into_any()),
+        };
+        if self.late.is_none() {
+            values.extend(self.slots.iter().flatten().map(value_of));
+        } else {
+            values.extend(self.finished().map(|(_, record)| value_of(record)));
+        }
         PyList::new(py, values)
     }
 
     /// How many operations there are of each status, with those that were handed over.
     fn counts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let late = self.late().count();
+        let late_done = self.late().filter(|record| record.result.is_ok()).count();
         let counts = PyDict::new(py);
         for status in Status::ALL {
             let count = match status {
-                Status::Done => self.totals.done,
-                Status::Failed => self.totals.failed + self.given_up,
-                Status::Running => self.unfinished.len() - self.given_up,
+                Status::Done => self.totals.done + late_done,
+                Status::Failed => self.totals.failed + self.given_up + late - late_done,
+                Status::Running => self.unfinished.len() - self.given_up - late,
                 _ if status == self.unstarted_are => self.unstarted,
                 Status::NotStarted | Status::Cancelled => 0,
             };
@@ -295,6 +375,14 @@ impl Records {
     /// Sums over the batch; times in seconds.
     fn totals<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let totals = &self.totals;
+        // What ran on has been counted until the batch was taken out.
+        let ran_on = |record: &PyRecord| {
+            let ended = record.started + Duration::from_nanos(record.duration);
+            ended.nanos_since(self.at.max(record.started))
+        };
+        let waited_on = self.late.as_ref().map_or(0, Late::waited);
+        let worked_on = self.late().map(ran_on).sum::<u64>().saturating_sub(waited_on);
+        let went_on = self.late().map(ran_on).max().unwrap_or(0);
         let dict = PyDict::new(py);
         dict.set_item("permits", totals.permits)?;
         dict.set_item("attempts", totals.attempts)?;
@@ -302,23 +390,29 @@ impl Records {
         dict.set_item("pauses", totals.pauses)?;
         dict.set_item("paused", seconds(totals.paused))?;
         dict.set_item("permit_wait", seconds(totals.permit_wait))?;
-        dict.set_item("waited_inside", seconds(totals.waited_inside))?;
-        dict.set_item("working", seconds(totals.working))?;
-        dict.set_item("elapsed", seconds(self.elapsed))?;
+        dict.set_item("waited_inside", seconds(totals.waited_inside + waited_on))?;
+        dict.set_item("working", seconds(totals.working + worked_on))?;
+        dict.set_item("elapsed", seconds(self.elapsed + went_on))?;
         Ok(dict)
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        for record in self.slots.iter().flatten() {
+        let Some(taken) = self.0.get() else {
+            return Ok(());
+        };
+        if let Some(late) = &taken.late {
+            late.traverse(&visit)?;
+        }
+        for record in taken.slots.iter().flatten() {
             match &record.result {
                 Ok(value) => visit.call(value)?,
                 Err(error) => visit.call(error)?,
             }
         }
-        for attempt in self.history.values().flatten() {
+        for attempt in taken.history.values().flatten() {
             visit.call(&attempt.error)?;
         }
-        for outcome in self.made.get().into_iter().flatten() {
+        for outcome in taken.made.get().into_iter().flatten() {
             visit.call(outcome.get())?;
         }
         Ok(())

@@ -16,6 +16,7 @@ mod permits;
 mod refusals;
 mod repeat;
 mod retries;
+mod stragglers;
 mod threads;
 mod wakeups;
 mod watch;

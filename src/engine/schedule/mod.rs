@@ -16,9 +16,11 @@ mod permits;
 mod repeat;
 mod spares;
 mod state;
+mod stragglers;
 mod wakeups;
 mod watch;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 pub use self::claim::{
@@ -29,6 +31,7 @@ use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
 use self::pauses::Pauses;
 use self::state::State;
+pub use self::stragglers::{Late, Stragglers};
 use self::watch::Watch;
 use super::limiter::Limiter;
 use super::retry::Pause;
@@ -65,6 +68,7 @@ impl<W: Work> Scheduler<W> {
             limiter,
             state: Mutex::new(State {
                 sources: vec![Some((Self::CALLS.serial, calls))],
+                stragglers: HashMap::new(),
                 serials: 0,
                 turn: 0,
                 parked: Vec::new(),

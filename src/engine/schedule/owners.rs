@@ -145,15 +145,9 @@ impl<W: Work> Scheduler<W> {
         source.owner_waits
     }
 
-    /// Takes a source out. What its running operations return is lost to it.
+    /// Takes a source out. Nobody will ask what becomes of what it still runs.
     pub fn remove(&self, id: SourceId, now: Time) -> Option<Source<W>> {
-        let mut state = self.state();
-        state.source(id)?;
-        let (_, mut source) = state.sources[id.slot].take()?;
-        source.note_waiting(now, state.pauses.unpaused(now));
-        state.end_inner(id, source.running());
-        state.stir(now);
-        state.tell_joiners();
+        let (source, _) = self.state().remove(id, false, now)?;
         Some(source)
     }
 
@@ -167,10 +161,7 @@ impl<W: Work> Scheduler<W> {
         source.finish_input();
         source.terms.deadline = Time::NEVER;
         if source.settled() || source.ended.is_some() {
-            return (
-                None,
-                state.sources[id.slot].take().map(|(_, source)| source),
-            );
+            return (None, state.take_out(id, false).map(|(source, _)| source));
         }
         source.orphaned = true;
         let records = source.ledger.take_left();

@@ -1,11 +1,13 @@
 //! Everything the scheduler's lock guards, and the choices made under it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
 use super::front::{Duty, Front, Parked};
 use super::locked::Notices;
 use super::pauses::Pauses;
+use super::stragglers::Stragglers;
 use super::watch::Watch;
 use crate::engine::ledger::Attempt;
 use crate::engine::limiter::{Limiter, Turn};
@@ -17,6 +19,8 @@ use crate::engine::time::Time;
 #[derive(Debug)]
 pub(super) struct State<W: Work> {
     pub(super) sources: Vec<Option<(u64, Source<W>)>>,
+    /// By the serial number of the source that was taken out while they ran.
+    pub(super) stragglers: HashMap<u64, Arc<Stragglers<W>>>,
     pub(super) serials: u64,
     /// Where the next turn begins.
     pub(super) turn: usize,
@@ -167,26 +171,16 @@ impl<W: Work> State<W> {
             source: id,
             running,
         } = ongoing;
+        let watched = self.watched();
+        let Some(source) = self.source(*id) else {
+            return self.enter_straggler(*id, running, finished);
+        };
         let Finished {
             ended,
             ending,
             waited,
         } = finished;
         let running = &running.having_waited(waited);
-        let watched = self.watched();
-        let Some(source) = self.source(*id) else {
-            let result = match ending {
-                Ending::Result(result, _) => result,
-                Ending::Again(error, _, job) => {
-                    return both(
-                        Some(Box::new(Remains::Result(Err(error)))),
-                        Some(Box::new(Remains::Job(job))),
-                    );
-                }
-                Ending::Delivered(_) => return None,
-            };
-            return Some(Box::new(Remains::Result(result)));
-        };
         source.leave(running.index);
         if !running.refused {
             source
@@ -406,9 +400,20 @@ fn turn_of(seat: &mut Seat, limiter: &Limiter, now: Time, attached: bool) -> Tur
 }
 
 /// What is to be dropped of two things.
-fn both<W: Work>(one: Leftover<W>, other: Leftover<W>) -> Leftover<W> {
+pub(super) fn both<W: Work>(one: Leftover<W>, other: Leftover<W>) -> Leftover<W> {
     match (one, other) {
         (None, only) | (only, None) => only,
         both => Some(Box::new(Remains::Both(both.0, both.1))),
+    }
+}
+
+/// What a call has come to, and the operation, if that was to be called again.
+pub(super) fn parts_of<W: Work>(
+    ending: Ending<W>,
+) -> (Option<Result<W::Value, W::Error>>, Option<W::Job>) {
+    match ending {
+        Ending::Result(result, _) => (Some(result), None),
+        Ending::Again(error, _, job) => (Some(Err(error)), Some(job)),
+        Ending::Delivered(_) => (None, None),
     }
 }

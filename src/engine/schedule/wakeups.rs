@@ -154,8 +154,10 @@ impl<W: Work> State<W> {
 
     /// Nothing waits or runs, but for batches that wait for their owner.
     pub(super) fn drained(&self) -> bool {
-        self.live()
-            .all(|source| !source.terms.attended && source.quiet())
+        self.stragglers.is_empty()
+            && self
+                .live()
+                .all(|source| !source.terms.attended && source.quiet())
     }
 
     /// There will never be anything to do.

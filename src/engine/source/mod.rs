@@ -70,7 +70,7 @@ impl Running {
     }
 
     /// The same, when it has waited for permits inside as well.
-    pub(super) fn having_waited(mut self, nanos: u64) -> Self {
+    pub(in crate::engine) fn having_waited(mut self, nanos: u64) -> Self {
         self.permit_wait += nanos;
         self
     }

@@ -33,7 +33,7 @@ impl<W: Work> Source<W> {
             self.ahead = least;
         }
         let outstanding = match self.terms.keep {
-            Keep::Ordered | Keep::Completed => self.read() - self.handed_over,
+            Keep::Ordered | Keep::Completed => self.outstanding(),
             Keep::All | Keep::Nothing => self.live + self.granted.len(),
         };
         let room = self.ahead.saturating_sub(outstanding);
@@ -41,6 +41,12 @@ impl<W: Work> Source<W> {
         // while there is enough left for every worker.
         let worthwhile = self.ahead.saturating_sub(least.max(self.ahead / 16));
         if room >= worthwhile.max(1) { room } else { 0 }
+    }
+
+    /// How many operations were read and not handed over.
+    #[must_use]
+    pub fn outstanding(&self) -> usize {
+        self.read() - self.handed_over
     }
 
     /// The same, at a time: from its deadline on nothing more is read.

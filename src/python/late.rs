@@ -1,0 +1,200 @@
+//! What becomes of the operations that still ran when their batch was taken out for its report.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+
+use super::interpreter;
+use super::outcome::Outcome;
+use super::runtime::Runtime;
+use super::work::{Operations, PyRecord};
+use crate::engine::lock::lock;
+use crate::engine::process;
+use crate::engine::schedule::{SourceId, Stragglers};
+use crate::engine::signal::Signal;
+use crate::engine::source::Running;
+use crate::engine::time::Time;
+
+/// Those operations, and what has become of them as far as somebody has waited for it.
+///
+/// That is written once, so it can be read without a lock, also in a forked child.
+#[derive(Debug)]
+pub(super) struct Late {
+    stragglers: Arc<Stragglers<Operations>>,
+    /// A report does not keep the threads of its executor.
+    runtime: Weak<Runtime>,
+    source: SourceId,
+    process: u64,
+    /// Nanoseconds that they waited for permits inside.
+    waited: AtomicU64,
+    /// Held by whoever moves records here from the stragglers.
+    moving: Mutex<()>,
+    /// By index.
+    entries: BTreeMap<usize, Entry>,
+}
+
+#[derive(Debug, Default)]
+struct Entry {
+    record: OnceLock<PyRecord>,
+    /// Made when it is first asked for: who asks again gets the same.
+    outcome: OnceLock<Py<Outcome>>,
+}
+
+/// What a wait has come to.
+#[derive(Debug, Default)]
+pub(super) struct Waited {
+    /// How many still run.
+    pub(super) running: usize,
+    /// The indexes of those that were to be tried again, and whose failure is still to be logged.
+    pub(super) unlogged: Vec<usize>,
+}
+
+impl Late {
+    pub(super) fn new(
+        stragglers: Arc<Stragglers<Operations>>,
+        running: &[Running],
+        runtime: &Arc<Runtime>,
+        source: SourceId,
+    ) -> Self {
+        let indexes = running.iter().map(|each| each.index);
+        Self {
+            stragglers,
+            runtime: Arc::downgrade(runtime),
+            source,
+            process: process::generation(),
+            waited: AtomicU64::new(0),
+            moving: Mutex::default(),
+            entries: indexes.map(|index| (index, Entry::default())).collect(),
+        }
+    }
+
+    fn is_of_this_process(&self) -> bool {
+        self.process == process::generation()
+    }
+
+    /// Waits until none of them runs any more, or until that time.
+    pub(super) fn wait(&self, py: Python<'_>, until: Time) -> PyResult<Waited> {
+        if self.finished().count() == self.entries.len() {
+            return Ok(Waited::default());
+        }
+        if !self.is_of_this_process() {
+            return Err(PyRuntimeError::new_err(
+                "this report belongs to the process that this one was forked from, where its \
+                 operations run",
+            ));
+        }
+        self.refuse_circle()?;
+        let signal = Arc::<Signal>::default();
+        let mut waited = Waited::default();
+        loop {
+            self.take(&signal, &mut waited);
+            if waited.running == 0 || Time::now() >= until {
+                self.stragglers.leave(&signal);
+                return Ok(waited);
+            }
+            if let Err(error) = interpreter::wait(py, &signal, until) {
+                self.stragglers.leave(&signal);
+                return Err(error);
+            }
+        }
+    }
+
+    /// Takes what has ended.
+    fn take(&self, signal: &Arc<Signal>, waited: &mut Waited) {
+        // Whoever sees that none runs is to find all of them here.
+        let _moving = lock(&self.moving);
+        let (ended, running) = self.stragglers.take(signal);
+        waited.running = running;
+        for late in ended {
+            if late.unretried {
+                waited.unlogged.push(late.index);
+            }
+            self.waited.fetch_add(late.waited, Ordering::Relaxed);
+            if let Some(entry) = self.entries.get(&late.index) {
+                // Each ends once.
+                entry.record.get_or_init(|| late.record);
+            }
+        }
+    }
+
+    /// Refuses to wait for an operation that runs on this thread, or waits for one that does.
+    fn refuse_circle(&self) -> PyResult<()> {
+        let Some(runtime) = self.runtime.upgrade() else {
+            return Ok(());
+        };
+        let here = interpreter::works_on(runtime.id);
+        if here.is_some_and(|(inner, _)| runtime.scheduler.is_within(inner, self.source)) {
+            return Err(PyRuntimeError::new_err(
+                "settle() was called by an operation that it would wait for",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Nanoseconds that those which are known to have ended waited for permits inside.
+    pub(super) fn waited(&self) -> u64 {
+        self.waited.load(Ordering::Relaxed)
+    }
+
+    /// The records of those that are known to have ended, by index.
+    pub(super) fn finished(&self) -> impl Iterator<Item = (usize, &PyRecord)> {
+        let entries = self.entries.iter();
+        entries.filter_map(|(index, entry)| Some((*index, entry.record.get()?)))
+    }
+
+    /// The record of the operation at `index`, if that is known to have ended.
+    pub(super) fn record(&self, index: usize) -> Option<&PyRecord> {
+        self.entries.get(&index)?.record.get()
+    }
+
+    /// Where its outcome is kept, if it is known to have ended.
+    pub(super) fn outcome(&self, index: usize) -> Option<&OnceLock<Py<Outcome>>> {
+        let entry = self.entries.get(&index)?;
+        entry.record.get().map(|_| &entry.outcome)
+    }
+
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        for entry in self.entries.values() {
+            if let Some(record) = entry.record.get() {
+                match &record.result {
+                    Ok(value) => visit.call(value)?,
+                    Err(error) => visit.call(error)?,
+                }
+            }
+            if let Some(outcome) = entry.outcome.get() {
+                visit.call(outcome)?;
+            }
+        }
+        if !self.is_of_this_process() {
+            return Ok(());
+        }
+        let seen = Cell::new(Ok(()));
+        let see = |result: Result<(), PyTraverseError>| {
+            if result.is_err() {
+                seen.set(result);
+            }
+        };
+        self.stragglers.visit(
+            |value| see(visit.call(value)),
+            |error| see(visit.call(error)),
+        );
+        seen.into_inner()
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if self.is_of_this_process() {
+            drop(self.stragglers.forget());
+        } else {
+            // Its lock may be held by a thread that this process has not.
+            mem::forget(Arc::clone(&self.stragglers));
+        }
+    }
+}
