@@ -147,7 +147,7 @@ def test_a_closed_stream_settles(ordered: bool) -> None:
         outcomes.close()
         report = outcomes.report()
         running = report.counts["running"]
-        assert running == held.begun
+        wait_until(lambda: held.begun == running)
         held.go.set()
         assert report.settle()
     assert held.begun == running

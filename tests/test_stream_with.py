@@ -394,8 +394,10 @@ def test_inputs_without_a_usable_hint(bad: object) -> None:
         assert operator.length_hint(executor.stream(iter(operations().pop, None)), 77) == 77
 
 
-def test_progress_bars_know_the_total() -> None:
+def test_progress_bars_know_the_total(monkeypatch: pytest.MonkeyPatch) -> None:
     tqdm = pytest.importorskip("tqdm")
+    # It would start a thread.
+    monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 0)
     with BatchExecutor(max_workers=2) as executor:
         shown = tqdm.tqdm(executor.stream(operations(30)), file=io.StringIO())
         assert shown.total == 30

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import gc
+import logging
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -16,8 +17,8 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 from paceline import _core
 from paceline._core import Step
 from paceline._duck import is_a
-from paceline._errors import BatchTimeoutError, attach_report
-from paceline._logging import writes_batches
+from paceline._errors import BatchTimeoutError, add_note, attach_report
+from paceline._logging import SAY_SO_AFTER, say_waiting, writes_batches
 from paceline._outcomes import Outcomes
 from paceline._report import BatchReport, failure_group
 
@@ -104,6 +105,8 @@ class Drive(Generic[T]):
         # What an exception that is raised now is put down to.
         self._cause = "interrupt"
         self._logged = False
+        # For how many operations it has waited when it ended, and how long, if that was long.
+        self._waited: tuple[int, float] | None = None
         # Whether its owner is inside the input, which may never return.
         self.is_reading = False
         # Whether it was known from the start how many operations there are.
@@ -311,9 +314,31 @@ class Drive(Generic[T]):
             return
         self._cause = "interrupt"
         if ended_by not in _IMPATIENT:
-            self._aside(self._batch.join)
+            self._aside(self._join)
         self._cause = ended_by
         raise self._error(ended_by)
+
+    def _join(self) -> None:
+        """Wait for running operations, and say so when that has lasted a second."""
+        began = time.monotonic()
+        running = self._batch.join(SAY_SO_AFTER)
+        if not running:
+            return
+        ended_by = self._batch.ended_by()
+        # What this thread has raised itself has no name there.
+        cause = self._cause if ended_by == "exit" else ended_by
+        try:
+            say_waiting(logging.WARNING, running, 0, f"the batch ends, by {cause!r}")
+            self._batch.join()
+        finally:
+            self._waited = running, time.monotonic() - began
+
+    def _note_wait(self, error: BaseException) -> None:
+        """Let what ended the batch tell for how many operations it has waited."""
+        if self._waited is not None:
+            running, seconds = self._waited
+            calls = f"{running} running call{'' if running == 1 else 's'}"
+            add_note(error, f"paceline: raised after {seconds:.1f} s of waiting for {calls}")
 
     def _error(self, ended_by: str) -> BaseException:
         if ended_by == "timeout":
@@ -346,12 +371,14 @@ class Drive(Generic[T]):
             batch.end(patient)
             self._feed_rest()
             if patient:
-                self._aside(batch.join)
+                self._aside(self._join)
             if self.is_batch or cause != "operation":
                 attach_report(error, self._close(cause))
+            self._note_wait(error)
         except BaseException as interruption:
             self._feed_rest()
             attach_report(interruption, self._close("interrupt"))
+            self._note_wait(interruption)
             raise
 
     def _feed_rest(self) -> None:

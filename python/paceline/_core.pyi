@@ -429,8 +429,18 @@ class Handle:
     def is_over(self) -> bool:
         """Whether there will never be anything to do any more."""
 
-    def join(self) -> None:
-        """Waits until nothing waits or runs any more. Ctrl-C ends the wait."""
+    def join(self, timeout: float | None = None) -> bool:
+        """Waits until nothing waits or runs any more. Ctrl-C ends the wait.
+
+        Args:
+            timeout: Seconds; None means no limit.
+
+        Returns:
+            Whether nothing does.
+        """
+
+    def unfinished(self) -> tuple[int, int]:
+        """How many operations run, and how many more are to start that have not."""
 
 @final
 class Ready(Generic[_T]):
@@ -534,8 +544,15 @@ class Batch(Generic[_T]):
     def end(self, patient: bool) -> None:
         """Starts nothing more; ``patient`` lets those start that have their permit."""
 
-    def join(self) -> None:
-        """Waits until nothing of it runs. Ctrl-C ends the wait."""
+    def join(self, timeout: float | None = None) -> int:
+        """Waits until nothing of it runs, or it was left. Ctrl-C ends the wait.
+
+        Args:
+            timeout: Seconds; None means no limit.
+
+        Returns:
+            For how many operations it would wait on.
+        """
 
     def close(self) -> Records[_T]:
         """Takes it out of its executor, and returns its records; the same whenever it is called.

@@ -10,7 +10,7 @@ from paceline._report import describe
 if TYPE_CHECKING:
     from paceline._report import BatchReport
 
-__all__ = ["BatchTimeoutError", "PermitRefusedError", "attach_report"]
+__all__ = ["BatchTimeoutError", "PermitRefusedError", "add_note", "attach_report"]
 
 
 class BatchTimeoutError(TimeoutError):
@@ -39,8 +39,12 @@ def attach_report(error: BaseException, report: BatchReport[object]) -> None:
     # An exception may refuse attributes; it is raised all the same.
     with suppress(Exception):
         error.batch_report = report  # type: ignore[attr-defined]
+    add_note(error, f"paceline: {describe(report.counts)}")
+
+
+def add_note(error: BaseException, note: str) -> None:
+    """Add a note to ``error``, if it takes notes and has not this one."""
     with suppress(Exception):
-        note = f"paceline: {describe(report.counts)}"
         # The same exception may be raised from one batch after another.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)

@@ -29,7 +29,7 @@ from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
 from paceline._outcomes import Outcomes
 from paceline._permits import SupportsAcquire
-from paceline._pool import Pool
+from paceline._pool import Pool, wait_for
 from paceline._report import BatchReport
 from paceline.retry.policy import Retry
 
@@ -440,7 +440,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             runtime.give_up_all(None)
         pool = self._pools.get(runtime.number())
         if wait and pool is not None and not pool.is_joined_here():
-            runtime.join()
+            wait_for([runtime], "the executor is shut down")
             # Where a stream waits for its consumer, its workers stay until it is done.
             if runtime.is_over():
                 pool.join()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 from paceline import _core
 
-__all__ = ["writes_batches"]
+__all__ = ["SAY_SO_AFTER", "say_waiting", "writes_batches"]
+
+# Seconds after which somebody who waits for running operations says so.
+SAY_SO_AFTER = 1.0
 
 
 _COUNTS = ("done", "failed", "running", "not_started", "cancelled")
@@ -84,3 +88,27 @@ def writes_batches() -> bool:
     a signal handler, and is the caller's.
     """
     return logger.isEnabledFor(logging.DEBUG)
+
+
+def say_waiting(level: int, running: int, not_started: int, before: str) -> None:
+    """Write the line that a wait for operations leaves in the log once it has lasted a second.
+
+    Args:
+        level: INFO where such a wait is usual, WARNING where nobody would expect it.
+        running: How many operations run.
+        not_started: How many more are to start.
+        before: What is to come when they have ended.
+    """
+    calls = f"{running} running call{'' if running == 1 else 's'}"
+    if not_started:
+        calls += f" and {not_started} that {'has' if not_started == 1 else 'have'} not started"
+    # Whatever handlers raise, the wait goes on; Ctrl-C is no `Exception`.
+    with suppress(Exception):
+        logger.log(
+            level,
+            "%s: waiting for %s before %s",
+            event := "waiting_for_calls",
+            calls,
+            before,
+            extra={"event": event, "running": running, "not_started": not_started},
+        )

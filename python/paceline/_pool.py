@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from concurrent.futures.thread import BrokenThreadPool
@@ -17,6 +18,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline import _core
+from paceline._logging import SAY_SO_AFTER, say_waiting
 from paceline._permits import ask
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from paceline._errors import PermitRefusedError
     from paceline._permits import SupportsAcquire
 
-__all__ = ["Pool"]
+__all__ = ["Pool", "wait_for"]
 
 _runtimes: weakref.WeakValueDictionary[int, _core.Handle] = weakref.WeakValueDictionary()
 _threads: dict[threading.Thread, _core.Handle] = {}
@@ -203,8 +205,8 @@ _NO_REAL_THREADS = (
 )
 
 
-def _nothing() -> None:
-    """Initialize nothing."""
+def _nothing(*_: object) -> None:
+    """Do nothing."""
 
 
 def _run(
@@ -261,13 +263,54 @@ def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
         del owner
 
 
+def wait_for(
+    runtimes: list[_core.Handle],
+    before: str,
+    *,
+    begin: Callable[[_core.Handle], object] = _nothing,
+    say: Callable[..., None] = say_waiting,
+) -> None:
+    """Wait until nothing of them waits or runs, and say so when that has lasted a second.
+
+    Args:
+        runtimes: One after the other.
+        before: What is to come then.
+        begin: Called with each of them first.
+        say: Writes the line.
+    """
+    until = time.monotonic() + SAY_SO_AFTER
+    said = False
+    for runtime in runtimes:
+        begin(runtime)
+        if said:
+            runtime.join()
+        elif not runtime.join(max(until - time.monotonic(), 0.0)):
+            said = True
+            counts = [each.unfinished() for each in runtimes]
+            say(logging.INFO, *map(sum, zip(*counts, strict=True)), before)
+            runtime.join()
+
+
+def _say_at_exit(*args: Any) -> None:
+    """Say it, unless logging is gone: a handler whose file is closed is not to complain."""
+    raises = logging.raiseExceptions
+    logging.raiseExceptions = False
+    try:
+        say_waiting(*args)
+    finally:
+        logging.raiseExceptions = raises
+
+
 def _wait_for_workers() -> None:
     """Let submitted calls finish and every worker end; nothing else starts any more."""
     known = (reference() for reference in _runtimes.valuerefs())
-    for runtime in {*known, *list(_threads.values())}:
-        if runtime is not None and runtime.is_current():
-            runtime.close_at_exit()
-            runtime.join()
+    runtimes = [each for each in {*known, *list(_threads.values())} if each is not None]
+    wait_for(
+        [each for each in runtimes if each.is_current()],
+        "the program ends",
+        begin=_core.Handle.close_at_exit,
+        say=_say_at_exit,
+    )
     # A dispatcher is not waited for: it may be inside a limiter that never answers, and by then
     # nothing is left that needs a permit.
     for thread in list(_threads):

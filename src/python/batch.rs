@@ -362,13 +362,21 @@ impl Batch {
         }
     }
 
-    /// Waits until nothing of it runs, or whoever takes its outcomes has left it.
-    fn join(&self, py: Python<'_>) -> PyResult<()> {
+    /// Waits until nothing of it runs, whoever takes its outcomes has left it, or for so many seconds.
+    /// How many of its operations are waited for then.
+    #[pyo3(signature = (timeout=None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         self.check_process()?;
-        while self.runtime.scheduler.runs(self.id) && !self.is_left() {
-            interpreter::wait(py, &self.owner, Time::NEVER)?;
+        let scheduler = &self.runtime.scheduler;
+        let until = interpreter::until(timeout);
+        while scheduler.runs(self.id) && !self.is_left() {
+            if Time::now() >= until {
+                let unfinished = |source: &mut PySource| source.unfinished();
+                return Ok(scheduler.with(self.id, unfinished).unwrap_or(0));
+            }
+            interpreter::wait(py, &self.owner, until)?;
         }
-        Ok(())
+        Ok(0)
     }
 
     /// Whether whoever takes its outcomes is done with it.

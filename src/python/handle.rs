@@ -267,14 +267,24 @@ impl Handle {
         runtime.scheduler.detach_owners();
     }
 
-    /// Waits until nothing waits or runs any more.
-    fn join(&self, py: Python<'_>) -> PyResult<()> {
+    /// Waits until nothing waits or runs any more, or for so many seconds. Whether nothing does.
+    #[pyo3(signature = (timeout=None))]
+    fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let runtime = &self.0;
         let signal = Arc::<Signal>::default();
+        let end = interpreter::until(timeout);
         while let Some(until) = runtime.scheduler.joined(&signal, Time::now()) {
-            interpreter::wait(py, &signal, until)?;
+            if Time::now() >= end {
+                return Ok(false);
+            }
+            interpreter::wait(py, &signal, until.min(end))?;
         }
-        Ok(())
+        Ok(true)
+    }
+
+    /// How many operations run, and how many more are to start that have not.
+    fn unfinished(&self) -> (usize, usize) {
+        self.0.scheduler.unfinished()
     }
 }
 

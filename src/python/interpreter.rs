@@ -129,6 +129,12 @@ pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
     result.unwrap_or_else(|| park_for_ever())
 }
 
+/// When so many seconds have passed; never, if that is None.
+pub(crate) fn until(timeout: Option<f64>) -> Time {
+    let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
+    after.map_or(Time::NEVER, |after| Time::now() + after)
+}
+
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
 /// signal handlers run; what they raise is raised here.
 pub(crate) fn wait(py: Python<'_>, signal: &Signal, until: Time) -> PyResult<()> {

@@ -13,6 +13,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use super::failures::{Failure, FailureLog};
+use super::interpreter::until;
 use super::late::Late;
 use super::logging;
 use super::outcome::{Outcome, Status, copy_of, seconds};
@@ -307,8 +308,7 @@ impl Records {
         let Some(late) = &self.late else {
             return Ok(0);
         };
-        let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
-        let waited = late.wait(py, after.map_or(Time::NEVER, |after| Time::now() + after))?;
+        let waited = late.wait(py, until(timeout))?;
         self.log(py, &waited.unlogged)?;
         Ok(waited.running)
     }
@@ -381,7 +381,11 @@ impl Records {
             ended.nanos_since(self.at.max(record.started))
         };
         let waited_on = self.late.as_ref().map_or(0, Late::waited);
-        let worked_on = self.late().map(ran_on).sum::<u64>().saturating_sub(waited_on);
+        let worked_on = self
+            .late()
+            .map(ran_on)
+            .sum::<u64>()
+            .saturating_sub(waited_on);
         let went_on = self.late().map(ran_on).max().unwrap_or(0);
         let dict = PyDict::new(py);
         dict.set_item("permits", totals.permits)?;

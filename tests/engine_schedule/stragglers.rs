@@ -15,12 +15,13 @@ fn what_a_report_waits_for_is_kept_for_it() {
     let (mut one, mut other) = (scheduler.seat(), scheduler.seat());
     let first = scheduler.start(&mut one, at(1));
     let second = scheduler.start(&mut other, at(1));
+    assert_eq!(scheduler.unfinished(), (2, 2));
     scheduler.end(source, End::Owner, at(2));
     let (taken, stragglers) = scheduler.take_out(source, at(2)).unwrap();
     assert_eq!(taken.running().len(), 2);
     let stragglers = stragglers.unwrap();
     let waiting = Arc::new(Signal::default());
-    assert_eq!(scheduler.running(), 2);
+    assert_eq!(scheduler.unfinished(), (2, 0));
     assert!(stragglers.take(&waiting).0.is_empty());
 
     scheduler.rest_after(&mut one, done(&first, at(3)), at(3));
@@ -34,7 +35,7 @@ fn what_a_report_waits_for_is_kept_for_it() {
     assert!(given(&waiting));
     let (ended, running) = stragglers.take(&waiting);
     assert_eq!((ended[0].record.result, running), (Err(1), 0));
-    assert_eq!(scheduler.running(), 0);
+    assert_eq!(scheduler.unfinished(), (0, 0));
 }
 
 #[test]
@@ -85,7 +86,7 @@ fn joining_waits_for_them_whether_or_not_somebody_asks() {
         };
         assert_eq!(stragglers.is_some(), wanted);
         assert!(scheduler.joined(&joiner, at(2)).is_some());
-        assert_eq!(scheduler.running(), 1);
+        assert_eq!(scheduler.unfinished(), (1, 0));
         scheduler.claim_next(&mut seat, done(&start, at(3)), at(3));
         assert!(given(&joiner));
         assert!(scheduler.joined(&joiner, at(3)).is_none());

@@ -189,14 +189,12 @@ impl<W: Work> Scheduler<W> {
         false
     }
 
-    /// How many operations run.
-    pub fn running(&self) -> usize {
+    /// How many operations run, and how many more are to start that have not.
+    pub fn unfinished(&self) -> (usize, usize) {
         let state = self.state();
         let stragglers = state.stragglers.values();
         let late: usize = stragglers.map(|each| lock(&each.0).running).sum();
-        late + state
-            .live()
-            .map(|source| source.running().len())
-            .sum::<usize>()
+        let running: usize = state.live().map(|source| source.running().len()).sum();
+        (late + running, state.live().map(Source::to_start).sum())
     }
 }

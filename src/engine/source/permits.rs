@@ -42,6 +42,25 @@ impl<W: Work> Source<W> {
         first + self.retries.count_due(now, most - first)
     }
 
+    /// How many of its operations are to start that have not, or are to be tried again.
+    pub(in crate::engine) fn to_start(&self) -> usize {
+        let with_permits = if self.uses_its_permits() {
+            self.granted.len()
+        } else {
+            0
+        };
+        match self.ended {
+            None => with_permits + self.live + self.retries.len() + self.held.len(),
+            Some(_) => with_permits,
+        }
+    }
+
+    /// How many of its operations run, or will.
+    #[must_use]
+    pub fn unfinished(&self) -> usize {
+        self.running.len() + self.to_start()
+    }
+
     /// Whether a worker could start something now.
     pub(in crate::engine) fn available(&self, now: Time) -> bool {
         if !self.granted.is_empty() && self.uses_its_permits() {
