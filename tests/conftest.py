@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,19 @@ from observing import Blocker
 from paceline import BatchExecutor
 
 sys.path.insert(0, str(Path(__file__).parent / "dropin"))
+
+
+@pytest.fixture
+def unlogged() -> Iterator[None]:
+    """For tests of what is let go: pytest keeps what is logged as long as a test runs.
+
+    The exceptions of failures are part of that.
+    """
+    logger = logging.getLogger("paceline")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture

@@ -243,6 +243,7 @@ def test_an_idle_executor_keeps_neither_operations_nor_results(limiter: Any) -> 
         assert_let_go(references)
 
 
+@pytest.mark.usefixtures("unlogged")
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_failure_is_let_go_with_its_traceback(verb: str) -> None:
     with BatchExecutor(None, 2) as executor:
@@ -256,6 +257,7 @@ def test_a_failure_is_let_go_with_its_traceback(verb: str) -> None:
         assert_let_go([reference, error_reference])
 
 
+@pytest.mark.usefixtures("unlogged")
 def test_an_early_end_and_its_report_are_let_go() -> None:
     gate = threading.Event()
     with BatchExecutor(None, 2) as executor:

@@ -566,3 +566,36 @@ os._exit(0)
 
 def test_a_long_wait_inside_an_operation_is_told() -> None:
     assert run_script(LONG_WAIT).assert_silent().stdout == "waiting_for_limit True\n"
+
+
+LET_GO = """
+import gc, logging, weakref
+from paceline import BatchExecutor
+
+class Failure(Exception):
+    pass
+
+failures = []
+def fails():
+    error = Failure("no quota left")
+    failures.append(weakref.ref(error))
+    try:
+        raise error
+    finally:
+        del error
+
+lines = []
+class Write(logging.Handler):
+    def emit(self, record):
+        lines.append(self.format(record))
+
+logging.getLogger("paceline").addHandler(Write())
+gc.disable()
+with BatchExecutor(max_workers=1) as executor:
+    executor.run([fails] * 30)
+print("in fails" in lines[0], len(lines), [each() for each in failures] == [None] * 30)
+"""
+
+
+def test_a_failure_that_was_logged_is_let_go() -> None:
+    assert run_script(LET_GO).assert_silent().stdout == "True 11 True\n"

@@ -113,7 +113,7 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: Policy(retries=5), TypeError, "write attempts=3, the first call included"),
     (lambda: Policy(delay=5), TypeError, "write backoff="),
     (lambda: Policy(exceptions=ValueError), TypeError, "write on=("),
-    (lambda: Policy(3, ValueError), TypeError, "on, backoff"),
+    (lambda: Policy(3, ValueError), TypeError, "by name: attempts, on,"),
     (lambda: Policy(on="ValueError"), TypeError, "an exception class"),
     # Batches
     (with_executor(lambda it: it.run(fetch, [1])), TypeError, "functools.partial(fn, item)"),

@@ -4,9 +4,10 @@ from paceline import _logging as _logging
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__
 from paceline._error_record import ErrorRecord
-from paceline._errors import BatchTimeoutError, PermitRefusedError
+from paceline._errors import BatchTimeoutError, PermitRefusedError, report_of
 from paceline._executor import BatchExecutor
 from paceline._outcomes import Outcomes
+from paceline._permits import SupportsAcquire
 from paceline._report import BatchReport
 from paceline.retry.policy import Retry, Verdict
 from paceline.retry.results import RefusedResponseError
@@ -22,5 +23,7 @@ __all__ = [
     "RateLimiter",
     "RefusedResponseError",
     "Retry",
+    "SupportsAcquire",
     "Verdict",
+    "report_of",
 ]

@@ -57,6 +57,8 @@ _PEERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("name_prefix", "thread_name"), ("thread_name_prefix",)),
     **dict.fromkeys(("init", "setup"), ("initializer",)),
     "cancel": ("cancel_futures",),
+    **dict.fromkeys(("error", "err", "exc"), ("exception",)),
+    "result": ("value",),
     "chunk_size": ("chunksize",),
 }
 
@@ -97,7 +99,7 @@ _BY_POSITION = {
 
 def _parameters() -> dict[str, list[str]]:
     """Return the names of the arguments of what is public, by the name that it goes by."""
-    from paceline import BatchExecutor, RateLimiter, Retry  # noqa: PLC0415 - they import this
+    from paceline import BatchExecutor, BatchReport, Outcome, RateLimiter, Retry  # noqa: PLC0415 - they import this
 
     verbs = ("execute_batch", "run", "stream", "map", "execute", "submit", "shutdown")
     public: dict[str, object] = {
@@ -105,6 +107,8 @@ def _parameters() -> dict[str, list[str]]:
         **{verb: getattr(BatchExecutor, verb) for verb in verbs},
         "Retry": Retry,
         "RateLimiter": RateLimiter,
+        "Outcome": Outcome,
+        "BatchReport": BatchReport,
     }
     for method in ("acquire", "try_acquire", "wait_time", "pause"):
         public[method] = getattr(RateLimiter, method)

@@ -127,16 +127,20 @@ class Drive(Generic[T]):
         batch = self._batch = begin(context, self._pool, self._logs_failures, terms)
         self._is_open = True
         try:
+            # What outcomes are to know of their operations. Those of `map` are not its caller's.
             if not isinstance(operations, list | tuple):
                 self._input = iter(operations)
+                if not terms.attended and self._logs_failures:
+                    batch.know(None)
             elif not terms.attended and terms.ahead[1] < _core.UNBOUNDED:
                 whole = list(operations)
                 self._input = self._unread = iter(whole)
                 _core.check_operations(whole)
-            elif type(operations) is list:
-                batch.feed(operations)
+                batch.know(whole)
             else:
-                batch.feed(list(operations))
+                if terms.attended:
+                    batch.know(operations)
+                batch.feed(operations if type(operations) is list else list(operations))
         except TypeError:
             # Of a list with something else in it nothing is run: no batch has begun.
             self._is_open = False
@@ -223,7 +227,7 @@ class Drive(Generic[T]):
 
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
-        taken = []
+        taken: list[_core.Outcome[T]] = []
         for outcome in self._outcomes():
             # What the caller has taken is not to be held here until it asks for the next.
             taken.append(outcome)
@@ -432,7 +436,7 @@ class Drive(Generic[T]):
 
     def report(self, records: _core.Records[T], ended_by: str = "completed") -> BatchReport[T]:
         """Make the report of a batch that has ended."""
-        return BatchReport(
+        return BatchReport._of(  # noqa: SLF001 - users make theirs of outcomes
             records,
             ended_by=ended_by,
             max_workers=self._max_workers,

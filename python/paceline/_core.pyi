@@ -232,11 +232,101 @@ class RateLimiter:
 class Outcome(Generic[_T_co]):
     """What became of one operation of a batch. It never changes.
 
-    All times are in seconds. Only the package makes outcomes: :meth:`BatchExecutor.run`,
-    :meth:`BatchExecutor.stream`, and the ``batch_report`` of an exception that ended a batch.
-    Like a lock it stays in its process: what is to go to another one, or into a file, are the
-    values of its attributes.
+    Outcomes come from :meth:`BatchExecutor.run`, :meth:`BatchExecutor.stream`, and the
+    ``batch_report`` of an exception that ended a batch. They can also be made by hand, for tests of
+    code that takes them. All times are in seconds.
+
+    Two are equal if all that is below is, but for ``operation`` and ``earlier_attempts``, and
+    exceptions count as equal that are of one type with the same arguments. Pickled, an outcome
+    keeps what it is compared by.
+
+    Args:
+        index: The operation's place in its batch, from 0.
+        status: One of the words below.
+        value: What it returned, if it is done.
+        exception: What it raised; needed if it has failed.
+        attempts: How often it was called; by default once, or never if it did not start.
+        permit_wait: Seconds that it waited for permits.
+        started_at: When its last attempt started, on the clock of ``time.monotonic()``.
+        duration: Seconds that its last attempt took.
+        operation: What was called.
+
+    Raises:
+        TypeError: If an argument is of the wrong type.
+        ValueError: If a number is negative or not finite, ``status`` is no such word, or ``value``
+            or ``exception`` do not go with it.
     """
+
+    @overload
+    def __new__(
+        cls,
+        index: int,
+        status: Literal["done"],
+        *,
+        value: _T_co = ...,
+        exception: None = None,
+        attempts: int | None = None,
+        permit_wait: float | timedelta = 0.0,
+        started_at: float | None = None,
+        duration: float | timedelta = 0.0,
+        operation: Callable[[], _T_co] | None = None,
+    ) -> Self: ...
+    @overload
+    def __new__(
+        cls,
+        index: int,
+        status: Literal["failed"],
+        *,
+        value: None = None,
+        exception: BaseException,
+        attempts: int | None = None,
+        permit_wait: float | timedelta = 0.0,
+        started_at: float | None = None,
+        duration: float | timedelta = 0.0,
+        operation: Callable[[], _T_co] | None = None,
+    ) -> Self: ...
+    @overload
+    def __new__(
+        cls,
+        index: int,
+        status: Literal["running", "not_started", "cancelled"],
+        *,
+        value: None = None,
+        exception: None = None,
+        attempts: int | None = None,
+        permit_wait: float | timedelta = 0.0,
+        started_at: float | None = None,
+        duration: float | timedelta = 0.0,
+        operation: Callable[[], _T_co] | None = None,
+    ) -> Self: ...
+    @property
+    def ok(self) -> bool:
+        """Whether it is done."""
+
+    def result(self) -> _T_co:
+        """What the operation returned; raises what it has raised.
+
+        Raises:
+            BaseException: What its last attempt raised, if it has failed.
+            RuntimeError: If it is neither done nor failed.
+        """
+
+    @property
+    def operation(self) -> Callable[[], _T_co] | None:
+        """The operation itself, as it stands in the list or tuple that was the batch.
+
+        It is looked up there when it is asked for: so do not change a list that you still ask for.
+        Of a batch that was read from an iterator, a stream knows it, and ``run`` where it failed;
+        as it was given, or a partial like it. None where it is not known.
+        """
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The arguments of an operation that is a ``functools.partial``; empty of any other."""
+
+    @property
+    def kwargs(self) -> dict[str, Any]:
+        """Its keyword arguments; empty of any other."""
 
     @property
     def index(self) -> int:
@@ -299,10 +389,41 @@ class Outcome(Generic[_T_co]):
         waited for its permit, all in seconds.
         """
 
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[int, str], dict[str, Any]]: ...
     def __copy__(self) -> Self: ...
     def __deepcopy__(self, _memo: object) -> Self: ...
     @classmethod
     def __class_getitem__(cls, key: Any) -> GenericAlias: ...
+
+# What type checkers see of an outcome that the package hands out, so that they tell the type of its
+# value by its `status`. There are no such classes.
+
+@final
+@type_check_only
+class DoneOutcome(Outcome[_T_co]):  # type: ignore[misc]
+    @property
+    def ok(self) -> Literal[True]: ...
+    @property
+    def status(self) -> Literal["done"]: ...
+    @property
+    def value(self) -> _T_co: ...
+    @property
+    def exception(self) -> None: ...
+
+@final
+@type_check_only
+class OtherOutcome(Outcome[_T_co]):  # type: ignore[misc]
+    @property
+    def ok(self) -> Literal[False]: ...
+    @property
+    def status(self) -> Literal["failed", "running", "not_started", "cancelled"]: ...
+    @property
+    def value(self) -> None: ...
+
+_AnyOutcome: TypeAlias = DoneOutcome[_T_co] | OtherOutcome[_T_co]
 
 # What follows is what the package's own modules stand on. Nothing of it is public.
 
@@ -456,7 +577,7 @@ class Ready(Generic[_T]):
         """
 
     def __iter__(self) -> Self: ...
-    def __next__(self) -> Outcome[_T]: ...
+    def __next__(self) -> _AnyOutcome[_T]: ...
 
 @final
 class Batch(Generic[_T]):
@@ -483,6 +604,14 @@ class Batch(Generic[_T]):
         Raises:
             TypeError: If one is not callable, or is a coroutine function. That ends the batch, and
                 all of them are in its report.
+        """
+
+    def know(self, sequence: Sequence[Callable[[], _T]] | None) -> None:
+        """Says where outcomes find their operations.
+
+        Args:
+            sequence: The list or tuple that is the whole batch; None for a stream over anything
+                else, so that each operation is kept until its outcome is handed over.
         """
 
     def feed_rest(self, operations: list[Callable[[], _T]]) -> None:
@@ -587,7 +716,7 @@ class Records(Generic[_T_co]):
     """
 
     def __len__(self) -> int: ...
-    def __getitem__(self, place: int, /) -> Outcome[_T_co]:
+    def __getitem__(self, place: int, /) -> _AnyOutcome[_T_co]:
         """The outcome in one place, made when it is first asked for.
 
         Raises:

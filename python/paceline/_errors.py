@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import Any
 
-from paceline._report import describe
+from paceline._duck import attribute, is_a
+from paceline._report import BatchReport, describe
 
-if TYPE_CHECKING:
-    from paceline._report import BatchReport
-
-__all__ = ["BatchTimeoutError", "PermitRefusedError", "add_note", "attach_report"]
+__all__ = [
+    "BatchTimeoutError",
+    "PermitRefusedError",
+    "add_note",
+    "attach_report",
+    "report_of",
+]
 
 
 class BatchTimeoutError(TimeoutError):
@@ -30,7 +34,34 @@ class PermitRefusedError(RuntimeError):
     """
 
 
-for _public in (BatchTimeoutError, PermitRefusedError):
+def report_of(exception: BaseException) -> BatchReport[Any] | None:
+    """Return the report of the batch that an exception has ended.
+
+    Args:
+        exception: Whatever was raised. Its own report is looked for first, then that of the
+            exceptions in it, if it is a group, then that of its cause, and of what was being
+            handled when it was raised: so it may be one of yours that was raised ``from`` another.
+
+    Returns:
+        The report; None if no batch was ended by any of these.
+    """
+    seen: set[int] = set()
+    waiting: list[BaseException | None] = [exception]
+    while waiting:
+        error = waiting.pop()
+        if error is None or id(error) in seen:
+            continue
+        seen.add(id(error))
+        if is_a(report := attribute(error, "batch_report"), BatchReport):
+            return report
+        # The last of these is looked at first.
+        waiting += [None if error.__suppress_context__ else error.__context__, error.__cause__]
+        if isinstance(error, BaseExceptionGroup):
+            waiting += reversed(error.exceptions)
+    return None
+
+
+for _public in (BatchTimeoutError, PermitRefusedError, report_of):
     _public.__module__ = "paceline"
 
 

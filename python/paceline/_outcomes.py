@@ -77,7 +77,7 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
         _batch: _core.Batch[T]
         _more: _More[T]
 
-        def __next__(self) -> _core.Outcome[T]: ...
+        def __next__(self) -> _core._AnyOutcome[T]: ...
 
         def __exit__(
             self,

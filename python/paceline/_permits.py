@@ -13,10 +13,15 @@ __all__ = ["SupportsAcquire", "ask"]
 
 
 class SupportsAcquire(Protocol):
-    """A limiter of any make. A mock passes for one."""
+    """A limiter of any make, as :class:`BatchExecutor` takes it. A mock passes for one."""
 
     def acquire(self) -> object:
-        """Block until there is a permit, and take it."""
+        """Block until there is a permit, and take it.
+
+        Returns:
+            None or a true value if there is a permit. Any other false value refuses it: that
+            operation fails with :class:`PermitRefusedError`.
+        """
 
 
 def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
@@ -53,3 +58,6 @@ def _is_to_be_entered(answer: object) -> bool:
     Others may be permits that were taken, and are given back when they are left.
     """
     return isinstance(answer, ContextDecorator) and isinstance(answer, AbstractContextManager)
+
+
+SupportsAcquire.__module__ = "paceline"

@@ -4,21 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Generic, Literal, Never, Self, TypeAlias, TypeVar, cast, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    Never,
+    Self,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
-from paceline._checks import duration
+from paceline._arguments import refuse
+from paceline._checks import duration, positive_int
 from paceline._core import Outcome, Records, show
+from paceline._made import MadeRecords, row_of
 
 if TYPE_CHECKING:
-    from paceline._core import Totals
+    from paceline._core import Totals, _AnyOutcome
 
     _Bound: TypeAlias = Literal[
         "limit", "workers", "operations", "computing", "server pauses", "idle workers"
     ]
 
+if not TYPE_CHECKING:
+    # For who asks for the annotations.
+    _AnyOutcome = Outcome
+
 __all__ = ["BatchReport", "describe", "failure_group"]
 
 T_co = TypeVar("T_co", covariant=True)
+
+ENDED_BY = (
+    "completed",
+    "timeout",
+    "max_failures",
+    "interrupt",
+    "limiter",
+    "input",
+    "operation",
+    "consumer",
+    "outer",
+    "shutdown",
+    "broken",
+    "exit",
+)
 
 _TOTALS = (
     "elapsed",
@@ -116,11 +148,47 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def __init__(
         self,
-        records: Records[T_co],
-        *,
-        ended_by: str,
-        max_workers: int,
-        computed: float,
+        outcomes: Iterable[Outcome[T_co]],
+        *_more: Never,
+        ended_by: str = "completed",
+        elapsed: float | timedelta = 0.0,
+        paused: float | timedelta = 0.0,
+        max_workers: int = 5,
+        **_unknown: Never,
+    ) -> None:
+        """Make a report by hand, for tests of code that takes one.
+
+        Args:
+            outcomes: In the order of their indexes.
+            ended_by: One of the words above.
+            elapsed: Seconds that the batch took.
+            paused: Seconds of it that fell into pauses which a server asked for.
+            max_workers: How many operations ran at once, at most.
+
+        Raises:
+            TypeError: If an argument is of the wrong type.
+            ValueError: If the outcomes are not in order, or another argument is out of its range.
+        """
+        if _more or _unknown:
+            refuse("BatchReport", _more, _unknown)
+        if ended_by not in ENDED_BY:
+            words = ", ".join(map(repr, ENDED_BY))
+            raise ValueError(f"ended_by must be one of {words}, not {show(ended_by)}")
+        made = MadeRecords(outcomes, duration("elapsed", elapsed), duration("paused", paused))
+        workers = positive_int("max_workers", max_workers, 2**15)
+        self._set_up(cast("Records[T_co]", made), ended_by, workers, 0.0)
+
+    @classmethod
+    def _of(
+        cls, records: Records[T_co], *, ended_by: str, max_workers: int, computed: float
+    ) -> Self:
+        """Make the report of a batch that was run."""
+        self = cls.__new__(cls)
+        self._set_up(records, ended_by, max_workers, computed)
+        return self
+
+    def _set_up(
+        self, records: Records[T_co], ended_by: str, max_workers: int, computed: float
     ) -> None:
         # Outcomes are made when they are asked for, one at a time, so that other threads and
         # signals have their turn.
@@ -145,10 +213,12 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         self.pauses = totals["pauses"]
 
     @overload
-    def __getitem__(self, index: int, /) -> Outcome[T_co]: ...
+    def __getitem__(self, index: int, /) -> _AnyOutcome[T_co]: ...
     @overload
-    def __getitem__(self, index: slice, /) -> tuple[Outcome[T_co], ...]: ...
-    def __getitem__(self, index: int | slice, /) -> Outcome[T_co] | tuple[Outcome[T_co], ...]:
+    def __getitem__(self, index: slice, /) -> tuple[_AnyOutcome[T_co], ...]: ...
+    def __getitem__(
+        self, index: int | slice, /
+    ) -> _AnyOutcome[T_co] | tuple[_AnyOutcome[T_co], ...]:
         try:
             places = range(len(self))[index]
         except IndexError:
@@ -169,12 +239,38 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         # Of a stream whose outcomes were all handed over there is something to tell as well.
         return True
 
-    def __iter__(self) -> Iterator[Outcome[T_co]]:
+    def __iter__(self) -> Iterator[_AnyOutcome[T_co]]:
         return self._at(range(len(self)))
 
-    def _at(self, places: Iterable[int]) -> Iterator[Outcome[T_co]]:
+    def _at(self, places: Iterable[int]) -> Iterator[_AnyOutcome[T_co]]:
         records = self._records
         return (records[place] for place in places)
+
+    def to_rows(self) -> list[dict[str, Any]]:
+        """Return a flat dictionary for each outcome, such as a table is made of.
+
+        Each has ``index``, ``status``, ``value``, ``error`` (the exception's text) and
+        ``error_type`` (the name of its class), both None where there is none, ``attempts``,
+        ``permit_wait``, ``started_at`` and ``duration``.
+        """
+        return [row_of(outcome) for outcome in self]
+
+    def _compared_by(self) -> tuple[object, ...]:
+        totals = [getattr(self, name) for name in (*_TOTALS, "_waited_inside")]
+        return (self.ended_by, self.counts, totals, self._max_workers)
+
+    def __eq__(self, other: object) -> bool:
+        """Whether all that the two tell is the same."""
+        if not isinstance(other, BatchReport):
+            return NotImplemented
+        if self is other:
+            return True
+        if self._compared_by() != other._compared_by():
+            return False
+        return _known_of(self) == _known_of(other)
+
+    def __hash__(self) -> int:
+        return hash((self.ended_by, self.elapsed, self.permits))
 
     def __copy__(self) -> Self:
         return self
@@ -242,7 +338,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         return values
 
     @property
-    def failures(self) -> tuple[Outcome[T_co], ...]:
+    def failures(self) -> tuple[_AnyOutcome[T_co], ...]:
         """The outcomes of the operations that failed, in input order."""
         return tuple(self._at(self._records.failed()))
 
@@ -398,11 +494,19 @@ def _left_behind_by(records: object) -> int:
     return len(cast("Records[object]", records))
 
 
+def _known_of(report: BatchReport[object]) -> list[Outcome[object]] | int:
+    """Return the outcomes of a report, or how many were left behind."""
+    records: object = report._records  # noqa: SLF001 - its own module
+    return records.left_behind if isinstance(records, _NoRecords) else list(report)
+
+
 def _without_outcomes(
     records: _NoRecords, ended_by: str, max_workers: int, computed: float
 ) -> BatchReport[Never]:
     without = cast("Records[Never]", records)
-    return BatchReport(without, ended_by=ended_by, max_workers=max_workers, computed=computed)
+    return BatchReport._of(  # noqa: SLF001 - its own module
+        without, ended_by=ended_by, max_workers=max_workers, computed=computed
+    )
 
 
 BatchReport.__module__ = "paceline"

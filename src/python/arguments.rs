@@ -132,6 +132,21 @@ pub(super) fn whole(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyRes
     }
 }
 
+/// A whole number from 0 to `largest`.
+pub(super) fn count(name: &str, value: &Bound<'_, PyAny>, largest: u64) -> PyResult<usize> {
+    let number = match value.extract::<u64>() {
+        Ok(0) if !value.is_instance_of::<PyBool>() => 0,
+        _ if value.is_instance_of::<PyInt>() && value.lt(0)? => {
+            return Err(PyValueError::new_err(format!(
+                "{name} must be at least 0, not {}",
+                show(value)?
+            )));
+        }
+        _ => whole(name, value, largest)?,
+    };
+    Ok(usize::try_from(number).unwrap_or(usize::MAX))
+}
+
 /// A time from 0 to `longest`, as a number of seconds or a `timedelta`.
 pub(super) fn seconds(
     name: &str,

@@ -158,6 +158,8 @@ impl Batch {
         let outcome = scheduler
             .with(self.id, |source| source.hand_over().map(Outcome::finished))
             .flatten()?;
+        let origin = self.reading.take_origin(py, outcome.index());
+        let outcome = outcome.of(origin);
         if self.limits_failures
             && let Some(failure) = outcome.exception()
         {
@@ -255,6 +257,12 @@ impl Batch {
                 Err(error)
             }
         }
+    }
+
+    /// What its operations are to be known by: the list or tuple that it is; of a stream over anything
+    /// else None, so that each is kept until its outcome is handed over.
+    fn know(&self, sequence: Option<Py<PyAny>>) {
+        self.reading.know(sequence);
     }
 
     /// Adds what was read and not added, and moves what was checked before, and will not be read any

@@ -66,7 +66,12 @@ pub(super) fn conclude_call(
     };
     let ending = match judge(py, runtime, context, ongoing, &job, &error, ended) {
         Decision::Again(due) => Ending::Again(error, due, job),
-        Decision::GiveUp => conclude(py, context, job, Err(error)),
+        Decision::GiveUp => {
+            if let Context::Batch { reading, .. } = context {
+                reading.note_failed(py, ongoing.running.index, &job);
+            }
+            conclude(py, context, job, Err(error))
+        }
     };
     Finished {
         ended,

@@ -197,6 +197,9 @@ pub(crate) fn refuse(
                 )
             });
         }
+        if let Context::Batch { reading, .. } = &*context {
+            reading.note_failed(py, ongoing.running.index, &start.job);
+        }
         let ending = conclude(py, &context, start.job, Err(error));
         drop(runtime.scheduler.book(
             &ongoing,

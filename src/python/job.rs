@@ -4,6 +4,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::operations::partial;
 use super::partials::Parts;
 
 /// One operation of a batch, or the tuple that stands for a submitted call.
@@ -40,6 +41,26 @@ impl Job {
             object: function.unbind(),
             arguments: Some(only.unwrap_or(arguments.into_any()).unbind()),
         }
+    }
+
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self {
+            object: self.object.clone_ref(py),
+            arguments: self.arguments.as_ref().map(|it| it.clone_ref(py)),
+        }
+    }
+
+    /// The operation: as it was given, or a partial like it.
+    pub(crate) fn operation<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let Some(arguments) = &self.arguments else {
+            return Ok(self.object.bind(py).clone());
+        };
+        let mut all = vec![self.object.bind(py).clone()];
+        match arguments.bind(py).cast_exact::<PyTuple>() {
+            Ok(arguments) => all.extend(arguments.iter()),
+            Err(_) => all.push(arguments.bind(py).clone()),
+        }
+        partial(py)?.call1(PyTuple::new(py, all)?)
     }
 
     /// The operation or the tuple, as it was given.

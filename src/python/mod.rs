@@ -15,6 +15,7 @@ pub(crate) mod leaving;
 pub(crate) mod limiter;
 pub(crate) mod logging;
 pub(crate) mod operations;
+pub(crate) mod origins;
 pub(crate) mod outcome;
 pub(crate) mod partials;
 pub(crate) mod reading;

@@ -254,7 +254,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+pub(super) fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static PARTIAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     PARTIAL.import(py, "functools", "partial")
 }

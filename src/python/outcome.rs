@@ -1,11 +1,16 @@
 //! `Outcome`: what became of one operation.
 
-use pyo3::exceptions::PyBaseException;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
+use super::arguments::{count, refuse, seconds as seconds_of};
 use super::interpreter::monotonic;
+use super::origins::{Origin, arguments_of, operation_of};
+use super::showing::show;
 use super::work::{Operations, PyAttempt, PyRecord};
 use crate::engine::ledger::Record;
 use crate::engine::source::{HandedOver, Running};
@@ -32,6 +37,27 @@ impl Status {
         Self::Cancelled,
     ];
 
+    /// The status of that name.
+    fn named(name: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let word = name.extract::<String>().ok();
+        let found = Self::ALL
+            .into_iter()
+            .find(|status| word.as_deref() == Some(status.name()));
+        let names = || {
+            Self::ALL
+                .map(|status| format!("'{}'", status.name()))
+                .join(", ")
+        };
+        match found {
+            Some(status) => Ok(status),
+            None => Err(PyValueError::new_err(format!(
+                "status must be one of {}, not {}",
+                names(),
+                show(name)?
+            ))),
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Done => "done",
@@ -45,10 +71,29 @@ impl Status {
 
 /// What became of one operation of a batch. It never changes.
 ///
-/// All times are in seconds. Only the package makes outcomes: :meth:`BatchExecutor.run`,
-/// :meth:`BatchExecutor.stream`, and the ``batch_report`` of an exception that ended a batch.
-/// Like a lock it stays in its process: what is to go to another one, or into a file, are the
-/// values of its attributes.
+/// Outcomes come from :meth:`BatchExecutor.run`, :meth:`BatchExecutor.stream`, and the
+/// ``batch_report`` of an exception that ended a batch. They can also be made by hand, for tests of
+/// code that takes them. All times are in seconds.
+///
+/// Two are equal if all that is below is, but for ``operation`` and ``earlier_attempts``, and
+/// exceptions count as equal that are of one type with the same arguments. Pickled, an outcome
+/// keeps what it is compared by.
+///
+/// Args:
+///     index: The operation's place in its batch, from 0.
+///     status: One of the words below.
+///     value: What it returned, if it is done.
+///     exception: What it raised; needed if it has failed.
+///     attempts: How often it was called; by default once, or never if it did not start.
+///     permit_wait: Seconds that it waited for permits.
+///     started_at: When its last attempt started, on the clock of ``time.monotonic()``.
+///     duration: Seconds that its last attempt took.
+///     operation: What was called.
+///
+/// Raises:
+///     TypeError: If an argument is of the wrong type.
+///     ValueError: If a number is negative or not finite, ``status`` is no such word, or ``value``
+///         or ``exception`` do not go with it.
 #[pyclass(frozen, generic, immutable_type, module = "paceline")]
 #[derive(Debug)]
 pub(crate) struct Outcome {
@@ -65,9 +110,23 @@ pub(crate) struct Outcome {
     duration: u64,
     permit_wait: u64,
     earlier: Vec<PyAttempt>,
+    origin: Option<Origin>,
+    /// Of one made by hand: when it started, on Python's clock.
+    given_start: Option<f64>,
 }
 
 impl Outcome {
+    pub(crate) fn index(&self) -> usize {
+        self.index
+    }
+
+    /// The same, of that operation.
+    #[inline(always)]
+    pub(crate) fn of(mut self, origin: Option<Origin>) -> Self {
+        self.origin = origin;
+        self
+    }
+
     #[inline(always)]
     pub(crate) fn finished(handed_over: HandedOver<Operations>) -> Self {
         let HandedOver {
@@ -88,6 +147,8 @@ impl Outcome {
             duration: record.duration,
             permit_wait: record.permit_wait,
             earlier,
+            origin: None,
+            given_start: None,
         }
     }
 
@@ -124,12 +185,143 @@ impl Outcome {
             duration: 0,
             permit_wait: 0,
             earlier: Vec::new(),
+            origin: None,
+            given_start: None,
         }
     }
 }
 
 #[pymethods]
 impl Outcome {
+    #[new]
+    #[pyo3(
+        signature = (
+            index, status, *more, value=None, exception=None, attempts=None,
+            permit_wait=None, started_at=None, duration=None, operation=None, **unknown
+        ),
+        text_signature = "(index, status, *, value=None, exception=None, attempts=None, \
+                          permit_wait=0.0, started_at=None, duration=0.0, operation=None)"
+    )]
+    #[allow(clippy::too_many_arguments)] // by name, from Python
+    fn new(
+        index: &Bound<'_, PyAny>,
+        status: &Bound<'_, PyAny>,
+        more: &Bound<'_, PyTuple>,
+        value: Option<Bound<'_, PyAny>>,
+        exception: Option<&Bound<'_, PyAny>>,
+        attempts: Option<&Bound<'_, PyAny>>,
+        permit_wait: Option<&Bound<'_, PyAny>>,
+        started_at: Option<&Bound<'_, PyAny>>,
+        duration: Option<&Bound<'_, PyAny>>,
+        operation: Option<Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        refuse("Outcome", more, unknown)?;
+        let index = count("index", index, usize::MAX as u64)?;
+        let status = Status::named(status)?;
+        let wrong = |problem: &str| {
+            let message = format!("{problem}, and the status is {:?}", status.name());
+            Err(PyValueError::new_err(message))
+        };
+        let result = match (status, exception) {
+            (Status::Failed, None) => return wrong("an exception is needed for one that failed"),
+            (Status::Failed, Some(_)) if value.is_some() => {
+                return wrong("only what is done has a value");
+            }
+            (Status::Failed, Some(exception)) => match exception.cast::<PyBaseException>() {
+                Ok(exception) => Some(Err(exception.clone().unbind())),
+                Err(_) => {
+                    return Err(PyTypeError::new_err(format!(
+                        "exception must be an exception, not {}",
+                        show(exception)?
+                    )));
+                }
+            },
+            (_, Some(_)) => return wrong("only what failed has an exception"),
+            (Status::Done, None) => Some(Ok(value.map_or_else(|| more.py().None(), Bound::unbind))),
+            _ if value.is_some() => return wrong("only what is done has a value"),
+            _ => None,
+        };
+        let nanos = |name, value: Option<&Bound<'_, PyAny>>| {
+            let longest = std::time::Duration::from_nanos(u64::MAX / 2);
+            let given = value.map(|value| seconds_of(name, value, longest));
+            given.transpose().map(|it| {
+                it.map_or(0, |it| {
+                    u64::try_from(it.duration.as_nanos()).unwrap_or(u64::MAX)
+                })
+            })
+        };
+        let started = matches!(status, Status::Done | Status::Failed | Status::Running);
+        let attempts = match attempts {
+            Some(attempts) => count("attempts", attempts, u64::from(u32::MAX))?,
+            None => usize::from(started),
+        };
+        let given_start = match started_at {
+            Some(at) => Some(
+                at.extract::<f64>()
+                    .map_err(|_| PyTypeError::new_err("started_at must be a number of seconds"))?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            index,
+            status,
+            result,
+            attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+            started: Time::default(),
+            duration: nanos("duration", duration)?,
+            permit_wait: nanos("permit_wait", permit_wait)?,
+            earlier: Vec::new(),
+            origin: operation.map(|it| Origin::Given(it.unbind())),
+            given_start: given_start.or(Some(f64::NAN)),
+        })
+    }
+
+    /// Whether it is done.
+    #[getter]
+    fn ok(&self) -> bool {
+        self.status == Status::Done
+    }
+
+    /// What the operation returned; raises what it has raised.
+    ///
+    /// Raises:
+    ///     BaseException: What its last attempt raised, if it has failed.
+    ///     RuntimeError: If it is neither done nor failed.
+    fn result<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match &self.result {
+            Some(Ok(value)) => Ok(value.bind(py).clone()),
+            Some(Err(error)) => Err(PyErr::from_value(error.bind(py).clone().into_any())),
+            None => Err(PyRuntimeError::new_err(format!(
+                "operation {} has no result: its status is {:?}",
+                self.index,
+                self.status.name()
+            ))),
+        }
+    }
+
+    /// The operation itself, as it stands in the list or tuple that was the batch.
+    ///
+    /// It is looked up there when it is asked for: so do not change a list that you still ask for.
+    /// Of a batch that was read from an iterator, a stream knows it, and ``run`` where it failed;
+    /// as it was given, or a partial like it. None where it is not known.
+    #[getter]
+    fn operation<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyAny>> {
+        operation_of(py, self.origin.as_ref(), self.index)
+    }
+
+    /// The arguments of an operation that is a ``functools.partial``; empty of any other.
+    #[getter]
+    fn args<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(arguments_of(py, self.operation(py).as_ref())?.0)
+    }
+
+    /// Its keyword arguments; empty of any other.
+    #[getter]
+    fn kwargs<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        Ok(arguments_of(py, self.operation(py).as_ref())?.1)
+    }
+
     /// What became of the operation.
     ///
     /// ``"done"``: it returned ``value``.
@@ -161,6 +353,9 @@ impl Outcome {
     /// None if it was never called.
     #[getter]
     fn started_at(&self, py: Python<'_>) -> PyResult<Option<f64>> {
+        if let Some(given) = self.given_start {
+            return Ok((!given.is_nan()).then_some(given));
+        }
         (self.attempts > 0)
             .then(|| monotonic(py, self.started))
             .transpose()
@@ -202,6 +397,56 @@ impl Outcome {
         PyTuple::new(py, rows.collect::<PyResult<Vec<_>>>()?)
     }
 
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        let py = other.py();
+        let Ok(other) = other.cast::<Self>() else {
+            return Ok(py.NotImplemented());
+        };
+        let other = other.get();
+        let same = self.index == other.index
+            && self.status == other.status
+            && self.attempts == other.attempts
+            && self.permit_wait == other.permit_wait
+            && self.duration == other.duration
+            && self.started_at(py)? == other.started_at(py)?
+            && match (&self.result, &other.result) {
+                (Some(Ok(one)), Some(Ok(two))) => one.bind(py).eq(two)?,
+                (Some(Err(one)), Some(Err(two))) => {
+                    let (one, two) = (one.bind(py), two.bind(py));
+                    one.is(two)
+                        || one.get_type().is(&two.get_type())
+                            && one.getattr("args")?.eq(two.getattr("args")?)?
+                }
+                (one, two) => one.is_none() && two.is_none(),
+            };
+        Ok(same.into_pyobject(py)?.to_owned().into_any().unbind())
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (self.index, self.status.name(), self.attempts).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// What makes it anew where it is unpickled.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<((usize, &'static str), Bound<'py, PyDict>)> {
+        let named = PyDict::new(py);
+        if let Some(value) = self.value() {
+            named.set_item("value", value)?;
+        }
+        if let Some(exception) = self.exception() {
+            named.set_item("exception", exception)?;
+        }
+        named.set_item("attempts", self.attempts)?;
+        named.set_item("permit_wait", self.permit_wait())?;
+        named.set_item("started_at", self.started_at(py)?)?;
+        named.set_item("duration", self.duration())?;
+        Ok(((self.index, self.status.name()), named))
+    }
+
     fn __copy__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
         slf
     }
@@ -239,7 +484,10 @@ impl Outcome {
         for each in &self.earlier {
             visit.call(&each.error)?;
         }
-        Ok(())
+        match &self.origin {
+            Some(origin) => origin.traverse(&visit),
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 
 use super::job::Job;
 use super::operations::{Seen, examine};
+use super::origins::{Origin, Origins};
 use super::partials;
 use super::work::Operations;
 use crate::engine::lock::lock;
@@ -24,6 +25,8 @@ pub(crate) struct Reading(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     seen: Seen,
+    /// The operations, as far as they are known until the batch ends.
+    origins: Origins,
     /// How many more are to be read before the owner looks for something else to do.
     left: usize,
     /// Each is to be added as it is read.
@@ -71,6 +74,7 @@ impl Reading {
             Some(parts) => Job::of_parts(parts),
             None => Job::new(operation.clone().unbind()),
         };
+        state.origins.note(operation.py(), &job);
         state.light &= light;
         state.left = state.left.saturating_sub(1);
         let enough = state.left == 0;
@@ -108,20 +112,51 @@ impl Reading {
         drop(state);
     }
 
+    /// The batch is this list or tuple, where `sequence` is one; otherwise, if it is a stream, its
+    /// operations are kept until their outcomes are handed over.
+    pub(crate) fn know(&self, sequence: Option<Py<PyAny>>) {
+        let mut state = lock(&self.0);
+        match sequence {
+            Some(sequence) => state.origins.are(sequence),
+            None => state.origins.keep(),
+        }
+    }
+
+    /// Which operation the outcome is of that is handed over now.
+    #[inline]
+    pub(crate) fn take_origin(&self, py: Python<'_>, index: usize) -> Option<Origin> {
+        lock(&self.0).origins.take(py, index)
+    }
+
+    /// Keeps an operation that has failed for good, where it is known nowhere else.
+    pub(crate) fn note_failed(&self, py: Python<'_>, index: usize, job: &Job) {
+        lock(&self.0).origins.note_failed(py, index, job);
+    }
+
+    /// What is known of the operations, as the batch ends.
+    pub(crate) fn take_origins(&self) -> Origins {
+        mem::take(&mut lock(&self.0).origins)
+    }
+
     /// Whether operations like those read last may be read further ahead than others.
     pub(crate) fn is_light(&self) -> bool {
         lock(&self.0).light
     }
 
     /// Takes all that it holds.
-    pub(crate) fn take_all(&self) -> (Seen, Vec<Job>) {
+    pub(crate) fn take_all(&self) -> (Seen, Vec<Job>, Origins) {
         let mut state = lock(&self.0);
-        (mem::take(&mut state.seen), mem::take(&mut state.inbox))
+        (
+            mem::take(&mut state.seen),
+            mem::take(&mut state.inbox),
+            mem::take(&mut state.origins),
+        )
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         let state = lock(&self.0);
         state.inbox.iter().try_for_each(|job| job.traverse(visit))?;
-        state.seen.traverse(visit)
+        state.seen.traverse(visit)?;
+        state.origins.traverse(visit)
     }
 }

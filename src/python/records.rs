@@ -16,6 +16,7 @@ use super::failures::{Failure, FailureLog};
 use super::interpreter::until;
 use super::late::Late;
 use super::logging;
+use super::origins::Origins;
 use super::outcome::{Outcome, Status, copy_of, seconds};
 use super::work::{Context, PyAttempt, PyRecord, PySource};
 use crate::engine::ledger::{History, Keep, Ledger, Totals};
@@ -55,6 +56,8 @@ pub(crate) struct Taken {
     unlogged: Vec<usize>,
     /// What they are logged by.
     failures: Option<Arc<FailureLog>>,
+    /// Which operations they are of.
+    origins: Origins,
     unstarted: usize,
     /// What is to be said of those that never started.
     unstarted_are: Status,
@@ -93,6 +96,10 @@ impl Taken {
         let given_up = waiting.len();
         let mut unlogged = Vec::new();
         let mut failures = None;
+        let origins = match source.context() {
+            Context::Batch { reading, .. } => reading.take_origins(),
+            Context::Calls => Origins::default(),
+        };
         if let Context::Batch {
             failures: Some(log),
             ..
@@ -150,6 +157,7 @@ impl Taken {
             given_up,
             unlogged,
             failures,
+            origins,
             unstarted,
             unstarted_are,
             len,
@@ -200,18 +208,20 @@ impl Taken {
     /// What became of the operation in one place.
     fn make(&self, py: Python<'_>, place: usize) -> Outcome {
         let index = self.index_at(place);
-        if let Some(record) = self.record(place, index) {
-            return Outcome::finished(HandedOver {
+        let outcome = if let Some(record) = self.record(place, index) {
+            Outcome::finished(HandedOver {
                 index,
                 record: copy_of(py, record),
                 earlier: self.earlier(py, index),
-            });
-        }
-        match self.unfinished.get(&index) {
-            Some(Unfinished::Running(running)) => Outcome::running(running, self.at),
-            Some(Unfinished::GivenUp) => Outcome::given_up(index, self.earlier(py, index)),
-            None => Outcome::unfinished(index, self.unstarted_are),
-        }
+            })
+        } else {
+            match self.unfinished.get(&index) {
+                Some(Unfinished::Running(running)) => Outcome::running(running, self.at),
+                Some(Unfinished::GivenUp) => Outcome::given_up(index, self.earlier(py, index)),
+                None => Outcome::unfinished(index, self.unstarted_are),
+            }
+        };
+        outcome.of(self.origins.get(py, index))
     }
 
     fn earlier(&self, py: Python<'_>, index: usize) -> Vec<PyAttempt> {
@@ -416,6 +426,7 @@ impl Records {
         for attempt in taken.history.values().flatten() {
             visit.call(&attempt.error)?;
         }
+        self.origins.traverse(&visit)?;
         for outcome in taken.made.get().into_iter().flatten() {
             visit.call(outcome.get())?;
         }

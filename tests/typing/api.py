@@ -7,7 +7,7 @@ from concurrent.futures import Executor, Future
 from contextlib import closing
 from datetime import timedelta
 from functools import partial
-from typing import Literal, assert_type
+from typing import Any, Literal, assert_type
 from unittest.mock import Mock
 
 from paceline import (
@@ -21,7 +21,9 @@ from paceline import (
     RateLimiter,
     RefusedResponseError,
     Retry,
+    SupportsAcquire,
     Verdict,
+    report_of,
 )
 
 
@@ -82,7 +84,12 @@ executor.run(lengths([]), on_error="raise")  # type: ignore[arg-type]
 report = executor.run(lengths(["one", "two"]))
 assert_type(report, BatchReport[int])
 assert_type(report.values(), list[int])
-assert_type(report[0], Outcome[int])
+first: Outcome[int] = report[0]
+assert_type(first.operation, Callable[[], int] | None)
+assert_type(first.args, tuple[Any, ...])
+assert_type(first.kwargs, dict[str, Any])
+assert_type(first.result(), int)
+assert_type(report.to_rows(), list[dict[str, Any]])
 sequence: Sequence[Outcome[int]] = report
 wider: BatchReport[object] = report
 assert_type(report.elapsed, float)
@@ -90,22 +97,31 @@ assert_type(report.retries, int)
 assert_type(report.counts, dict[str, int])
 assert_type(report.explain(), str)
 for failure in report.failures:
-    assert_type(failure, Outcome[int])
+    kept: Outcome[int] = failure
 assert_type(report.raise_for_failures(), None)
 
 with closing(executor.stream(lengths(["one"]))) as outcomes:
     assert_type(outcomes, Outcomes[int])
-    assert_type(next(outcomes), Outcome[int])
+    following: Outcome[int] = next(outcomes)
 assert_type(outcomes.report(), BatchReport[int])
 for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
-    assert_type(outcome, Outcome[int])
+    base: Outcome[int] = outcome
+    assert_type(base.value, int | None)
     assert_type(outcome.index, int)
     assert_type(outcome.attempts, int)
     assert_type(outcome.value, int | None)
-    assert_type(outcome.exception, BaseException | None)
+    assert_type(base.exception, BaseException | None)
     assert_type(outcome.permit_wait, float)
     if outcome.status == "done":
-        pass
+        assert_type(outcome.value, int)
+    if outcome.ok is True:
+        assert_type(outcome.value, int)
+    else:
+        assert_type(outcome.value, None)
+        assert_type(outcome.exception, BaseException | None)
+    if outcome.status != "done":
+        continue
+    assert_type(outcome.value, int)
     if outcome.status == "finished":  # type: ignore[comparison-overlap]
         pass
 
@@ -140,6 +156,18 @@ def judge(record: ErrorRecord, timed_out: BatchTimeoutError, refused: PermitRefu
     standard_timeout: TimeoutError = timed_out
     runtime_error: RuntimeError = refused
     del plain, standard_timeout, runtime_error
+
+
+# Made by hand
+
+made = Outcome(0, "done", value=5, duration=0.5)
+assert_type(made, Outcome[int])
+by_hand: BatchReport[int] = BatchReport([made, Outcome(1, "failed", exception=ValueError())])
+assert_type(report_of(ValueError()), BatchReport[Any] | None)
+Outcome(0, "ok")  # type: ignore[call-overload]
+Outcome(0, "failed")  # type: ignore[call-overload]
+Outcome(0, "running", value=5)  # type: ignore[call-overload]
+foreign: SupportsAcquire = AnyLimiter()
 
 
 # Retries
