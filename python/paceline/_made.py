@@ -1,9 +1,9 @@
-"""What stands behind a report that was made by hand; and the rows that one is written down as."""
+"""What stands behind a report made by hand, or unpickled; and the rows one is written down as."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Never
 
 from paceline._core import Outcome, show
 from paceline._duck import is_a
@@ -11,7 +11,7 @@ from paceline._duck import is_a
 if TYPE_CHECKING:
     from paceline._core import Totals
 
-__all__ = ["MadeRecords", "row_of"]
+__all__ = ["MadeRecords", "NoRecords", "row_of"]
 
 STATUSES = ("done", "failed", "running", "not_started", "cancelled")
 
@@ -69,6 +69,45 @@ class MadeRecords:
             "working": sum(each.duration for each in self._outcomes),
             "elapsed": self._elapsed,
         }
+
+
+_LEFT_BEHIND = "the report was pickled, which left its outcomes behind"
+
+
+class NoRecords:
+    """The records of a batch whose outcomes were all left behind."""
+
+    def __init__(self, counts: dict[str, int], totals: Totals, left_behind: int) -> None:
+        self._counts = counts
+        self._totals = totals
+        self.left_behind = left_behind
+
+    def _check(self) -> None:
+        if self.left_behind:
+            raise RuntimeError(_LEFT_BEHIND)
+
+    def __len__(self) -> int:
+        self._check()
+        return 0
+
+    def failed(self) -> list[int]:
+        self._check()
+        return []
+
+    def values(self, _failed: None) -> list[Never]:
+        self._check()
+        return []
+
+    def settle(self, _timeout: float | None) -> int:
+        if self._counts["running"]:
+            raise RuntimeError(_LEFT_BEHIND)
+        return 0
+
+    def counts(self) -> dict[str, int]:
+        return self._counts
+
+    def totals(self) -> Totals:
+        return self._totals
 
 
 def row_of(outcome: Outcome[Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from typing import (
 from paceline._arguments import refuse
 from paceline._checks import duration, positive_int
 from paceline._core import Outcome, Records, show
-from paceline._made import MadeRecords, row_of
+from paceline._made import MadeRecords, NoRecords, row_of
 
 if TYPE_CHECKING:
     from paceline._core import Totals, _AnyOutcome
@@ -283,7 +283,7 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         totals["waited_inside"] = self._waited_inside
         left_behind = _left_behind_by(self._records)
         settings = (self.ended_by, self._max_workers, self._computed)
-        return _without_outcomes, (_NoRecords(self.counts, totals, left_behind), *settings)
+        return _without_outcomes, (NoRecords(self.counts, totals, left_behind), *settings)
 
     def __repr__(self) -> str:
         return f"<BatchReport: {describe(self.counts)} in {self.elapsed:.3f} s>"
@@ -448,48 +448,9 @@ def failure_group(
     return BaseExceptionGroup(message, errors) if errors else None
 
 
-_LEFT_BEHIND = "the report was pickled, which left its outcomes behind"
-
-
-class _NoRecords:
-    """The records of a batch whose outcomes were all left behind."""
-
-    def __init__(self, counts: dict[str, int], totals: Totals, left_behind: int) -> None:
-        self._counts = counts
-        self._totals = totals
-        self.left_behind = left_behind
-
-    def _check(self) -> None:
-        if self.left_behind:
-            raise RuntimeError(_LEFT_BEHIND)
-
-    def __len__(self) -> int:
-        self._check()
-        return 0
-
-    def failed(self) -> list[int]:
-        self._check()
-        return []
-
-    def values(self, _failed: None) -> list[Never]:
-        self._check()
-        return []
-
-    def settle(self, _timeout: float | None) -> int:
-        if self._counts["running"]:
-            raise RuntimeError(_LEFT_BEHIND)
-        return 0
-
-    def counts(self) -> dict[str, int]:
-        return self._counts
-
-    def totals(self) -> Totals:
-        return self._totals
-
-
 def _left_behind_by(records: object) -> int:
     """Return how many outcomes are not sent with a report."""
-    if isinstance(records, _NoRecords):
+    if isinstance(records, NoRecords):
         return records.left_behind
     return len(cast("Records[object]", records))
 
@@ -497,11 +458,11 @@ def _left_behind_by(records: object) -> int:
 def _known_of(report: BatchReport[object]) -> list[Outcome[object]] | int:
     """Return the outcomes of a report, or how many were left behind."""
     records: object = report._records  # noqa: SLF001 - its own module
-    return records.left_behind if isinstance(records, _NoRecords) else list(report)
+    return records.left_behind if isinstance(records, NoRecords) else list(report)
 
 
 def _without_outcomes(
-    records: _NoRecords, ended_by: str, max_workers: int, computed: float
+    records: NoRecords, ended_by: str, max_workers: int, computed: float
 ) -> BatchReport[Never]:
     without = cast("Records[Never]", records)
     return BatchReport._of(  # noqa: SLF001 - its own module

@@ -24,6 +24,7 @@ pub(crate) mod records;
 pub(crate) mod retrying;
 pub(crate) mod runtime;
 pub(crate) mod showing;
+pub(crate) mod status;
 pub(crate) mod stint;
 pub(crate) mod terms;
 pub(crate) mod work;

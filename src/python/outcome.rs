@@ -11,63 +11,11 @@ use super::arguments::{count, refuse, seconds as seconds_of};
 use super::interpreter::monotonic;
 use super::origins::{Origin, arguments_of, operation_of};
 use super::showing::show;
+pub(crate) use super::status::Status;
 use super::work::{Operations, PyAttempt, PyRecord};
 use crate::engine::ledger::Record;
 use crate::engine::source::{HandedOver, Running};
 use crate::engine::time::Time;
-
-/// What an outcome can be.
-#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Status {
-    Done,
-    Failed,
-    Running,
-    #[default]
-    NotStarted,
-    Cancelled,
-}
-
-impl Status {
-    /// In the order in which they are counted.
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Done,
-        Self::Failed,
-        Self::Running,
-        Self::NotStarted,
-        Self::Cancelled,
-    ];
-
-    /// The status of that name.
-    fn named(name: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let word = name.extract::<String>().ok();
-        let found = Self::ALL
-            .into_iter()
-            .find(|status| word.as_deref() == Some(status.name()));
-        let names = || {
-            Self::ALL
-                .map(|status| format!("'{}'", status.name()))
-                .join(", ")
-        };
-        match found {
-            Some(status) => Ok(status),
-            None => Err(PyValueError::new_err(format!(
-                "status must be one of {}, not {}",
-                names(),
-                show(name)?
-            ))),
-        }
-    }
-
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Running => "running",
-            Self::NotStarted => "not_started",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
 
 /// What became of one operation of a batch. It never changes.
 ///
