@@ -289,9 +289,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     ) -> Outcomes[T]:
         """Run the operations, and iterate over what becomes of each, as it is known.
 
-        The input is read inside ``next()``, on the thread that calls it. Closing the iterator, or
-        dropping it, as leaving a loop over it does where nothing else holds it, ends the batch
-        without waiting for running operations.
+        The input is read inside ``next()``, on the thread that calls it. Use it in a ``with``:
+        leaving that ends the batch without waiting for running operations, and ``report()`` tells
+        what became of what was not handed over. Closing the iterator, from any thread, ends it as
+        well, and so does dropping it.
 
         Args:
             operations: Callables without arguments; may be endless.

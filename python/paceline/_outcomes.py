@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import threading
 from collections.abc import Generator
 from types import TracebackType
@@ -49,7 +50,7 @@ class _More(Generic[T]):
             return False
         try:
             # This thread may be inside itself, if a signal handler or the input has come here.
-            if not self._rounds.gi_running:
+            if inspect.getgeneratorstate(self._rounds) != inspect.GEN_RUNNING:
                 self._drive.leave(error)
                 self._rounds.close()
         finally:

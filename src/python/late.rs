@@ -79,9 +79,10 @@ impl Late {
     }
 
     /// Waits until none of them runs any more, or until that time.
-    pub(super) fn wait(&self, py: Python<'_>, until: Time) -> PyResult<Waited> {
+    /// What it has come to is in `waited` also if the wait is interrupted.
+    pub(super) fn wait(&self, py: Python<'_>, until: Time, waited: &mut Waited) -> PyResult<()> {
         if self.finished().count() == self.entries.len() {
-            return Ok(Waited::default());
+            return Ok(());
         }
         if !self.is_of_this_process() {
             return Err(PyRuntimeError::new_err(
@@ -91,17 +92,14 @@ impl Late {
         }
         self.refuse_circle()?;
         let signal = Arc::<Signal>::default();
-        let mut waited = Waited::default();
+        let mut interrupted = Ok(());
         loop {
-            self.take(&signal, &mut waited);
-            if waited.running == 0 || Time::now() >= until {
+            self.take(&signal, waited);
+            if waited.running == 0 || interrupted.is_err() || Time::now() >= until {
                 self.stragglers.leave(&signal);
-                return Ok(waited);
+                return interrupted;
             }
-            if let Err(error) = interpreter::wait(py, &signal, until) {
-                self.stragglers.leave(&signal);
-                return Err(error);
-            }
+            interrupted = interpreter::wait(py, &signal, until);
         }
     }
 

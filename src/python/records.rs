@@ -14,7 +14,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::failures::{Failure, FailureLog};
 use super::interpreter::until;
-use super::late::Late;
+use super::late::{Late, Waited};
 use super::logging;
 use super::origins::Origins;
 use super::outcome::{Outcome, Status, copy_of, seconds};
@@ -318,9 +318,10 @@ impl Records {
         let Some(late) = &self.late else {
             return Ok(0);
         };
-        let waited = late.wait(py, until(timeout))?;
+        let mut waited = Waited::default();
+        let interrupted = late.wait(py, until(timeout), &mut waited);
         self.log(py, &waited.unlogged)?;
-        Ok(waited.running)
+        interrupted.map(|()| waited.running)
     }
 
     /// The places of the operations that failed, in input order.
