@@ -99,11 +99,17 @@ assert_type(report.explain(), str)
 for failure in report.failures:
     kept: Outcome[int] = failure
 assert_type(report.raise_for_failures(), None)
+assert_type(report.settle(), bool)
+assert_type(report.settle(timeout=timedelta(seconds=1)), bool)
 
 with closing(executor.stream(lengths(["one"]))) as outcomes:
     assert_type(outcomes, Outcomes[int])
     following: Outcome[int] = next(outcomes)
 assert_type(outcomes.report(), BatchReport[int])
+with executor.stream(lengths(["one"])) as in_block:
+    assert_type(in_block, Outcomes[int])
+    assert_type(next(in_block), Outcome[int])
+assert_type(len(in_block), int)
 for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
     base: Outcome[int] = outcome
     assert_type(base.value, int | None)
