@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
 from paceline import _core
 from paceline._core import Step
 from paceline._duck import is_a
-from paceline._errors import BatchTimeoutError, add_note, attach_report
+from paceline._errors import BatchTimeoutError, add_note, attach_report, stand_in_for
 from paceline._logging import SAY_SO_AFTER, say_waiting, writes_batches
 from paceline._outcomes import Outcomes
 from paceline._report import BatchReport, failure_group
@@ -111,8 +111,11 @@ class Drive(Generic[T]):
         self.is_reading = False
         # Whether it was known from the start how many operations there are.
         self.is_sized = isinstance(operations, list | tuple)
-        # What became of a batch of which there is no other report.
-        self.ended: BatchReport[T] | None = None
+        # Whether its report was made. The consumer of a stream keeps that, and the drive does not:
+        # on a worker, operations run beneath frames that know the drive, and the traceback of one
+        # that failed holds these.
+        self.has_ended = False
+        self.consumer: Callable[[], Outcomes[T] | None] = _nobody
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read; at an early end it is moved to the rest.
         self._unread: Iterator[Callable[[], T]] = iter(())
@@ -161,15 +164,18 @@ class Drive(Generic[T]):
             while advance():
                 pass
             self._settle()
-            result = finish(self._batch.close())
-            if self.is_batch:
-                self._log_end("completed")
-            return result  # noqa: TRY300 - what is raised up to the very end carries the report
+            return self._completed(finish)
         except BaseException as error:
             self._end_early(error)
             raise
         finally:
             self._discard()
+
+    def _completed(self, finish: Callable[[_core.Records[T]], R]) -> R:
+        result = finish(self._batch.close())
+        if self.is_batch:
+            self._log_end("completed")
+        return result
 
     def outcomes(self) -> Outcomes[T]:
         """Open the batch, and hand the outcomes on as they are ready."""
@@ -204,7 +210,8 @@ class Drive(Generic[T]):
                 self.leave()
                 return
             self._settle()
-            self._close("completed")
+            self._keep(self.report(self._batch.close()))
+            self._log_end("completed")
         except BaseException as error:
             self._end_early(error)
             if is_a(error, StopIteration):
@@ -240,16 +247,20 @@ class Drive(Generic[T]):
     def _fail(self, error: BaseException) -> None:
         """End a batch of which a call has failed, whose exception is to be raised."""
         self._batch.end(False)
-        attach_report(error, self._close("operation"))
+        self._close("operation", error)
         if is_a(error, StopIteration):
             self._replace_stop_iteration(error, "the call")
 
     def _replace_stop_iteration(self, error: BaseException, raiser: str) -> None:
         # No generator may let it out: what Python raises instead would have no report.
         replaced = RuntimeError(f"{raiser} raised {error!r}")
-        if self.ended is not None:
-            attach_report(replaced, self.ended)
-        raise replaced from error
+        if report := getattr(error, "batch_report", None):
+            attach_report(replaced, report)
+        try:
+            raise replaced from error
+        finally:
+            # Its traceback holds this frame.
+            del replaced
 
     def _advance(self) -> bool:
         self._cause = "interrupt"
@@ -365,7 +376,7 @@ class Drive(Generic[T]):
             return
         batch, cause = self._batch, self._cause
         left = left or (cause == "consumer" and is_a(error, GeneratorExit))
-        if left and (self.ended is not None or not self._is_here()):
+        if left and (self.has_ended or not self._is_here()):
             return
         interrupted = is_a(error, KeyboardInterrupt) and cause != "operation"
         if interrupted or (cause == "consumer" and not left):
@@ -377,11 +388,11 @@ class Drive(Generic[T]):
             if patient:
                 self._aside(self._join)
             if self.is_batch or cause != "operation":
-                attach_report(error, self._close(cause))
+                self._close(cause, error)
             self._note_wait(error)
         except BaseException as interruption:
             self._feed_rest()
-            attach_report(interruption, self._close("interrupt"))
+            self._close("interrupt", interruption)
             self._note_wait(interruption)
             raise
 
@@ -397,28 +408,34 @@ class Drive(Generic[T]):
             error: What the consumer has raised, which then carries the report.
         """
         try:
-            if self.ended is None:
+            if not self.has_ended:
                 self._cause = "consumer"
                 self._end_early(GeneratorExit() if error is None else error, left=True)
         finally:
             self._let_go()
 
-    def _close(self, ended_by: str) -> BatchReport[T]:
-        """Take the batch out of the executor for good, and keep its report."""
-        self.ended = self.report(self._batch.close(), ended_by)
+    def _close(self, ended_by: str, error: BaseException) -> None:
+        """Take the batch out of the executor for good; ``error`` carries its report."""
+        report = self.report(self._batch.close(error, stand_in_for(error)), ended_by)
+        self._keep(report)
         self._log_end(ended_by)
-        return self.ended
+        attach_report(error, report)
+
+    def _keep(self, report: BatchReport[T]) -> None:
+        if (consumer := self.consumer()) is not None:
+            consumer.kept = report
+        self.has_ended = True
 
     def _let_go(self) -> None:
         """Discard the batch of a stream; its report stays, wherever its end was interrupted."""
-        if self._is_open and self.ended is None and self._is_here():
+        if self._is_open and not self.has_ended and self._is_here():
             self._feed_rest()
-            self.ended = self.report(self._batch.close(), "interrupt")
+            self._keep(self.report(self._batch.close(), "interrupt"))
         self._discard()
 
     def remaining(self) -> int | None:
         """How many outcomes are still to be handed over, as far as the input tells."""
-        if self.ended is not None or self._batch.is_left():
+        if self.has_ended or self._batch.is_left():
             return 0
         unread = -1
         with suppress(Exception):
@@ -450,6 +467,10 @@ class Drive(Generic[T]):
             records = self._batch.close()
             elapsed = records.totals()["elapsed"]
             _core.log_batch(list(records.counts().items()), elapsed, ended_by)
+
+
+def _nobody() -> None:
+    """Stand for the consumer of a batch that has none."""
 
 
 def _value_of(taken: list[_core.Outcome[T]]) -> T:

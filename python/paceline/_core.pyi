@@ -351,7 +351,12 @@ class Outcome(Generic[_T_co]):
 
     @property
     def exception(self) -> BaseException | None:
-        """What its last attempt raised, with the traceback into it; None if it has not failed."""
+        """What its last attempt raised, with the traceback into it; None if it has not failed.
+
+        The report that an exception carries only refers to that exception, so that neither keeps
+        the other alive: when it is gone, a ``RuntimeError`` that names its type is here. For one of
+        Python's own types, which cannot be weakly referred to, it is a copy from the beginning.
+        """
 
     @property
     def attempts(self) -> int:
@@ -683,8 +688,14 @@ class Batch(Generic[_T]):
             For how many operations it would wait on.
         """
 
-    def close(self) -> Records[_T]:
+    def close(
+        self, error: BaseException | None = None, stand_in: BaseException | None = None
+    ) -> Records[_T]:
         """Takes it out of its executor, and returns its records; the same whenever it is called.
+
+        They do not hold ``error``, which is to carry their report. Where that is among them,
+        ``stand_in`` is in its place, and is what they give once ``error`` is gone, or at once if it
+        cannot be weakly referred to.
 
         Failures are logged that became final only with that, of what was to be tried again.
 

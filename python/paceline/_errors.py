@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paceline._duck import attribute, is_a
 from paceline._report import BatchReport, describe
+
+if TYPE_CHECKING:
+    from types import TracebackType
 
 __all__ = [
     "BatchTimeoutError",
@@ -14,6 +18,7 @@ __all__ = [
     "add_note",
     "attach_report",
     "report_of",
+    "stand_in_for",
 ]
 
 
@@ -79,3 +84,25 @@ def add_note(error: BaseException, note: str) -> None:
         # The same exception may be raised from one batch after another.
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
+
+
+def stand_in_for(error: BaseException) -> BaseException:
+    """Make what tells of ``error`` in the report that it carries, and does not hold it."""
+    kind = type(error)
+    if kind.__module__ == "builtins":
+        # Nobody else's code has a part in how it is copied.
+        with suppress(Exception):
+            made = copy.copy(error)
+            made.__cause__ = error.__cause__
+            made.__context__ = error.__context__
+            made.__suppress_context__ = error.__suppress_context__
+            return made.with_traceback(_from_outside(error.__traceback__))
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return RuntimeError(f"the operation raised the {name} that carried this report")
+
+
+def _from_outside(traceback: TracebackType | None) -> TracebackType | None:
+    """Leave out the frames of this package, which know the report, that it has gone through."""
+    while traceback is not None and traceback.tb_frame.f_globals.get("__package__") == __package__:
+        traceback = traceback.tb_next
+    return traceback

@@ -111,6 +111,8 @@ class CallFuture(Future[T]):
         finally:
             if helping:
                 self._pool.runtime.unblock()
+            # The traceback of what the call raised holds this frame, and the future that.
+            del self
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return what the call raised, or None, as every future does.
@@ -130,6 +132,8 @@ class CallFuture(Future[T]):
         finally:
             if helping:
                 self._pool.runtime.unblock()
+            # As above, if the call was run beneath this frame.
+            del self
 
     def _help(self, timeout: float | None) -> bool:
         """Keep a worker that waits for its own executor from standing in its way.
@@ -137,15 +141,18 @@ class CallFuture(Future[T]):
         Returns whether another worker may work in its place until it has waited.
         """
         pool, number = self._pool, self.number
-        if number is None or not pool.runtime.works_here() or self.done():
-            return False
-        if timeout is None:
-            pool.run_here(number)
-        if self.done():
-            return False
-        # What runs elsewhere, or must not be waited for to the end, needs another worker.
-        pool.step_aside()
-        return True
+        try:
+            if number is None or not pool.runtime.works_here() or self.done():
+                return False
+            if timeout is None:
+                pool.run_here(number)
+            if self.done():
+                return False
+            # What runs elsewhere, or must not be waited for to the end, needs another worker.
+            pool.step_aside()
+            return True
+        finally:
+            del self
 
 
 def submit(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import threading
+import weakref
 from collections.abc import Generator
 from types import TracebackType
 from typing import TYPE_CHECKING, Generic, Self, TypeVar
@@ -77,6 +78,8 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
         _drive: Drive[T]
         _batch: _core.Batch[T]
         _more: _More[T]
+        # The report, when the batch has ended.
+        kept: BatchReport[T] | None
 
         def __next__(self) -> _core._AnyOutcome[T]: ...
 
@@ -94,7 +97,8 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
         more = _More(drive, rounds)
         # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
         self = super().__new__(cls, None, _core.Ready(batch, more))
-        self._drive, self._batch, self._more = drive, batch, more
+        self._drive, self._batch, self._more, self.kept = drive, batch, more, None
+        drive.consumer = weakref.ref(self)
         return self
 
     def __enter__(self) -> Self:
@@ -102,10 +106,10 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
 
     def _exit(self, error: BaseException | None) -> None:
         """Leave the block, as far as ``_core.Exit`` has not done so."""
-        ended_before = self._drive.ended is not None
+        ended_before = self.kept is not None
         self._leave(error)
-        if error is not None and not ended_before and self._drive.ended is not None:
-            attach_report(error, self._drive.ended)
+        if error is not None and not ended_before and self.kept is not None:
+            attach_report(error, self.kept)
 
     def close(self) -> None:
         """End the batch without waiting for running operations: nothing more of it starts.
@@ -120,7 +124,7 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     def _leave(self, error: BaseException | None) -> bool:
         """Have the report made; whether it was: it is not while a thread is inside the input."""
         while not self._more.leave(error):
-            if self._drive.ended is None and self._drive.is_reading:
+            if self.kept is None and self._drive.is_reading:
                 return False
         return True
 
@@ -136,15 +140,15 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
                 another thread is still inside the input of a stream that was closed: what it reads
                 there belongs into the report.
         """
-        if self._drive.ended is None and self._batch.is_left():
+        if self.kept is None and self._batch.is_left():
             self._leave(None)
-        if self._drive.ended is None:
+        if self.kept is None:
             raise RuntimeError(
                 "the stream was closed, but its input has not returned to the thread that reads it"
                 if self._batch.is_left()
                 else "the stream has not ended: take all its outcomes, or close it first"
             )
-        return self._drive.ended
+        return self.kept
 
     def __bool__(self) -> bool:
         return True

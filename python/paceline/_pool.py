@@ -259,6 +259,7 @@ def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
                 dispatcher.grant()
             else:
                 dispatcher.refuse(refusal)
+            del refusal
         owner.grow()
         del owner
 

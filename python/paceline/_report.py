@@ -353,7 +353,11 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
             RuntimeError: If all that failed were handed over by a stream before.
         """
         if group := failure_group(self):
-            raise group
+            try:
+                raise group
+            finally:
+                # Its traceback holds this frame.
+                del group
         if failed := self.counts["failed"]:
             raise RuntimeError(f"{failed} operations failed, which were handed over before")
 

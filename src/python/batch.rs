@@ -16,7 +16,7 @@ use super::late::Late;
 use super::operations;
 use super::outcome::Outcome;
 use super::reading::Reading;
-use super::records::{Records, Taken};
+use super::records::{Carrier, Records, Taken};
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
@@ -190,6 +190,8 @@ impl Batch {
         &self,
         py: Python<'_>,
         fresh: &Py<Records>,
+        error: Option<&Bound<'_, PyBaseException>>,
+        carrier: &mut Option<Carrier>,
     ) -> PyResult<(Py<Records>, Option<PySource>)> {
         let mut closed = lock(&self.closed);
         if let Some(records) = &*closed {
@@ -200,7 +202,11 @@ impl Batch {
         let (mut source, stragglers) =
             taken.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
         let late = stragglers.map(|them| Late::new(them, source.running(), runtime, self.id));
-        fresh.get().fill(Taken::of(&mut source, late, at));
+        let mut records = Taken::of(&mut source, late, at);
+        if let (Some(error), Some(it)) = (error, carrier.take()) {
+            *carrier = records.let_go_of(error, it);
+        }
+        fresh.get().fill(records);
         *closed = Some(fresh.clone_ref(py));
         Ok((fresh.clone_ref(py), Some(source)))
     }
@@ -448,14 +454,23 @@ impl Batch {
     }
 
     /// Takes it out of the executor: its records. The first time the failures are logged that became
-    /// final with that.
-    fn close(&self, py: Python<'_>) -> PyResult<Py<Records>> {
+    /// final with that. They do not hold `error`, which is to carry their report: where that is among
+    /// them, `stand_in` is in its place.
+    #[pyo3(signature = (error=None, stand_in=None))]
+    fn close(
+        &self,
+        py: Python<'_>,
+        error: Option<&Bound<'_, PyBaseException>>,
+        stand_in: Option<Py<PyBaseException>>,
+    ) -> PyResult<Py<Records>> {
         self.check_process()?;
         if let Some(records) = &*lock(&self.closed) {
             return Ok(records.clone_ref(py));
         }
+        let carrier = error.zip(stand_in);
+        let mut carrier = carrier.map(|(error, stand_in)| Carrier::new(error, stand_in));
         let fresh = Py::new(py, Records::default())?;
-        let (records, source) = self.take_out(py, &fresh)?;
+        let (records, source) = self.take_out(py, &fresh, error, &mut carrier)?;
         if source.is_some() {
             drop(source);
             records.get().log_given_up(py)?;

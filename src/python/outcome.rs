@@ -291,6 +291,10 @@ impl Outcome {
     }
 
     /// What its last attempt raised, with the traceback into it; None if it has not failed.
+    ///
+    /// The report that an exception carries only refers to that exception, so that neither keeps
+    /// the other alive: when it is gone, a ``RuntimeError`` that names its type is here. For one of
+    /// Python's own types, which cannot be weakly referred to, it is a copy from the beginning.
     #[getter]
     pub(crate) fn exception(&self) -> Option<&Py<PyBaseException>> {
         self.result.as_ref()?.as_ref().err()

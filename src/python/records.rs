@@ -10,7 +10,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyBaseException, PyIndexError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};
 
 use super::failures::{Failure, FailureLog};
 use super::interpreter::until;
@@ -32,6 +32,25 @@ enum Unfinished {
     GivenUp,
 }
 
+/// An operation's exception that carries the report of these very records. Held here, it would hold
+/// itself, and by its traceback all that its frames know, until Python's collector comes.
+#[derive(Debug)]
+pub(crate) struct Carrier {
+    /// None if it cannot be weakly referred to.
+    itself: Option<Py<PyWeakrefReference>>,
+    /// What is in its place wherever these records had it.
+    stand_in: Py<PyBaseException>,
+}
+
+impl Carrier {
+    pub(super) fn new(error: &Bound<'_, PyBaseException>, stand_in: Py<PyBaseException>) -> Self {
+        Self {
+            itself: PyWeakrefReference::new(error).map(Bound::unbind).ok(),
+            stand_in,
+        }
+    }
+}
+
 /// The records of a batch that was taken out of its scheduler. Its documentation is in the stub.
 ///
 /// The object is made before the batch is taken out: nothing of Python's runs between that and here.
@@ -51,6 +70,7 @@ pub(crate) struct Taken {
     /// By index.
     unfinished: HashMap<usize, Unfinished>,
     history: History<Py<PyBaseException>>,
+    carrier: Option<Carrier>,
     given_up: usize,
     /// Those whose failure was not final before the batch ended, and is still to be logged.
     unlogged: Vec<usize>,
@@ -154,6 +174,7 @@ impl Taken {
             slots,
             unfinished,
             history,
+            carrier: None,
             given_up,
             unlogged,
             failures,
@@ -167,6 +188,48 @@ impl Taken {
             made: OnceLock::new(),
             late,
         }
+    }
+
+    /// Lets go of `error`, which is to carry their report, wherever it is among them; gives the
+    /// carrier back if it is not. Nothing is dropped here, as somebody else holds it.
+    pub(super) fn let_go_of(
+        &mut self,
+        error: &Bound<'_, PyBaseException>,
+        carrier: Carrier,
+    ) -> Option<Carrier> {
+        let slots = self.slots.iter_mut().flatten();
+        let last = slots.filter_map(|record| record.result.as_mut().err());
+        let earlier = self.history.values_mut().flatten();
+        let all = last.chain(earlier.map(|attempt| &mut attempt.error));
+        let mut held = false;
+        for each in all.filter(|each| each.is(error)) {
+            *each = carrier.stand_in.clone_ref(error.py());
+            held = true;
+        }
+        if !held {
+            return Some(carrier);
+        }
+        self.carrier.replace(carrier)
+    }
+
+    /// An exception as it was raised, where these records have it or what stands for it.
+    fn raised(&self, py: Python<'_>, error: &Py<PyBaseException>) -> Py<PyBaseException> {
+        let carrier = self.carrier.as_ref().filter(|it| it.stand_in.is(error));
+        let itself = carrier.and_then(|it| it.itself.as_ref()?.bind(py).upgrade());
+        let itself = itself.and_then(|it| it.cast_into().ok());
+        itself.map_or_else(|| error.clone_ref(py), Bound::unbind)
+    }
+
+    /// Whether the operation in one place has raised the exception that carries the report.
+    fn is_carried_by(&self, place: usize) -> bool {
+        let Some(Carrier { stand_in, .. }) = &self.carrier else {
+            return false;
+        };
+        let last = self.slots.get(place).and_then(Option::as_ref);
+        let last = last.and_then(|record| record.result.as_ref().err());
+        let earlier = self.history.get(&self.index_at(place));
+        let earlier = earlier.into_iter().flatten().map(|each| &each.error);
+        last.into_iter().chain(earlier).any(|it| it.is(stand_in))
     }
 
     fn index_at(&self, place: usize) -> usize {
@@ -209,9 +272,11 @@ impl Taken {
     fn make(&self, py: Python<'_>, place: usize) -> Outcome {
         let index = self.index_at(place);
         let outcome = if let Some(record) = self.record(place, index) {
+            let mut record = copy_of(py, record);
+            record.result = record.result.map_err(|error| self.raised(py, &error));
             Outcome::finished(HandedOver {
                 index,
-                record: copy_of(py, record),
+                record,
                 earlier: self.earlier(py, index),
             })
         } else {
@@ -228,7 +293,7 @@ impl Taken {
         let attempts = self.history.get(&index).into_iter().flatten();
         attempts
             .map(|each| PyAttempt {
-                error: each.error.clone_ref(py),
+                error: self.raised(py, &each.error),
                 ..*each
             })
             .collect()
@@ -247,6 +312,7 @@ impl Taken {
         };
         for index in indexes.iter().copied() {
             if let Some((error, duration)) = self.failure_of(index) {
+                let error = self.raised(py, error);
                 let (seconds, exception) = (seconds(duration), error.bind(py));
                 log.note_here(
                     py,
@@ -301,6 +367,10 @@ impl Records {
     }
 
     fn __getitem__(&self, py: Python<'_>, place: usize) -> PyResult<Py<Outcome>> {
+        if self.is_carried_by(place) {
+            // Kept here, it would hold the exception that holds these records.
+            return Py::new(py, self.make(py, place));
+        }
         let kept = self
             .kept(place)
             .ok_or_else(|| PyIndexError::new_err("there are not so many outcomes"))?;
@@ -430,6 +500,10 @@ impl Records {
         self.origins.traverse(&visit)?;
         for outcome in taken.made.get().into_iter().flatten() {
             visit.call(outcome.get())?;
+        }
+        if let Some(Carrier { itself, stand_in }) = &taken.carrier {
+            visit.call(itself)?;
+            visit.call(stand_in)?;
         }
         Ok(())
     }
