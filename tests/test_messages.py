@@ -148,6 +148,13 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (after_shutdown(lambda it: it.stream([fetch])), RuntimeError, "make another one"),
     # Reports
     (of_report(lambda report: report["done"]), TypeError, 'report.counts["done"]'),
+    (of_report(lambda report: report.results), AttributeError, "see values()"),
+    (of_report(lambda report: report.errors), AttributeError, "see failures"),
+    (of_report(lambda report: report.done), AttributeError, 'see counts["done"]'),
+    (of_report(lambda report: report.nonsense), AttributeError, "no attribute 'nonsense'"),
+    (of_report(lambda report: report[0].error), AttributeError, "see exception"),
+    (of_report(lambda report: report[0].success), AttributeError, "see ok"),
+    (of_report(lambda report: report[0].nonsense), AttributeError, "no attribute 'nonsense'"),
     (of_report(lambda report: report[5]), IndexError, "there is no outcome 5, of 1"),
 ]
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 from fractions import Fraction
 from typing import Never, TypeGuard
 
-__all__ = ["limiter_instead", "operations_instead", "refuse", "write_rate"]
+__all__ = ["limiter_instead", "missing", "operations_instead", "refuse", "write_rate"]
 
 # What other libraries, and whoever writes from memory, call what has another name here.
 _PEERS: dict[str, tuple[str, ...]] = {
@@ -95,6 +95,43 @@ _BY_POSITION = {
     **{verb: _BATCH.format(verb=verb) for verb in ("execute_batch", "run", "stream")},
     "execute": "its operation has no arguments: write execute(functools.partial(fn, ...))",
 }
+
+
+# What is looked for on an object under another name.
+_ATTRIBUTES = {
+    "Outcome": {
+        **dict.fromkeys(("error", "exc", "reason"), "exception"),
+        **dict.fromkeys(("success", "succeeded", "successful", "is_ok", "done"), "ok"),
+        **dict.fromkeys(("state",), "status"),
+        **dict.fromkeys(("failed", "is_error"), 'status == "failed"'),
+        **dict.fromkeys(("retries", "tries", "attempt"), "attempts"),
+        **dict.fromkeys(("elapsed", "seconds", "time", "took", "latency"), "duration"),
+        **dict.fromkeys(("waited", "wait"), "permit_wait"),
+        **dict.fromkeys(("input", "item", "arguments", "inputs"), "args"),
+        **dict.fromkeys(("fn", "func", "function", "callable", "task"), "operation"),
+        **dict.fromkeys(("return_value", "output", "data", "unwrap"), "value"),
+    },
+    "BatchReport": {
+        **dict.fromkeys(("results", "outputs", "successes", "result"), "values()"),
+        **dict.fromkeys(("errors", "exceptions", "failed", "failure"), "failures"),
+        **dict.fromkeys(("done", "succeeded", "completed"), 'counts["done"]'),
+        **dict.fromkeys(("total", "count"), "len(report)"),
+        **dict.fromkeys(("duration", "seconds", "time", "took"), "elapsed"),
+        **dict.fromkeys(("waited", "wait"), "permit_wait"),
+        **dict.fromkeys(("raise_for_status", "raise_on_error"), "raise_for_failures()"),
+        **dict.fromkeys(("summary", "stats", "describe"), "explain(), or counts"),
+        **dict.fromkeys(("rows", "to_dict", "to_dicts", "to_list", "to_dataframe"), "to_rows()"),
+        **dict.fromkeys(("outcomes", "items"), "the report itself, a sequence of outcomes"),
+        **dict.fromkeys(("wait_for_running", "join"), "settle()"),
+    },
+}
+
+
+def missing(class_name: str, name: str) -> str:
+    """Return what the ``AttributeError`` says where there is no attribute of that name."""
+    message = f"{class_name!r} object has no attribute {name!r}"
+    instead = _ATTRIBUTES[class_name].get(name)
+    return f"{message}: see {instead}" if instead else message
 
 
 def _parameters() -> dict[str, list[str]]:

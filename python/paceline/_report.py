@@ -17,7 +17,7 @@ from typing import (
     overload,
 )
 
-from paceline._arguments import refuse
+from paceline._arguments import missing, refuse
 from paceline._checks import duration, positive_int
 from paceline._core import Outcome, Records, show
 from paceline._made import MadeRecords, NoRecords, row_of
@@ -271,6 +271,11 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
 
     def __hash__(self) -> int:
         return hash((self.ended_by, self.elapsed, self.permits))
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Never:
+            raise AttributeError(missing("BatchReport", name), name=name, obj=self)
 
     def __copy__(self) -> Self:
         return self

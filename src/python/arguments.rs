@@ -73,7 +73,7 @@ pub(super) fn rate(limit: Given<'_>, per: Given<'_>) -> PyResult<(u64, Seconds)>
 }
 
 /// What the module that knows it says.
-fn advice<'py>(
+pub(super) fn advice<'py>(
     py: Python<'py>,
     function: &str,
     arguments: impl pyo3::call::PyCallArgs<'py>,

@@ -2,12 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use pyo3::exceptions::{PyBaseException, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{
+    PyAttributeError, PyBaseException, PyRuntimeError, PyTypeError, PyValueError,
+};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::arguments::{count, refuse, seconds as seconds_of};
+use super::arguments::{advice, count, refuse, seconds as seconds_of};
 use super::interpreter::monotonic;
 use super::origins::{Origin, arguments_of, operation_of};
 use super::showing::show;
@@ -378,6 +380,12 @@ impl Outcome {
         let mut hasher = DefaultHasher::new();
         (self.index, self.status.name(), self.attempts).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Called where there is no attribute of that name.
+    fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+        let told = advice(py, "missing", ("Outcome", name))?;
+        Err(PyAttributeError::new_err(told.unbind()))
     }
 
     /// What makes it anew where it is unpickled.
