@@ -1,5 +1,7 @@
 //! `Outcome`: what became of one operation.
 
+#![allow(clippy::doc_markdown)] // what is public is documented for Python
+
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use pyo3::exceptions::{
@@ -368,7 +370,7 @@ impl Outcome {
                 (Some(Err(one)), Some(Err(two))) => {
                     let (one, two) = (one.bind(py), two.bind(py));
                     one.is(two)
-                        || one.get_type().is(&two.get_type())
+                        || one.get_type().is(two.get_type())
                             && one.getattr("args")?.eq(two.getattr("args")?)?
                 }
                 (one, two) => one.is_none() && two.is_none(),
@@ -383,6 +385,7 @@ impl Outcome {
     }
 
     /// Called where there is no attribute of that name.
+    #[allow(clippy::unused_self)] // Python passes it
     fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
         let told = advice(py, "missing", ("Outcome", name))?;
         Err(PyAttributeError::new_err(told.unbind()))
