@@ -92,6 +92,8 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     # Executors
     (lambda: Executor("200/min"), TypeError, "write RateLimiter(200, per=60)"),
     (lambda: Executor(200), TypeError, "write RateLimiter(200, per=60)"),
+    (lambda: Limiter(per_minute=200), TypeError, "limit=200, with per=60 for 200 a minute"),
+    (lambda: Executor([Limiter(5, 1)]), TypeError, "combined with &"),
     (lambda: Executor(RateLimiter), TypeError, "RateLimiter(100, per=60)"),
     (lambda: Executor(pyrate()), TypeError, "it has try_acquire()"),
     (lambda: Executor(retry=3), TypeError, "write retry=Retry(attempts=3)"),

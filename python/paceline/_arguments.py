@@ -21,6 +21,7 @@ _PEERS: dict[str, tuple[str, ...]] = {
     # In which time.
     **dict.fromkeys(("period", "time_period", "interval", "window", "duration"), ("per",)),
     **dict.fromkeys(("seconds", "time_window", "time_unit", "unit", "every"), ("per",)),
+    **dict.fromkeys(("per_second", "per_minute", "per_hour", "rpm", "rps"), ("limit",)),
     **dict.fromkeys(("max_burst", "burst_size", "bucket_size", "bucket"), ("burst",)),
     **dict.fromkeys(("buffer", "safety", "safety_margin", "slack"), ("margin",)),
     # By which limiter.
@@ -64,7 +65,7 @@ _PEERS: dict[str, tuple[str, ...]] = {
 
 # What some of ours look like when they are written down.
 _WRITTEN = {
-    "limit": "limit=200",
+    "limit": "limit=200, with per=60 for 200 a minute",
     "per": "per=60, in seconds",
     "rate_limiter": "rate_limiter=RateLimiter(200, per=60)",
     "max_workers": "max_workers=5",
@@ -220,6 +221,8 @@ def limiter_instead(given: object) -> str:
     """Return what to write in the place of what is no limiter."""
     if isinstance(given, str | int | float):
         return write_rate(given, 60)
+    if isinstance(given, list | tuple):
+        return "; limits that hold at the same time are combined with &, as in one & another"
     if names := [name for name in _ASKED_BY if callable(getattr(given, name, None))]:
         return (
             f"; it has {names[0]}(): write RateLimiter(200, per=60) for the same limit, or pass an "
