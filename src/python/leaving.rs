@@ -31,6 +31,7 @@ impl Exit {
 
     /// Ends the batch of `stream`, has its report made, and `error`, if that is what ended it, carry
     /// the report.
+    #[allow(clippy::unused_self)] // it is called as a method
     fn __call__(
         &self,
         stream: &Bound<'_, PyAny>,

@@ -31,7 +31,7 @@ use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
 use self::pauses::Pauses;
 use self::state::State;
-pub use self::stragglers::{Late, Stragglers};
+pub use self::stragglers::{Late, Stragglers, TakenOut};
 use self::watch::Watch;
 use super::limiter::Limiter;
 use super::retry::Pause;

@@ -407,10 +407,11 @@ pub(super) fn both<W: Work>(one: Leftover<W>, other: Leftover<W>) -> Leftover<W>
     }
 }
 
+/// What a call has come to, if that has not gone elsewhere.
+type Outcome<W> = Option<Result<<W as Work>::Value, <W as Work>::Error>>;
+
 /// What a call has come to, and the operation, if that was to be called again.
-pub(super) fn parts_of<W: Work>(
-    ending: Ending<W>,
-) -> (Option<Result<W::Value, W::Error>>, Option<W::Job>) {
+pub(super) fn parts_of<W: Work>(ending: Ending<W>) -> (Outcome<W>, Option<W::Job>) {
     match ending {
         Ending::Result(result, _) => (Some(result), None),
         Ending::Again(error, _, job) => (Some(Err(error)), Some(job)),

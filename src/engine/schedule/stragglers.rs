@@ -30,6 +30,9 @@ pub struct Late<W: Work> {
     pub unretried: bool,
 }
 
+/// A source that was taken out, and what it still runs, if somebody may ask what became of that.
+pub type TakenOut<W> = (Source<W>, Option<Arc<Stragglers<W>>>);
+
 /// The operations of one source that still ran when it was taken out.
 #[derive(Debug)]
 pub struct Stragglers<W: Work>(Mutex<Inner<W>>);
@@ -91,12 +94,7 @@ impl<W: Work> Stragglers<W> {
 
 impl<W: Work> State<W> {
     /// Takes a source out, as its owner is done with it.
-    pub(super) fn remove(
-        &mut self,
-        id: SourceId,
-        wanted: bool,
-        now: Time,
-    ) -> Option<(Source<W>, Option<Arc<Stragglers<W>>>)> {
+    pub(super) fn remove(&mut self, id: SourceId, wanted: bool, now: Time) -> Option<TakenOut<W>> {
         let (mut source, stragglers) = self.take_out(id, wanted)?;
         source.note_waiting(now, self.pauses.unpaused(now));
         self.end_inner(id, source.running());
@@ -107,11 +105,7 @@ impl<W: Work> State<W> {
 
     /// Takes a source out of its slot. What it still runs is counted on, and what becomes of that
     /// kept, where `wanted`.
-    pub(super) fn take_out(
-        &mut self,
-        id: SourceId,
-        wanted: bool,
-    ) -> Option<(Source<W>, Option<Arc<Stragglers<W>>>)> {
+    pub(super) fn take_out(&mut self, id: SourceId, wanted: bool) -> Option<TakenOut<W>> {
         self.source(id)?;
         let (serial, source) = self.sources[id.slot].take()?;
         let running = source.running().len();
@@ -168,11 +162,7 @@ impl<W: Work> State<W> {
 impl<W: Work> Scheduler<W> {
     /// Takes a source out for its report. What it still runs goes on, and what becomes of that is
     /// kept as long as somebody holds the stragglers.
-    pub fn take_out(
-        &self,
-        id: SourceId,
-        now: Time,
-    ) -> Option<(Source<W>, Option<Arc<Stragglers<W>>>)> {
+    pub fn take_out(&self, id: SourceId, now: Time) -> Option<TakenOut<W>> {
         self.state().remove(id, true, now)
     }
 
