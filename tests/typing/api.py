@@ -108,7 +108,7 @@ with closing(executor.stream(lengths(["one"]))) as outcomes:
 assert_type(outcomes.report(), BatchReport[int])
 with executor.stream(lengths(["one"])) as in_block:
     assert_type(in_block, Outcomes[int])
-    assert_type(next(in_block), Outcome[int])
+    taken: Outcome[int] = next(in_block)
 assert_type(len(in_block), int)
 for outcome in executor.stream(lengths(["one"]), ordered=True, buffersize=10):
     base: Outcome[int] = outcome
