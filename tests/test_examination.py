@@ -15,7 +15,7 @@ from childprocess import run_script
 from helpers import eager_thread_switches
 
 from paceline import BatchExecutor
-from paceline._checks import is_async
+from paceline._checks import is_suspended
 
 
 class Client:
@@ -51,7 +51,7 @@ def test_only_callable_objects_are_examined_by_running_python(
 
     def count(frame: FrameType, event: str, arg: object) -> None:
         nonlocal examined
-        examined += event == "call" and frame.f_code is is_async.__code__
+        examined += event == "call" and frame.f_code is is_suspended.__code__
 
     client = Client()
     operations = [made(client, number) for number in range(100)]

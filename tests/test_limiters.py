@@ -87,9 +87,13 @@ def test_pyrate_limiter_behind_an_acquire_method() -> None:
     assert max(starts) - min(starts) >= 0.9
 
 
-@pytest.mark.parametrize("make", [lambda: threading.Semaphore(8), lambda: threading.Semaphore(30)])
-def test_a_semaphore_is_a_limiter(make: Callable[[], threading.Semaphore]) -> None:
-    semaphore = make()
+class Released(threading.Semaphore):
+    """Its permits are given back, as nobody does with those of a plain one."""
+
+
+@pytest.mark.parametrize("permits", [8, 30])
+def test_a_semaphore_that_is_refilled_is_a_limiter(permits: int) -> None:
+    semaphore = Released(permits)
     operations = [lambda: semaphore.release()] * 30  # noqa: PLW0108 (a bound method hides the call)
     with BatchExecutor(semaphore, max_workers=4) as executor:
         assert executor.run(operations).counts["done"] == 30

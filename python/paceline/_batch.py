@@ -76,6 +76,14 @@ _CANCELLED = {
 _IMPATIENT = frozenset({"interrupt", "timeout", "consumer", "outer"})
 
 
+# An input that took more seconds to answer is slow. It is asked again when no outcome has become
+# ready for a share of that time. So an input that works for its answers loses no more than that,
+# and an outcome waits for the input no longer than about ten times its own call took.
+_SLOW = 0.005
+_SHARE = 0.1
+_MOST_WAITED = 1.0
+
+
 class Drive(Generic[T]):
     """One batch, from its first operation to its report. It belongs to its owner's thread.
 
@@ -116,6 +124,10 @@ class Drive(Generic[T]):
         # that failed holds these.
         self.has_ended = False
         self.consumer: Callable[[], Outcomes[T] | None] = _nobody
+        # How long it waits for outcomes before it asks for more input, in seconds; 0 if that was
+        # quick to answer the last time.
+        self._slow = 0.0
+        self._hands_over = not terms.attended
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read; at an early end it is moved to the rest.
         self._unread: Iterator[Callable[[], T]] = iter(())
@@ -203,7 +215,8 @@ class Drive(Generic[T]):
             while advance():
                 self._cause = "consumer"
                 yield
-                if room := self._batch.room():
+                # What is ready goes before an input that may be long in coming.
+                if not self._slow and (room := self._batch.room()):
                     self._feed_more(room)
             if self._batch.ended_by() == "consumer":
                 # It was left meanwhile, by another thread or a signal handler.
@@ -268,7 +281,7 @@ class Drive(Generic[T]):
         if step == Step.GROW:
             self._aside(self._pool.grow)
             step, count = self._batch.step(may_grow=False)
-        if step == Step.FEED:
+        if step == Step.FEED and not (self._slow and self._batch.wait_ready(self._slow)):
             self._feed(count)
         elif step == Step.ACQUIRE:
             self._ask()
@@ -299,6 +312,7 @@ class Drive(Generic[T]):
         self._cause = "input"
         self._batch.begin_reading(min(count, MOST_AHEAD))
         self.is_reading = True
+        began = time.monotonic()
         try:
             # Nothing is done here for each operation. True says that enough was read, or that
             # there is something else to do first.
@@ -306,6 +320,8 @@ class Drive(Generic[T]):
         finally:
             self.is_reading = False
             self._batch.end_reading()
+        took = time.monotonic() - began
+        self._slow = min(took * _SHARE, _MOST_WAITED) if self._hands_over and took > _SLOW else 0.0
         if exhausted:
             self._batch.finish_input()
         self._cause = "interrupt"

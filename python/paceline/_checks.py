@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import math
 from datetime import timedelta
@@ -9,19 +10,38 @@ from typing import Any, SupportsFloat
 
 from paceline._core import show
 
-__all__ = ["as_seconds", "duration", "failure_limit", "is_async", "positive_int"]
+__all__ = [
+    "as_seconds",
+    "duration",
+    "failure_limit",
+    "is_generator_function",
+    "is_suspended",
+    "positive_int",
+]
 
 # Some 31 years: longer waits are mistakes, and platforms differ in the longest they can do.
 _LONGEST = 1e9
 
 
-def is_async(operation: object) -> bool:
-    """Whether calling ``operation`` gives a coroutine or an asynchronous generator."""
-    call = getattr(type(operation), "__call__", None)  # noqa: B004 - the method itself is looked at
-    return any(
+def is_suspended(operation: object) -> bool:
+    """Whether calling ``operation`` gives a coroutine or a generator, which has still to be run."""
+    return is_generator_function(operation) or any(
         inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
-        for each in (operation, call)
+        for each in _called_by(operation)
     )
+
+
+def is_generator_function(operation: object) -> bool:
+    """Whether calling ``operation`` gives a generator, which does nothing before it is iterated."""
+    return any(inspect.isgeneratorfunction(each) for each in _called_by(operation))
+
+
+def _called_by(operation: object) -> tuple[object, object]:
+    """Return what ``operation`` calls: itself, and the method that makes it callable."""
+    while isinstance(operation, functools.partial):
+        operation = operation.func
+    call = getattr(type(operation), "__call__", None)  # noqa: B004 - the method itself is looked at
+    return operation, call
 
 
 def positive_int(name: str, value: Any, most: int, kinds: str = "a whole number") -> int:

@@ -607,7 +607,8 @@ class Batch(Generic[_T]):
         """Adds all operations that there will be, after checking each.
 
         Raises:
-            TypeError: If one is not callable, or is a coroutine function. That ends the batch, and
+            TypeError: If one is not callable, or is a coroutine or generator function. That
+                ends the batch, and
                 all of them are in its report.
         """
 
@@ -641,13 +642,25 @@ class Batch(Generic[_T]):
             to be, a worker waits for those before, or outcomes can be handed over.
 
         Raises:
-            TypeError: If it is not callable, or is a coroutine function. That ends the batch, and
+            TypeError: If it is not callable, or is a coroutine or generator function. That
+                ends the batch, and
                 it is in its report.
             BaseException: What its examination raised that is no ``Exception``; the same.
         """
 
     def end_reading(self) -> None:
         """Adds what was read in one go."""
+
+    def wait_ready(self, seconds: float) -> bool:
+        """Waits for an outcome before the input is asked for more, which may take long.
+
+        Args:
+            seconds: How long at most.
+
+        Returns:
+            Whether there is something else to do first. Without waiting that long False if nothing
+            of the batch waits or runs.
+        """
 
     def finish_input(self) -> None:
         """Tells that there will be no more operations."""
@@ -881,7 +894,7 @@ def check_operation(name: str, operation: object) -> None:
         operation: The argument.
 
     Raises:
-        TypeError: If it is not callable, or is a coroutine function.
+        TypeError: If it is not callable, or is a coroutine or generator function.
     """
 
 def check_operations(operations: list[Callable[[], Any]]) -> None:
@@ -891,7 +904,7 @@ def check_operations(operations: list[Callable[[], Any]]) -> None:
         operations: All of them.
 
     Raises:
-        TypeError: If one is not callable, or is a coroutine function.
+        TypeError: If one is not callable, or is a coroutine or generator function.
     """
 
 def log_batch(counts: Sequence[tuple[str, int]], elapsed: float, ended_by: str) -> None:

@@ -22,13 +22,13 @@ from typing import (
 from paceline import _core
 from paceline._arguments import limiter_instead, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
-from paceline._checks import duration, failure_limit, is_async, positive_int
+from paceline._checks import duration, failure_limit, is_suspended, positive_int
 from paceline._core import Acquirer, Keep, show
 from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
 from paceline._outcomes import Outcomes
-from paceline._permits import SupportsAcquire
+from paceline._permits import SupportsAcquire, check_limiter
 from paceline._pool import Pool, wait_for
 from paceline._report import BatchReport
 from paceline.retry.policy import Retry
@@ -93,8 +93,13 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             )
         if cast("object", rate_limiter) is _core.RateLimiter:
             raise TypeError("rate_limiter must be made first, as in RateLimiter(100, per=60)")
-        if initializer is not None and (not callable(initializer) or is_async(initializer)):
-            raise TypeError(f"initializer must be a function, and not async: {show(initializer)}")
+        if rate_limiter is not None and native is None:
+            check_limiter(rate_limiter)
+        if initializer is not None and (not callable(initializer) or is_suspended(initializer)):
+            raise TypeError(
+                "initializer must be a function, and neither async nor a generator: "
+                f"{show(initializer)}"
+            )
         if not isinstance(initargs, Iterable):
             raise TypeError(f"initargs must be an iterable of arguments, not {show(initargs)}")
         if not isinstance(thread_name_prefix, str):
@@ -149,8 +154,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             operation: A callable without arguments.
 
         Raises:
-            TypeError: If ``operation`` is not callable, or is a coroutine function, or returns a
-                coroutine, which nobody would await.
+            TypeError: If ``operation`` is not callable, or is a coroutine or generator function, or
+                returns a coroutine or a generator, which nobody would run.
             BaseException: Whatever the operation, or the limiter, raises.
             RuntimeError: After :meth:`shutdown`.
         """
@@ -214,7 +219,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """Run the operations, and return one entry for each, in their order.
 
         The entry is the operation's value; of one that failed, what ``on_error`` says. One that
-        returns a coroutine, which nobody would await, has failed with a ``TypeError``.
+        returns a coroutine or a generator, which nobody would run, has failed with a ``TypeError``.
+        ``asyncio.CancelledError`` is a failure like any other.
 
         Args:
             operations: Callables without arguments. A list is checked as a whole before anything
@@ -231,8 +237,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             As many entries as there are operations.
 
         Raises:
-            TypeError: If an operation is not callable or is a coroutine function, or an argument
-                is of the wrong type.
+            TypeError: If an operation is not callable, or is a coroutine or generator function, or
+                an argument is of the wrong type.
             ValueError: If ``timeout``, ``max_failures`` or ``on_error`` is out of its range.
             BatchTimeoutError: If ``timeout`` has passed.
             ExceptionGroup: Of the failures, if there were ``max_failures``.
@@ -289,7 +295,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     ) -> Outcomes[T]:
         """Run the operations, and iterate over what becomes of each, as it is known.
 
-        The input is read inside ``next()``, on the thread that calls it. Use it in a ``with``:
+        The input is read inside ``next()``, on the thread that calls it. What is ready is handed
+        over before an input that was slow to answer is asked again, and for a tenth of that time it
+        is waited for what may become ready. An input that blocks holds up whatever becomes ready
+        later: see "Input that comes now and then" in the README. Use it in a ``with``:
         leaving that ends the batch without waiting for running operations, and ``report()`` tells
         what became of what was not handed over. Closing the iterator, from any thread, ends it as
         well, and so does dropping it.
@@ -351,7 +360,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
         Raises:
             RuntimeError: After :meth:`shutdown`.
-            TypeError: If ``fn`` is not callable, or is a coroutine function.
+            TypeError: If ``fn`` is not callable, or is a coroutine or generator function. The value
+                of a future may be a coroutine or a generator.
         """
         _core.check_operation("fn", fn)
         return submit(self._pool, fn, args, kwargs)
@@ -384,12 +394,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
         Raises:
             ValueError: If ``timeout``, ``chunksize`` or ``buffersize`` is out of its range.
-            TypeError: If ``fn`` is not callable, or is a coroutine function, or another argument
-                is of the wrong type.
+            TypeError: If ``fn`` is not callable, or is a coroutine or generator function, or
+                another argument is of the wrong type.
             RuntimeError: After :meth:`shutdown`.
             TimeoutError: From ``next()``, when ``timeout`` has passed.
             BaseException: From ``next()``, whatever that call raised, or a ``TypeError`` if it
-                returned a coroutine; it ends the iterator. The
+                returned a coroutine or a generator; it ends the iterator. The
                 ``batch_report`` of the exception tells of the calls whose values were not taken.
         """
         if _unknown:

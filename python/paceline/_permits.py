@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
+import sys
+import threading
 from contextlib import AbstractContextManager, ContextDecorator
 from typing import Protocol
 
 from paceline._core import show
 from paceline._errors import PermitRefusedError
 
-__all__ = ["SupportsAcquire", "ask"]
+__all__ = ["SupportsAcquire", "ask", "check_limiter"]
+
+# Beyond so many wrappers nothing is looked for.
+_MOST_WRAPPERS = 100
 
 
 class SupportsAcquire(Protocol):
@@ -22,6 +28,55 @@ class SupportsAcquire(Protocol):
             None or a true value if there is a permit. Any other false value refuses it: that
             operation fails with :class:`PermitRefusedError`.
         """
+
+
+def check_limiter(limiter: SupportsAcquire) -> None:
+    """Refuse a lock or a semaphore of the standard library, also behind wrappers of functools.
+
+    Its ``acquire()`` would fit, but nothing ever releases it, so that it would be waited for for
+    ever. A subclass is taken: somebody may refill it.
+
+    Raises:
+        TypeError: If it is one.
+    """
+    method: object = limiter.acquire
+    for _ in range(_MOST_WRAPPERS):
+        if isinstance(method, functools.partial):
+            method = method.func
+        elif (wrapped := getattr(method, "__wrapped__", None)) is not None:
+            method = wrapped
+        else:
+            break
+    primitives = _primitives()
+    if type(limiter) not in primitives and isinstance(limiter, tuple(primitives)):
+        return
+    for each in (limiter, getattr(method, "__self__", None)):
+        if type(each) in primitives:
+            kind = f"{type(each).__module__}.{type(each).__name__}"
+            raise TypeError(
+                f"rate_limiter must not be a lock or a semaphore: nothing ever releases a {kind}, "
+                "so calls would wait for it for ever; for at most n calls at once use "
+                "max_workers=n, for n calls in so many seconds RateLimiter(n, per=seconds)"
+            )
+
+
+def _primitives() -> set[type]:
+    """The types of the standard library that can be acquired, of those modules that are in use."""
+    names = ("Lock", "RLock", "Semaphore", "BoundedSemaphore", "Condition")
+    proxies = ("AcquirerProxy", "ConditionProxy")
+    known: set[type] = {type(threading.Lock()), type(threading.RLock())}
+    for module, kinds in (
+        ("threading", (*names[2:], "_RLock")),
+        ("multiprocessing.synchronize", names),
+        ("_multiprocessing", ("SemLock",)),
+        ("multiprocessing.managers", proxies),
+        ("asyncio.locks", names),
+    ):
+        loaded = sys.modules.get(module)
+        found = (getattr(loaded, kind, None) for kind in kinds)
+        # What tests have put in the place of a module may hold anything.
+        known.update(kind for kind in found if isinstance(kind, type))
+    return known
 
 
 def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:

@@ -308,6 +308,23 @@ impl Batch {
         self.reading.add_inbox(scheduler, self.id);
     }
 
+    /// Waits for an outcome before the input is asked for more, which may take long: at most so many
+    /// seconds. Whether there is something else to do first.
+    fn wait_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
+        let scheduler = &self.runtime.scheduler;
+        let until = interpreter::until(Some(seconds));
+        while let Some(deadline) = scheduler.expects(self.id) {
+            let until = until.min(deadline);
+            if Time::now() >= until {
+                return Ok(false);
+            }
+            let catch_up = || scheduler.catch_up(Time::now());
+            interpreter::wait_after(py, catch_up, &self.owner, until)?;
+        }
+        let waits = |source: &mut PySource| source.has_for_owner();
+        Ok(scheduler.with(self.id, waits).unwrap_or(true))
+    }
+
     /// Tells that the input has come to its end.
     fn finish_input(&self) {
         self.runtime.scheduler.finish_input(self.id);

@@ -190,6 +190,19 @@ pub(super) fn prepare(py: Python<'_>) {
     Names::new(py);
 }
 
+/// Whether what an operation has raised is its failure, and does not end the batch. So is
+/// `asyncio.CancelledError`, though it is no `Exception`: what was cancelled is something of the
+/// operation's own.
+fn is_failure(error: &Bound<'_, PyBaseException>) -> bool {
+    let is_cancelled = || -> PyResult<bool> {
+        // Where it was never imported, nothing can be one.
+        let modules = error.py().import("sys")?.getattr("modules")?;
+        let module = modules.get_item("asyncio.exceptions")?;
+        error.is_instance(&module.getattr("CancelledError")?)
+    };
+    error.is_instance_of::<PyException>() || is_cancelled().unwrap_or(false)
+}
+
 /// Hands a result on: a batch's to its records, a submitted call's to its future.
 pub(crate) fn conclude(
     py: Python<'_>,
@@ -201,7 +214,7 @@ pub(crate) fn conclude(
         Context::Batch { .. } => {
             let fatal = result
                 .as_ref()
-                .is_err_and(|error| !error.bind(py).is_instance_of::<PyException>());
+                .is_err_and(|error| !is_failure(error.bind(py)));
             Ending::Result(result, fatal)
         }
         Context::Calls => {

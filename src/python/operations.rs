@@ -1,4 +1,5 @@
-//! What may stand in a batch: callables without arguments, and nothing that is to be awaited.
+//! What may stand in a batch: callables without arguments that do their work when they are called,
+//! not later, when somebody awaits or iterates over what they return.
 
 use std::iter;
 
@@ -11,8 +12,8 @@ use pyo3::types::{PyCFunction, PyFunction, PyList, PyTuple, PyType};
 use super::interpreter::is_exception;
 use super::showing::describe;
 
-/// `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
-const ASYNC: u32 = 0x80 | 0x200;
+/// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
+const SUSPENDED: u32 = 0x20 | 0x80 | 0x200;
 
 /// So many partials and bound methods around one function are taken for a circle of them.
 const MOST_LAYERS: usize = 100;
@@ -142,11 +143,16 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
             "must have fewer than {MOST_LAYERS} partials and methods around it"
         )));
     };
-    match is_async(&function, seen) {
+    match is_suspended_function(&function, seen) {
         Err(error) if is_exception(operation.py(), &error) => {
             Ok(Some(format!("cannot be examined: {error}")))
         }
         Err(error) => Err(error),
+        Ok(true) if is_generator_function(&function)? => Ok(Some(format!(
+            "is a generator function, which does nothing yet when it is called: {}; pass a \
+             function that runs it to its end, such as lambda: list(...)",
+            describe(&function)?
+        ))),
         Ok(true) => Ok(Some(format!(
             "is a coroutine function, which a thread cannot run: {}; wrap it in a function that \
              runs it, such as lambda: asyncio.run(...)",
@@ -172,26 +178,33 @@ fn instead_of(operation: &Bound<'_, PyAny>) -> &'static str {
     }
 }
 
-fn is_async(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
+/// Whether to call it gives something that has still to be run: a coroutine, or a generator.
+fn is_suspended_function(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     if function.is_exact_instance_of::<PyFunction>() && !is_marked(function)? {
-        return has_async_code(function, seen);
+        return has_suspended_code(function, seen);
     }
     if function.is_exact_instance_of::<PyCFunction>() || function.is_exact_instance_of::<PyType>() {
         return Ok(false);
     }
-    is_async_otherwise(function.py())?
+    is_suspended_otherwise(function.py())?
         .call1((function,))?
         .extract()
 }
 
-fn has_async_code(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
+fn is_generator_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let checks = function.py().import("paceline._checks")?;
+    let is_one = checks.getattr("is_generator_function")?;
+    is_one.call1((function,))?.extract()
+}
+
+fn has_suspended_code(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<bool> {
     let py = function.py();
     let code = function.getattr(pyo3::intern!(py, "__code__"))?;
     if seen.code.as_ref().is_some_and(|known| known.is(&code)) {
         return Ok(false);
     }
     let flags: u32 = code.getattr(pyo3::intern!(py, "co_flags"))?.extract()?;
-    let found = flags & ASYNC != 0;
+    let found = flags & SUSPENDED != 0;
     if !found {
         seen.code = Some(code.unbind());
     }
@@ -214,21 +227,36 @@ fn is_marked(function: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// What tells it of any other callable, in Python.
-fn is_async_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
-    static IS_ASYNC: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    IS_ASYNC.import(py, "paceline._checks", "is_async")
+fn is_suspended_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static IS_SUSPENDED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    IS_SUSPENDED.import(py, "paceline._checks", "is_suspended")
 }
 
-/// Whether an operation has returned what somebody would have to await for it to do anything.
+/// Whether an operation has returned what somebody would have to await, or to iterate over, for it
+/// to do anything: a coroutine, or a generator of either kind.
 #[inline(always)]
-pub(crate) fn is_coroutine(py: Python<'_>, value: &Py<PyAny>) -> bool {
-    coroutine(py).is_ok_and(|class| value.bind(py).get_type_ptr().cast() == class.as_ptr())
+pub(crate) fn is_suspended(py: Python<'_>, value: &Py<PyAny>) -> bool {
+    let class = value.bind(py).get_type_ptr();
+    let of = |known: PyResult<&Bound<'_, PyAny>>| known.is_ok_and(|it| it.as_ptr() == class.cast());
+    of(coroutine(py)) || of(generator(py)) || of(async_generator(py))
 }
 
-/// The failure of an operation that has returned a coroutine: it has not done its work.
-pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>) -> PyErr {
+/// The failure of an operation that has returned such a thing: it has not done its work.
+pub(crate) fn refuse_suspended(value: &Bound<'_, PyAny>) -> PyErr {
     let refuse = || {
         let shown = describe(value)?;
+        if value.is_exact_instance(generator(value.py())?) {
+            return Ok(PyTypeError::new_err(format!(
+                "the operation returned a generator, which does nothing before it is iterated \
+                 over: {shown}; wrap it in a function that does so, such as lambda: list(...)"
+            )));
+        }
+        if value.is_exact_instance(async_generator(value.py())?) {
+            return Ok(PyTypeError::new_err(format!(
+                "the operation returned an asynchronous generator, which a thread cannot run: \
+                 {shown}; wrap it in a function that runs it, such as lambda: asyncio.run(...)"
+            )));
+        }
         // Closed, it does not warn that it was never awaited. Somebody may run one that has begun.
         let begun = value.getattr("cr_suspended")?.is_truthy()?;
         if !begun && !value.getattr("cr_running")?.is_truthy()? {
@@ -245,8 +273,10 @@ pub(crate) fn refuse_coroutine(value: &Bound<'_, PyAny>) -> PyErr {
 /// Makes what is made only once: the names that are looked up as well.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     coroutine(py)?;
+    generator(py)?;
+    async_generator(py)?;
     let mut seen = Seen::default();
-    let as_method = method(py)?.call1((is_async_otherwise(py)?, 0))?;
+    let as_method = method(py)?.call1((is_suspended_otherwise(py)?, 0))?;
     for _ in 0..2 {
         let operation = partial(py)?.call1((&as_method,))?;
         check_one(&operation, &mut seen, || 0)?;
@@ -262,6 +292,16 @@ pub(super) fn partial(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 fn coroutine(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static COROUTINE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     COROUTINE.import(py, "types", "CoroutineType")
+}
+
+fn generator(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static GENERATOR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    GENERATOR.import(py, "types", "GeneratorType")
+}
+
+fn async_generator(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static ASYNC_GENERATOR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    ASYNC_GENERATOR.import(py, "types", "AsyncGeneratorType")
 }
 
 fn method(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {

@@ -1,6 +1,7 @@
 //! Reading a batch's input: what was read is checked, and added for the workers.
 
 use std::sync::Mutex;
+use std::time::Duration;
 use std::{iter, mem};
 
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -14,6 +15,9 @@ use super::work::Operations;
 use crate::engine::lock::lock;
 use crate::engine::schedule::{Scheduler, SourceId};
 use crate::engine::time::Time;
+
+/// An input that takes longer for one operation is asked again when there was time for outcomes.
+const SLOW: Duration = Duration::from_millis(5);
 
 /// What the input of one batch is read by.
 ///
@@ -33,6 +37,8 @@ struct State {
     one_by_one: bool,
     /// What was read and not added.
     inbox: Vec<Job>,
+    /// When the owner asked for the one that is read next, where each is added at once.
+    asked: Time,
     /// All that were read since the reading began are partials of one function: of each nothing is
     /// held but its arguments.
     light: bool,
@@ -44,6 +50,7 @@ impl Reading {
         let mut state = lock(&self.0);
         state.left = count;
         state.one_by_one = !in_one_go;
+        state.asked = Time::now();
         state.light = true;
     }
 
@@ -79,9 +86,13 @@ impl Reading {
         state.left = state.left.saturating_sub(1);
         let enough = state.left == 0;
         if state.one_by_one {
+            let now = Time::now();
+            // Those who wait for outcomes go before an input that is long in coming.
+            let slow = now.since(state.asked) > SLOW;
+            state.asked = now;
             drop(state);
-            let something = scheduler.feed_some(id, iter::once(job), Time::now());
-            return Ok(something || enough);
+            let something = scheduler.feed_some(id, iter::once(job), now);
+            return Ok(something || enough || slow);
         }
         state.inbox.push(job);
         Ok(enough)

@@ -11,7 +11,7 @@ use super::calls::{call_submitted, conclude_call, exit_if_forked};
 use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
 use super::job::Job;
-use super::operations::{is_coroutine, refuse_coroutine};
+use super::operations::{is_suspended, refuse_suspended};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
 use crate::engine::lock::lock;
@@ -158,7 +158,7 @@ impl Stint {
             let value = match job.call(py) {
                 Ok(value)
                     if untouched.holds()
-                        && !is_coroutine(py, &value)
+                        && !is_suspended(py, &value)
                         && !self.runtime.config.is_to_judge(value.bind(py)) =>
                 {
                     value
@@ -186,8 +186,8 @@ impl Stint {
     /// Books what has become of the operation that was claimed last, and claims the next one.
     fn go_on(&mut self, py: Python<'_>, job: Job, result: PyResult<Py<PyAny>>) -> Next {
         let result = match result {
-            Ok(value) if self.context.is_batch() && is_coroutine(py, &value) => {
-                Err(refuse_coroutine(value.bind(py)))
+            Ok(value) if self.context.is_batch() && is_suspended(py, &value) => {
+                Err(refuse_suspended(value.bind(py)))
             }
             result => result,
         };

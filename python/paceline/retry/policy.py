@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._arguments import refuse
-from paceline._checks import as_seconds, duration, is_async, positive_int
+from paceline._checks import as_seconds, duration, is_suspended, positive_int
 from paceline._core import show
 from paceline.retry import refusals, results
 from paceline.retry.refusals import Finding
@@ -299,7 +299,7 @@ def _statuses(value: object) -> frozenset[int]:
 def _function(name: str, value: _F, kinds: str = "callable") -> _F:
     if value is not None and not callable(value):
         raise TypeError(f"{name} must be {kinds}, not {show(value)}")
-    if value is not None and is_async(value):
+    if value is not None and is_suspended(value):
         raise TypeError(f"{name} must not be a coroutine function: {show(value)}")
     return value
 

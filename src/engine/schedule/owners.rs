@@ -145,6 +145,15 @@ impl<W: Work> Scheduler<W> {
         source.owner_waits
     }
 
+    /// Whether an outcome may become ready that is not yet, and until when; if so its owner will be
+    /// signalled.
+    pub fn expects(&self, id: SourceId) -> Option<Time> {
+        let mut state = self.state();
+        let source = state.source(id)?;
+        source.owner_waits = source.ended.is_none() && !source.ready() && !source.quiet();
+        source.owner_waits.then_some(source.terms.deadline)
+    }
+
     /// Takes a source out. Nobody will ask what becomes of what it still runs.
     pub fn remove(&self, id: SourceId, now: Time) -> Option<Source<W>> {
         let (source, _) = self.state().remove(id, false, now)?;

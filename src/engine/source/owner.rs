@@ -102,6 +102,12 @@ impl<W: Work> Source<W> {
         }
     }
 
+    /// Whether its owner is to hand something over, or to end it.
+    #[must_use]
+    pub fn has_for_owner(&self) -> bool {
+        self.ended.is_some() || self.ready()
+    }
+
     /// Takes the next record that is ready. None ends a round: after all that were ready when it
     /// began, while more input is to be read.
     #[inline(always)]
