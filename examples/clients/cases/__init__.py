@@ -1,0 +1,1 @@
+"""One function per library: build its client, and make one call."""
