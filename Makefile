@@ -102,7 +102,7 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 
 $(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
 	@echo "Installing what tests and lints need (up to a minute) ..."
-	@$(PY) -m pip install --quiet --group test --group lint
+	@$(PY) -m pip install --quiet --group test --group clients --group lint
 	@touch $@
 
 $(STAMPS)/other-pythons: $(STAMPS)/venv $(RUST_SOURCES) $(PYTHON_SOURCES)
