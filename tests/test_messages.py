@@ -150,6 +150,9 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (after_shutdown(lambda it: it.stream([fetch])), RuntimeError, "make another one"),
     # Reports
     (of_report(lambda report: report["done"]), TypeError, 'report.counts["done"]'),
+    (lambda: BatchExecutor().close(), AttributeError, "see shutdown()"),
+    (lambda: BatchExecutor().gather([int]), AttributeError, "see execute_batch() and run()"),
+    (lambda: BatchExecutor().nonsense, AttributeError, "no attribute 'nonsense'"),
     (of_report(lambda report: report.results), AttributeError, "see values()"),
     (of_report(lambda report: report.errors), AttributeError, "see failures"),
     (of_report(lambda report: report.done), AttributeError, 'see counts["done"]'),

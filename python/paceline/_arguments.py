@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import re
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
-from fractions import Fraction
 from typing import Never, TypeGuard
 
 __all__ = ["limiter_instead", "missing", "operations_instead", "refuse", "write_rate"]
@@ -112,6 +109,14 @@ _ATTRIBUTES = {
         **dict.fromkeys(("fn", "func", "function", "callable", "task"), "operation"),
         **dict.fromkeys(("return_value", "output", "data", "unwrap"), "value"),
     },
+    "BatchExecutor": {
+        **dict.fromkeys(("close", "join", "stop", "terminate", "wait"), "shutdown()"),
+        **dict.fromkeys(("gather", "run_all", "execute_all"), "execute_batch() and run()"),
+        **dict.fromkeys(("imap", "imap_unordered", "as_completed"), "stream() and map()"),
+        **dict.fromkeys(("apply_async", "map_async", "spawn"), "submit()"),
+        **dict.fromkeys(("apply", "call"), "execute()"),
+        **dict.fromkeys(("starmap", "amap"), "execute_batch() of functools.partial objects"),
+    },
     "BatchReport": {
         **dict.fromkeys(("results", "outputs", "successes", "result"), "values()"),
         **dict.fromkeys(("errors", "exceptions", "failed", "failure"), "failures"),
@@ -137,7 +142,15 @@ def missing(class_name: str, name: str) -> str:
 
 def _parameters() -> dict[str, list[str]]:
     """Return the names of the arguments of what is public, by the name that it goes by."""
-    from paceline import BatchExecutor, BatchReport, Outcome, RateLimiter, Retry  # noqa: PLC0415 - they import this
+    import inspect  # noqa: PLC0415 - a mistake may take its time, the first import may not
+
+    from paceline import (  # noqa: PLC0415 - they import this
+        BatchExecutor,
+        BatchReport,
+        Outcome,
+        RateLimiter,
+        Retry,
+    )
 
     verbs = ("execute_batch", "run", "stream", "map", "execute", "submit", "shutdown")
     public: dict[str, object] = {
@@ -190,6 +203,8 @@ def _advice(name: str, word: str, parameters: dict[str, list[str]]) -> str:
             return f"write {_WRITTEN.get(each, f'{each}=...')}"
     if word in _INSTEAD:
         return _INSTEAD[word]
+    import difflib  # noqa: PLC0415 - as above
+
     if close := difflib.get_close_matches(word, own, 1, 0.75):
         return f"did you mean {close[0]}?"
     for each in reversed(meant):
@@ -206,7 +221,7 @@ def _listed(names: Iterable[str]) -> str:
 
 def operations_instead(given: object) -> str:
     """Return what to write in the place of what is no iterable of operations."""
-    if inspect.isasyncgen(given) or hasattr(given, "__aiter__"):
+    if hasattr(given, "__aiter__"):
         return "; an async iterable has to be read by an event loop first"
     if isinstance(given, Callable):  # type: ignore[arg-type]
         return "; for one operation write [operation], or execute(operation) for its value"
@@ -248,6 +263,8 @@ def write_rate(limit: object, per: object) -> str:
         seconds = _UNITS.get(unit.strip().lower()[:1], 1)
     if not (_is_number(limit) and _is_number(seconds)):
         return _EXAMPLE
+    from fractions import Fraction  # noqa: PLC0415 - as above
+
     # As few permits as make the same rate.
     exact = Fraction(limit).limit_denominator(10_000)
     return f"; write RateLimiter({exact.numerator}, per={seconds * exact.denominator:g})"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import timedelta
 from typing import (
+    TYPE_CHECKING,
     Any,
     Literal,
     Never,
@@ -20,7 +21,7 @@ from typing import (
 )
 
 from paceline import _core
-from paceline._arguments import limiter_instead, operations_instead, refuse
+from paceline._arguments import limiter_instead, missing, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_suspended, positive_int
 from paceline._core import Acquirer, Keep, show
@@ -122,6 +123,11 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         foreign = self._foreign_limiter is not None
         self._configure(workers, native, foreign, retry)
         self._pools: dict[int, Pool] = {}
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Never:
+            raise AttributeError(missing("BatchExecutor", name), name=name, obj=self)
 
     @property
     def rate_limiter(self) -> SupportsAcquire | None:
