@@ -48,9 +48,7 @@ def main(tenants: int, limit: int, per: float) -> int:
     with StandIn(limit=limit, per=per, lockout=per) as server:
         client = DescopeClient("demo", management_key="demo", base_url=server.url)
 
-        # The server counts arrivals, and the way there takes now more, now less: the margin makes
-        # the window that we keep so much longer than the server's.
-        limiter = RateLimiter(limit, per=per, margin=0.25)
+        limiter = RateLimiter(limit, per=per)
         operations = [
             partial(client.mgmt.tenant.create, f"Tenant {n}", id=f"tenant-{n}")
             for n in range(tenants)

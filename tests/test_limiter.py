@@ -198,7 +198,7 @@ def test_the_default_margin(per: float, margin: float) -> None:
     [
         (RateLimiter(5, per=1), "RateLimiter(5, per=1.0)"),
         (RateLimiter(5, 60), "RateLimiter(5, per=60.0)"),
-        (RateLimiter(5, 60, margin=0.25), "RateLimiter(5, per=60.0)"),
+        (RateLimiter(5, 60, margin=0.25), "RateLimiter(5, per=60.0, margin=0.25)"),
         (RateLimiter(5, 60, margin=0), "RateLimiter(5, per=60.0, margin=0.0)"),
         (
             RateLimiter(5, 0.1, burst=1, margin=0.5, adaptive=True),

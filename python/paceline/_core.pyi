@@ -78,15 +78,19 @@ class RateLimiter:
         per: Length of the window, in seconds or as a ``timedelta``. It has no default: nobody is to
             be sixty times too fast for having forgotten it.
         burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
-            spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds: where it
-            makes a start wait for longer, another burst may follow. ``burst=1`` is a metronome.
+            spaced evenly at ``(per + margin) / limit`` seconds (GCRA), with the margin in effect.
+            The window still holds: where it makes a start wait for longer, another burst may
+            follow. ``burst=1`` is a metronome.
             By default permits are given as soon as the window has room, so ``limit`` calls or
             fewer start at once. A start that the system delays by up to half an interval (or a
             millisecond, if that is more) does not delay those after it. A pace is kept for bursts
             of up to 4,294,967,295 permits.
-        margin: How much longer than ``per`` the window is kept, in seconds or as a
-            ``timedelta``: servers count arrivals, and the network moves them closer together.
-            By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
+        margin: How much longer than ``per`` a permit is kept, in seconds or as a ``timedelta``:
+            servers count arrivals, and the network moves them closer together. By default it is
+            learnt for each call of an executor from how long it takes: its duration less the
+            shortest lately seen, at most ``max(0.05, per / 50)`` seconds, and that much while it
+            runs. The permit of an ``acquire()`` of yours is kept 1 % of ``per`` longer, at most
+            0.25 s. 0 turns the margin off.
         adaptive: Whether a refusal (429) halves the limit in effect, once per episode. An
             executor without a :class:`Retry` recognises none. The limit grows back by a twentieth
             of ``limit`` (at least 1) per window, pauses not counted; never beyond ``limit`` and
@@ -131,7 +135,8 @@ class RateLimiter:
 
         Raises:
             ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``, so that
-                waiting would never end; if ``timeout`` is negative or not finite.
+                waiting would never end, also after an :meth:`update` meanwhile; if ``timeout`` is
+                negative or not finite.
             TypeError: If an argument is of another type.
         """
 
@@ -158,7 +163,9 @@ class RateLimiter:
 
         Returns:
             Seconds, counting everyone who waits in the queue and would go first; 0.0 if there is
-            a permit now. It may turn out to be less where somebody waits for a combination.
+            a permit now. It may turn out to be less where somebody waits for a combination, or
+            where calls end that run now, as without a ``margin`` a call that runs counts as one
+            that takes long.
 
         Raises:
             ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
@@ -177,6 +184,26 @@ class RateLimiter:
         Raises:
             ValueError: If ``seconds`` is negative or not finite.
             TypeError: If it is of another type.
+        """
+
+    def update(self, limit: int, per: float | timedelta) -> None:
+        """Goes on with another limit, for those too who wait already.
+
+        What was permitted still counts, and for so much longer as the window is longer now. Of
+        before that nothing is known, so after a change to a longer window the first one may hold
+        more. A limit in effect that was lowered stays the same part of the limit; ``burst`` stays
+        as it is and is paced at the new limit, a margin that was given stays, and one that is
+        learnt goes on learning.
+
+        Args:
+            limit: Permits in any window, as in the constructor.
+            per: Length of the window, as in the constructor.
+
+        Raises:
+            ValueError: If a number is out of its range; if ``limit`` is less than ``burst``.
+                Nothing is changed then.
+            TypeError: If an argument is of another type.
+            AttributeError: If it is a combination: update its ``parts``.
         """
 
     def __and__(self, other: RateLimiter, /) -> RateLimiter:
@@ -218,7 +245,12 @@ class RateLimiter:
 
     @property
     def margin(self) -> float:
-        """How much longer than ``per`` the window is kept, in seconds."""
+        """How much longer than ``per`` permits are kept, in seconds.
+
+        The margin that was given, or else the largest of the permits whose margin was learnt in
+        the last ``per`` seconds, or up to twice as long; 1 % of ``per``, at most 0.25 s, before
+        there was one.
+        """
 
     @property
     def adaptive(self) -> bool:

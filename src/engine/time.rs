@@ -40,6 +40,12 @@ impl Time {
         self.0.saturating_sub(earlier.0)
     }
 
+    /// So many nanoseconds later.
+    #[must_use]
+    pub const fn plus_nanos(self, nanos: u64) -> Self {
+        Self(self.0.saturating_add(nanos))
+    }
+
     /// How long ago `earlier` was; zero if it is still to come.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

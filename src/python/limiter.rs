@@ -3,7 +3,7 @@
 #![allow(clippy::doc_markdown)] // what is public is documented for Python
 
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
@@ -11,7 +11,8 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{Given, flag, rate, refuse, seconds, wait, whole};
 use super::{interpreter, logging};
-use crate::engine::limiter::{Limiter, Rate, Turn};
+use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
+use crate::engine::lock::lock;
 use crate::engine::process;
 use crate::engine::schedule::LONG_WAIT;
 use crate::engine::signal::Signal;
@@ -36,15 +37,19 @@ use crate::engine::time::{Monotonic, Time};
 ///     per: Length of the window, in seconds or as a ``timedelta``. It has no default: nobody is to
 ///         be sixty times too fast for having forgotten it.
 ///     burst: How many permits may follow each other at once, from 1 to ``limit``; the rest is
-///         spaced evenly at ``per / limit`` seconds (GCRA), and the window still holds: where it
-///         makes a start wait for longer, another burst may follow. ``burst=1`` is a metronome.
+///         spaced evenly at ``(per + margin) / limit`` seconds (GCRA), with the margin in effect.
+///         The window still holds: where it makes a start wait for longer, another burst may
+///         follow. ``burst=1`` is a metronome.
 ///         By default permits are given as soon as the window has room, so ``limit`` calls or
 ///         fewer start at once. A start that the system delays by up to half an interval (or a
 ///         millisecond, if that is more) does not delay those after it. A pace is kept for bursts
 ///         of up to 4,294,967,295 permits.
-///     margin: How much longer than ``per`` the window is kept, in seconds or as a
-///         ``timedelta``: servers count arrivals, and the network moves them closer together.
-///         By default 1 % of ``per``, at most 0.25 s. 0 turns it off.
+///     margin: How much longer than ``per`` a permit is kept, in seconds or as a ``timedelta``:
+///         servers count arrivals, and the network moves them closer together. By default it is
+///         learnt for each call of an executor from how long it takes: its duration less the
+///         shortest lately seen, at most ``max(0.05, per / 50)`` seconds, and that much while it
+///         runs. The permit of an ``acquire()`` of yours is kept 1 % of ``per`` longer, at most
+///         0.25 s. 0 turns the margin off.
 ///     adaptive: Whether a refusal (429) halves the limit in effect, once per episode. An
 ///         executor without a :class:`Retry` recognises none. The limit grows back by a twentieth
 ///         of ``limit`` (at least 1) per window, pauses not counted; never beyond ``limit`` and
@@ -73,9 +78,15 @@ enum Makeup {
 
 /// A rate in the numbers that the user gave.
 struct Spec {
-    rate: Rate,
-    per: f64,
+    /// With its `per` in seconds.
+    rate: Mutex<(Rate, f64)>,
     margin: Option<f64>,
+}
+
+impl Spec {
+    fn rate(&self) -> Rate {
+        lock(&self.rate).0
+    }
 }
 
 impl RateLimiter {
@@ -104,13 +115,17 @@ impl RateLimiter {
         let weight = weight
             .0
             .map_or(Ok(1), |weight| whole("weight", &weight, u64::MAX))?;
+        self.grantable(weight).map(|()| weight)
+    }
+
+    fn grantable(&self, weight: u64) -> PyResult<()> {
         let largest = self.limiter.largest_weight();
         if weight > largest {
             return Err(PyValueError::new_err(format!(
                 "weight must be at most {largest}, as no more is ever granted at once, not {weight}"
             )));
         }
-        Ok(weight)
+        Ok(())
     }
 
     /// Waits in the queue until `deadline`.
@@ -123,11 +138,21 @@ impl RateLimiter {
             while generation == process::generation() {
                 let turn = ticket.try_start(Monotonic);
                 let now = Time::now();
+                if turn != Turn::Ready {
+                    // The limit may have been lowered meanwhile.
+                    self.grantable(weight)?;
+                }
                 let until = match turn {
                     Turn::Ready => return Ok(true),
-                    Turn::At(due) if due > deadline => return Ok(false),
+                    _ if now >= deadline => return Ok(false),
+                    // It may come earlier, where calls end that run.
+                    Turn::At(due) if due > deadline => {
+                        if ticket.comes_after(deadline, Monotonic) {
+                            return Ok(false);
+                        }
+                        deadline
+                    }
                     Turn::At(due) => due,
-                    Turn::Behind if now >= deadline => return Ok(false),
                     Turn::Behind => deadline,
                 };
                 interpreter::wait_in_line(py, &signal, until, || ticket.leave());
@@ -179,12 +204,11 @@ impl RateLimiter {
             margin.map(|margin| margin.duration),
         )
         .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
-        .map_err(|error| PyValueError::new_err(error.to_string()))?;
+        .map_err(refused)?;
         Ok(Self {
             limiter: Limiter::new(rate),
             makeup: Makeup::Single(Spec {
-                rate,
-                per: per.number,
+                rate: Mutex::new((rate, per.number)),
                 margin: margin.map(|margin| margin.number),
             }),
         })
@@ -208,7 +232,8 @@ impl RateLimiter {
     ///
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``, so that
-    ///         waiting would never end; if ``timeout`` is negative or not finite.
+    ///         waiting would never end, also after an :meth:`update` meanwhile; if ``timeout`` is
+    ///         negative or not finite.
     ///     TypeError: If an argument is of another type.
     #[pyo3(
         signature = (weight=Given(None), *more, timeout=None, **unknown),
@@ -280,7 +305,9 @@ impl RateLimiter {
     ///
     /// Returns:
     ///     Seconds, counting everyone who waits in the queue and would go first; 0.0 if there is
-    ///     a permit now. It may turn out to be less where somebody waits for a combination.
+    ///     a permit now. It may turn out to be less where somebody waits for a combination, or
+    ///     where calls end that run now, as without a ``margin`` a call that runs counts as one
+    ///     that takes long.
     ///
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
@@ -322,6 +349,37 @@ impl RateLimiter {
         logging::limiter_paused(py, pause)
     }
 
+    /// Goes on with another limit, for those too who wait already.
+    ///
+    /// What was permitted still counts, and for so much longer as the window is longer now. Of
+    /// before that nothing is known, so after a change to a longer window the first one may hold
+    /// more. A limit in effect that was lowered stays the same part of the limit; ``burst`` stays
+    /// as it is and is paced at the new limit, a margin that was given stays, and one that is
+    /// learnt goes on learning.
+    ///
+    /// Args:
+    ///     limit: Permits in any window, as in the constructor.
+    ///     per: Length of the window, as in the constructor.
+    ///
+    /// Raises:
+    ///     ValueError: If a number is out of its range; if ``limit`` is less than ``burst``.
+    ///         Nothing is changed then.
+    ///     TypeError: If an argument is of another type.
+    ///     AttributeError: If it is a combination: update its ``parts``.
+    #[pyo3(
+        signature = (limit=Given(None), per=Given(None)),
+        text_signature = "($self, limit, per)"
+    )]
+    fn update(&self, limit: Given<'_>, per: Given<'_>) -> PyResult<()> {
+        let spec = self.spec("limit")?;
+        let (limit, per) = rate(limit, per)?;
+        let mut known = lock(&spec.rate);
+        let rate = known.0.changed(limit, per.duration).map_err(refused)?;
+        self.limiter.change(rate, Monotonic);
+        *known = (rate, per.number);
+        Ok(())
+    }
+
     /// Permits in any window.
     ///
     /// Raises:
@@ -329,34 +387,37 @@ impl RateLimiter {
     ///         same holds for the properties below.
     #[getter]
     fn limit(&self) -> PyResult<u64> {
-        Ok(self.spec("limit")?.rate.limit())
+        Ok(self.spec("limit")?.rate().limit())
     }
 
     /// Length of the window in seconds.
     #[getter]
     fn per(&self) -> PyResult<f64> {
-        Ok(self.spec("per")?.per)
+        Ok(lock(&self.spec("per")?.rate).1)
     }
 
     /// Permits that may follow each other at once; None if they are not paced.
     #[getter]
     fn burst(&self) -> PyResult<Option<u64>> {
-        Ok(self.spec("burst")?.rate.burst())
+        Ok(self.spec("burst")?.rate().burst())
     }
 
-    /// How much longer than ``per`` the window is kept, in seconds.
+    /// How much longer than ``per`` permits are kept, in seconds.
+    ///
+    /// The margin that was given, or else the largest of the permits whose margin was learnt in
+    /// the last ``per`` seconds, or up to twice as long; 1 % of ``per``, at most 0.25 s, before
+    /// there was one.
     #[getter]
     fn margin(&self) -> PyResult<f64> {
         let spec = self.spec("margin")?;
-        Ok(spec
-            .margin
-            .unwrap_or_else(|| spec.rate.margin().as_secs_f64()))
+        let learnt = || self.limiter.margin().as_secs_f64();
+        Ok(spec.margin.unwrap_or_else(learnt))
     }
 
     /// Whether refusals lower the limit in effect.
     #[getter]
     fn adaptive(&self) -> PyResult<bool> {
-        Ok(self.spec("adaptive")?.rate.is_adaptive())
+        Ok(self.spec("adaptive")?.rate().is_adaptive())
     }
 
     /// Permits in any window as of now: ``limit``, or less after a refusal if ``adaptive``.
@@ -403,19 +464,22 @@ impl RateLimiter {
     }
 }
 
+fn refused(error: RateError) -> PyErr {
+    PyValueError::new_err(error.to_string())
+}
+
 impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (rate, per) = *lock(&self.rate);
         // `{:?}` writes a float so that it reads back as the same float.
-        write!(f, "RateLimiter({}, per={:?}", self.rate.limit(), self.per)?;
-        if let Some(burst) = self.rate.burst() {
+        write!(f, "RateLimiter({}, per={per:?}", rate.limit())?;
+        if let Some(burst) = rate.burst() {
             write!(f, ", burst={burst}")?;
         }
-        if let Some(margin) = self.margin
-            && self.rate.margin() != Rate::default_margin(self.rate.per())
-        {
+        if let Some(margin) = self.margin {
             write!(f, ", margin={margin:?}")?;
         }
-        if self.rate.is_adaptive() {
+        if rate.is_adaptive() {
             f.write_str(", adaptive=True")?;
         }
         f.write_char(')')

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod model;
+mod server;
 mod steps;
 mod waiting;
 mod world;

@@ -39,7 +39,7 @@ impl Setting {
     }
 
     pub(crate) fn interval(self) -> u64 {
-        self.per.div_ceil(self.limit)
+        (self.per + self.margin).div_ceil(self.limit)
     }
 }
 

@@ -105,7 +105,9 @@ impl Started {
         let Claim::Start(start) = claim else {
             return None;
         };
-        let Ongoing { source, running } = *seat.ongoing().unwrap();
+        let Ongoing {
+            source, running, ..
+        } = *seat.ongoing().unwrap();
         Some(Self {
             source,
             running,
@@ -120,10 +122,7 @@ impl Started {
     }
 
     pub(crate) fn ongoing(&self) -> Ongoing {
-        Ongoing {
-            source: self.source,
-            running: self.running,
-        }
+        Ongoing::new(self.source, self.running, false)
     }
 }
 

@@ -40,7 +40,9 @@ impl Watched {
         let value = self.running.job;
         match self.scheduler.repeat(&mut self.worker, value, self.now) {
             Ok(job) => {
-                let Ongoing { source, running } = *self.worker.ongoing().unwrap();
+                let Ongoing {
+                    source, running, ..
+                } = *self.worker.ongoing().unwrap();
                 self.running = Started {
                     source,
                     running,

@@ -65,6 +65,14 @@ impl Adaptive {
         Some(step)
     }
 
+    /// Follows another limit and window: what is in effect stays the same part of the limit.
+    pub(super) fn change(&mut self, limit: u64, every: Duration) {
+        let effective = u128::from(self.effective) * u128::from(limit) / u128::from(self.limit);
+        self.effective = u64::try_from(effective).unwrap_or(limit).clamp(1, limit);
+        self.limit = limit;
+        self.every = every;
+    }
+
     /// Notes that something started.
     pub(super) const fn started(&mut self) {
         self.tried = true;
@@ -156,5 +164,19 @@ mod tests {
         let mut largest = Adaptive::new(1 << 63, SECOND);
         largest.cut(second(1));
         assert_eq!(settled(&mut largest, second(100)), 1 << 63);
+    }
+
+    #[test]
+    fn another_limit_is_cut_as_far_as_the_one_before() {
+        let mut adaptive = Adaptive::new(100, SECOND);
+        adaptive.change(40, SECOND);
+        assert_eq!(adaptive.effective(), 40);
+        adaptive.cut(second(10));
+        adaptive.change(1 << 63, SECOND * 2);
+        assert_eq!(adaptive.effective(), 1 << 62);
+        adaptive.change(1, SECOND * 2);
+        assert_eq!(adaptive.effective(), 1);
+        adaptive.change(4, SECOND * 2);
+        assert_eq!(settled(&mut adaptive, second(12)), 4);
     }
 }

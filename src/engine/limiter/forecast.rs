@@ -1,11 +1,11 @@
 //! What comes next at one rate, if everybody takes permits as early as they may.
 
-use std::collections::{VecDeque, vec_deque};
+use std::collections::VecDeque;
 use std::iter::Peekable;
 
 use super::gate::Speed;
 use super::pacing::Arrival;
-use super::window::{Stamp, Window};
+use super::window::{InOrder, Stamp};
 use crate::engine::time::Time;
 
 /// Permits that one who waits is to have at a time, whatever others take before.
@@ -21,21 +21,28 @@ pub(super) struct Forecast<'a> {
     now: Time,
     speed: Speed,
     used: u64,
-    given: Peekable<vec_deque::Iter<'a, Stamp>>,
+    given: Peekable<InOrder<'a>>,
     foreseen: VecDeque<Stamp>,
-    window: &'a Window,
+    /// Nanoseconds that what is foreseen to be given stays.
+    span: u64,
 }
 
 impl<'a> Forecast<'a> {
-    /// From `now` on, at this speed, with what is in the window.
-    pub(super) fn new(now: Time, speed: Speed, window: &'a Window) -> Self {
+    /// From `now` on, at this speed, with so many permits in the window. What is given after them
+    /// stays for `span` nanoseconds.
+    pub(super) fn new(
+        now: Time,
+        speed: Speed,
+        given: InOrder<'a>,
+        (used, span): (u64, u64),
+    ) -> Self {
         Self {
             now,
             speed,
-            used: window.used(),
-            given: window.iter().peekable(),
+            used,
+            given: given.peekable(),
             foreseen: VecDeque::new(),
-            window,
+            span,
         }
     }
 
@@ -46,17 +53,16 @@ impl<'a> Forecast<'a> {
         }
         self.speed.advance(self.now);
         while self.used > self.speed.capacity_for(weight) - weight {
-            let Some(oldest) = self.oldest() else {
+            let Some(first) = self.first_to_leave() else {
                 return Time::NEVER;
             };
-            let leaves = oldest.time + self.window.span();
             let grows = self.speed.next_step();
-            if grows < leaves {
+            if grows < first.leaves {
                 self.advance_to(grows);
             } else {
-                self.advance_to(leaves);
-                self.used -= oldest.weight;
-                self.drop_oldest();
+                self.advance_to(first.leaves);
+                self.used -= first.weight;
+                self.drop_first(first);
             }
         }
         loop {
@@ -76,7 +82,8 @@ impl<'a> Forecast<'a> {
         } else {
             self.speed.charge(weight, due, arrival);
             self.used += weight;
-            self.foreseen.push_back(Stamp { time: due, weight });
+            let leaves = due.plus_nanos(self.span);
+            self.foreseen.push_back(Stamp { leaves, weight });
         }
         due
     }
@@ -146,15 +153,16 @@ impl<'a> Forecast<'a> {
         self.speed.advance(self.now);
     }
 
-    fn oldest(&mut self) -> Option<Stamp> {
-        self.given
-            .peek()
-            .map(|stamp| **stamp)
-            .or_else(|| self.foreseen.front().copied())
+    fn first_to_leave(&mut self) -> Option<Stamp> {
+        let (given, foreseen) = (self.given.peek().copied(), self.foreseen.front().copied());
+        match (given, foreseen) {
+            (Some(given), Some(foreseen)) if foreseen.leaves < given.leaves => Some(foreseen),
+            (given, foreseen) => given.or(foreseen),
+        }
     }
 
-    fn drop_oldest(&mut self) {
-        if self.given.next().is_none() {
+    fn drop_first(&mut self, first: Stamp) {
+        if self.given.next_if_eq(&first).is_none() {
             self.foreseen.pop_front();
         }
     }

@@ -4,29 +4,43 @@ use std::time::Duration;
 
 use super::adaptive::Adaptive;
 use super::forecast::Forecast;
+use super::margin::{Ended, Margin};
 use super::pacing::{Arrival, Pacing};
 use super::rate::Rate;
 use super::window::Window;
 use crate::engine::time::Time;
 
+/// Who takes a permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taker {
+    /// A call, whose end the limiter is told.
+    Call,
+    /// Somebody of whom nothing more is heard.
+    Anybody,
+}
+
 /// How fast permits may follow each other now: what of the rate changes as time goes by.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speed {
     rate: Rate,
+    /// That is in effect.
+    margin: Duration,
     adaptive: Option<Adaptive>,
     pacing: Option<Pacing>,
 }
 
 impl Speed {
     fn new(rate: Rate) -> Self {
+        let margin = rate.margin();
         Self {
             rate,
+            margin,
             adaptive: rate
                 .is_adaptive()
                 .then(|| Adaptive::new(rate.limit(), rate.span())),
             pacing: rate
                 .pace()
-                .map(|burst| Pacing::new(burst, rate.interval(rate.limit()))),
+                .map(|burst| Pacing::new(burst, rate.interval(rate.limit(), margin))),
         }
     }
 
@@ -79,8 +93,21 @@ impl Speed {
         }
     }
 
+    fn follow_margin(&mut self, margin: u64, now: Time) {
+        self.margin = Duration::from_nanos(margin);
+        self.follow_limit(now);
+    }
+
+    fn change(&mut self, rate: Rate, now: Time) {
+        self.rate = rate;
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.change(rate.limit(), rate.span());
+        }
+        self.follow_limit(now);
+    }
+
     fn follow_limit(&mut self, now: Time) {
-        let interval = self.rate.interval(self.effective_limit());
+        let interval = self.rate.interval(self.effective_limit(), self.margin);
         if let Some(pacing) = &mut self.pacing {
             pacing.change_interval(interval, now);
         }
@@ -107,6 +134,11 @@ impl Speed {
 pub(super) struct Gate {
     speed: Speed,
     window: Window,
+    margin: Margin,
+    /// Of the rate, in nanoseconds.
+    per: u64,
+    /// Nanoseconds that a permit is kept of which only the start is known.
+    span: u64,
     paused_until: Time,
     /// The latest time it was asked at.
     latest: Time,
@@ -116,7 +148,10 @@ impl Gate {
     pub(super) fn new(rate: Rate) -> Self {
         Self {
             speed: Speed::new(rate),
-            window: Window::new(rate.span()),
+            window: Window::new(longest(&rate)),
+            margin: Margin::new(&rate),
+            per: nanos(rate.per()),
+            span: nanos(rate.span()),
             paused_until: Time::default(),
             latest: Time::default(),
         }
@@ -133,19 +168,19 @@ impl Gate {
     }
 
     /// Gives `weight` permits, which are due, at `now`.
-    pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
-        let now = self.settle(now);
-        self.give(weight, now, arrival);
+    pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival, taker: Taker) {
+        let settled = self.settle(now);
+        self.give(weight, (now, settled), arrival, taker);
     }
 
     /// Gives `weight` permits at `now` if they are due: what [`due`](Self::due) and
     /// [`charge`](Self::charge) would do, in one go.
     #[inline(always)]
-    pub(super) fn try_take(&mut self, weight: u64, now: Time) -> bool {
-        let now = self.settle(now);
-        let free = self.is_free(weight, now);
+    pub(super) fn try_take(&mut self, weight: u64, now: Time, taker: Taker) -> bool {
+        let settled = self.settle(now);
+        let free = self.is_free(weight, settled);
         if free {
-            self.give(weight, now, Arrival::Direct);
+            self.give(weight, (now, settled), Arrival::Direct, taker);
         }
         free
     }
@@ -156,15 +191,79 @@ impl Gate {
     }
 
     #[inline(always)]
-    fn give(&mut self, weight: u64, now: Time, arrival: Arrival) {
-        self.window.stamp(now, weight);
+    fn give(&mut self, weight: u64, (asked, now): (Time, Time), arrival: Arrival, taker: Taker) {
+        if taker == Taker::Call && self.margin.bound().is_some() {
+            self.window.begin(asked, now, weight);
+        } else {
+            self.window.stamp(now.plus_nanos(self.span), weight);
+            self.note_margin(self.margin.of_start(), now);
+        }
         self.speed.charge(weight, now, arrival);
     }
 
-    /// What comes next if everybody takes permits as early as they may, from `now` on.
+    /// Takes note of how long a call took. Returns when its permits leave now and when they would
+    /// have left without that, if they are still in the window.
+    #[inline(always)]
+    pub(super) fn end(&mut self, call: &Ended, now: Time) -> Option<(Time, Time)> {
+        let now = self.settle(now);
+        let taken = self.window.take_call(call.started, call.weight);
+        let started = taken.map_or(call.started, |taken| taken.started);
+        let spread = self.margin.spread(started, call);
+        let taken = taken?;
+        self.note_margin(spread, now);
+        let leaves = started.plus_nanos(self.per + spread);
+        Some((leaves, self.window.end(&taken, leaves, now)))
+    }
+
+    #[inline(always)]
+    fn note_margin(&mut self, margin: u64, now: Time) {
+        if self.margin.note(margin, now) {
+            self.speed.follow_margin(self.margin.in_effect(), now);
+        }
+    }
+
+    /// The largest margin of the permits given lately.
+    pub(super) fn margin(&self) -> Duration {
+        Duration::from_nanos(self.margin.in_effect())
+    }
+
+    /// What comes next if everybody takes permits as early as they may, from `now` on, and no call
+    /// that runs ends soon.
     pub(super) fn forecast(&mut self, now: Time) -> Forecast<'_> {
         let now = self.settle(now);
-        Forecast::new(now.max(self.paused_until), self.speed, &self.window)
+        Forecast::new(
+            now.max(self.paused_until),
+            self.speed,
+            self.window.at_the_latest(),
+            (self.window.used(), self.span),
+        )
+    }
+
+    /// The same if every call that runs ends at once, and so does every one that follows.
+    pub(super) fn earliest_forecast(&mut self, now: Time) -> Forecast<'_> {
+        let now = self.settle(now);
+        let learns = self.margin.bound().is_some();
+        let span = if learns { self.per } else { self.span };
+        Forecast::new(
+            now.max(self.paused_until),
+            self.speed,
+            self.window.in_order(self.per),
+            (self.window.used(), span),
+        )
+    }
+
+    /// Goes on at another rate. What is in the window stays so much longer as `per` is longer.
+    pub(super) fn change(&mut self, rate: Rate, now: Time) {
+        let now = self.settle(now);
+        let before = std::mem::replace(&mut self.per, nanos(rate.per()));
+        let longer = self.per.saturating_sub(before);
+        let shorter = before.saturating_sub(self.per);
+        self.window.change(longer, shorter, longest(&rate));
+        self.margin.follow(&rate);
+        self.span = nanos(rate.span());
+        self.speed.change(rate, now);
+        self.speed.follow_margin(self.margin.in_effect(), now);
+        self.window.expire(now);
     }
 
     pub(super) fn pause_until(&mut self, until: Time, now: Time) {
@@ -193,7 +292,11 @@ impl Gate {
     fn settle(&mut self, now: Time) -> Time {
         if now > self.latest {
             self.latest = now;
-            self.window.expire(now);
+            if self.window.expire(now)
+                && let Some(bound) = self.margin.bound()
+            {
+                self.note_margin(bound, now);
+            }
             self.speed.advance(now);
         }
         self.latest
@@ -204,6 +307,15 @@ impl Gate {
         weight <= self.speed.largest_weight()
             && self.window.used() <= self.speed.capacity_for(weight) - weight
     }
+}
+
+/// How many nanoseconds permits stay in the window at most.
+fn longest(rate: &Rate) -> u64 {
+    nanos(rate.per() + rate.bound().unwrap_or_else(|| rate.margin()))
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -229,16 +341,21 @@ mod tests {
     fn a_cut_limit_holds_the_window_back_until_it_has_grown() -> Result<(), RateError> {
         let mut gate = gate(20, None)?;
         let start = at(10 * SECOND);
-        gate.charge(20, start, Arrival::Direct);
+        gate.charge(20, start, Arrival::Direct, Taker::Anybody);
         assert!(gate.slow_down(start));
         assert_eq!(gate.effective_limit(start), 10);
         let left = at(11 * SECOND);
         // The limit grows by one in the instant that the twenty leave the window.
         assert_eq!(gate.due(11, left), None);
-        gate.charge(11, left, Arrival::Direct);
+        gate.charge(11, left, Arrival::Direct, Taker::Anybody);
         assert_eq!(gate.effective_limit(left), 11);
         // It is twelve a second later, but one permit is in the window until half a second after.
-        gate.charge(1, left + Duration::from_millis(500), Arrival::Direct);
+        gate.charge(
+            1,
+            left + Duration::from_millis(500),
+            Arrival::Direct,
+            Taker::Anybody,
+        );
         assert_eq!(gate.forecast(left).due(12), at(12 * SECOND + SECOND / 2));
         assert_eq!(gate.forecast(left).due(11), at(12 * SECOND));
         Ok(())
@@ -249,7 +366,7 @@ mod tests {
         let mut gate = gate(20, None)?;
         assert!(gate.slow_down(at(10 * SECOND)));
         let late = at(10 * SECOND + SECOND / 2);
-        gate.charge(10, late, Arrival::Direct);
+        gate.charge(10, late, Arrival::Direct, Taker::Anybody);
         // The limit of ten is eleven half a second before the ten have left the window.
         assert_eq!(gate.due(1, late), Some(at(11 * SECOND)));
         assert_eq!(gate.due(2, late), Some(late + Duration::from_secs(1)));
@@ -261,12 +378,12 @@ mod tests {
     fn a_cut_limit_is_paced_accordingly() -> Result<(), RateError> {
         let mut gate = gate(20, Some(1))?;
         let start = at(10 * SECOND);
-        gate.charge(1, start, Arrival::Direct);
+        gate.charge(1, start, Arrival::Direct, Taker::Anybody);
         assert_eq!(gate.due(1, start), Some(start + Duration::from_millis(50)));
         assert!(gate.slow_down(start));
         assert_eq!(gate.due(1, start), Some(start + Duration::from_millis(100)));
         let grown = at(20 * SECOND);
-        gate.charge(1, grown, Arrival::Direct);
+        gate.charge(1, grown, Arrival::Direct, Taker::Anybody);
         assert_eq!(gate.due(1, grown), Some(grown + Duration::from_millis(50)));
         Ok(())
     }
@@ -276,7 +393,7 @@ mod tests {
         let mut gate = gate(20, None)?;
         assert!(gate.slow_down(at(10 * SECOND)));
         let late = at(10 * SECOND + SECOND / 2);
-        gate.charge(1, late, Arrival::Direct);
+        gate.charge(1, late, Arrival::Direct, Taker::Anybody);
         assert_eq!(gate.due(20, late), Some(late + Duration::from_secs(1)));
         Ok(())
     }
@@ -286,7 +403,7 @@ mod tests {
         let (mut looked_at, mut unseen) = (gate(20, None)?, gate(20, None)?);
         for gate in [&mut looked_at, &mut unseen] {
             assert!(gate.slow_down(at(10 * SECOND)));
-            gate.charge(1, at(10 * SECOND), Arrival::Direct);
+            gate.charge(1, at(10 * SECOND), Arrival::Direct, Taker::Anybody);
         }
         let refused = at(30 * SECOND);
         assert_eq!(looked_at.effective_limit(refused), 20);

@@ -9,12 +9,17 @@
 //! not make it late, as the first job in the queue of a cluster does (EASY backfilling: D. A. Lifka,
 //! "The ANL/IBM SP scheduling system", Job Scheduling Strategies for Parallel Processing, 1995).
 //!
+//! A permit that nobody tells the end of stays in the window for a time known at once. One that a call
+//! has taken stays longest while the call runs, and [`Limiter::end`] can only shorten that; where the
+//! first of those who wait waits for nothing else, it is woken.
+//!
 //! Everything here only computes; waiting is the caller's, on its [`Signal`]. Locks are held for
 //! a computation, never while waiting, and those of several rates in the order of their numbers.
 
 mod adaptive;
 mod forecast;
 mod gate;
+mod margin;
 mod pacing;
 mod queue;
 mod rate;
@@ -25,7 +30,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use self::gate::Gate;
+use arc_swap::ArcSwap;
+
+use self::gate::{Gate, Taker};
+pub use self::margin::Ended;
 use self::pacing::Arrival;
 use self::queue::Queue;
 pub use self::rate::{Rate, RateError};
@@ -47,7 +55,10 @@ fn next_number() -> u64 {
 #[derive(Debug)]
 struct Part {
     number: u64,
-    rate: Rate,
+    /// What a forked child begins with.
+    rate: ArcSwap<Rate>,
+    /// The largest weight that is ever granted, to be read without the lock.
+    largest_weight: AtomicU64,
     state: PerProcess<Mutex<State>>,
 }
 
@@ -61,8 +72,12 @@ impl Part {
     /// Calls `act` with the state, locked.
     #[inline(always)]
     fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
-        let make = || State::new(self.rate);
+        let make = || self.fresh_state();
         self.state.with(make, |state| act(&mut lock(state)))
+    }
+
+    fn fresh_state(&self) -> Mutex<State> {
+        State::new(**self.rate.load())
     }
 }
 
@@ -85,10 +100,18 @@ impl State {
         })
     }
 
-    /// When `weight` permits are due behind those alone who are sure to go first.
-    fn earliest(&mut self, weight: u64, now: Time) -> Time {
-        let forecast = self.gate.forecast(now);
-        self.queue.earliest(forecast, weight)
+    /// When `weight` permits are due at the earliest behind those alone who are sure to go before
+    /// `number`.
+    fn earliest(&mut self, number: u64, weight: u64, now: Time) -> Time {
+        let forecast = self.gate.earliest_forecast(now);
+        self.queue.earliest(forecast, number, weight)
+    }
+
+    /// Takes note of the end of a call. Returns the signal of whoever may have its turn by it.
+    #[inline(always)]
+    fn end(&mut self, call: &Ended, now: Time) -> Option<Arc<Signal>> {
+        let (leaves, latest) = self.gate.end(call, now)?;
+        self.queue.sooner(leaves, latest)
     }
 
     /// When `weight` permits are due behind all who wait.
@@ -103,6 +126,8 @@ impl State {
 pub struct Limiter {
     /// In the order of their numbers, each once.
     parts: Arc<[Arc<Part>]>,
+    /// It is to be told how long calls take.
+    learns: bool,
 }
 
 impl Limiter {
@@ -111,25 +136,30 @@ impl Limiter {
     pub fn new(rate: Rate) -> Self {
         let part = Part {
             number: next_number(),
-            rate,
+            rate: ArcSwap::from_pointee(rate),
+            largest_weight: AtomicU64::new(rate.largest_weight()),
             state: PerProcess::new(State::new(rate)),
         };
         Self {
             parts: Arc::new([Arc::new(part)]),
+            learns: rate.bound().is_some(),
         }
     }
 
     /// A limiter that permits what all of `limiters` permit, and charges all of them or none.
     #[must_use]
     pub fn all_of<'a>(limiters: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut learns = false;
         let mut parts: Vec<_> = limiters
             .into_iter()
+            .inspect(|limiter| learns |= limiter.learns)
             .flat_map(|limiter| limiter.parts.iter().cloned())
             .collect();
         parts.sort_by_key(|part| part.number);
         parts.dedup_by_key(|part| part.number);
         Self {
             parts: parts.into(),
+            learns,
         }
     }
 
@@ -138,7 +168,7 @@ impl Limiter {
     pub fn largest_weight(&self) -> u64 {
         self.parts
             .iter()
-            .map(|part| part.rate.largest_weight())
+            .map(|part| part.largest_weight.load(Ordering::Relaxed))
             .min()
             .unwrap_or(u64::MAX)
     }
@@ -148,23 +178,61 @@ impl Limiter {
     /// Refuses where that would make anybody late who waits.
     #[inline(always)]
     pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
+        self.try_take(weight, Taker::Anybody, None, clock)
+    }
+
+    /// The same for a call, whose end this limiter will be told. `last` is the end of the call that
+    /// was made before, to be taken note of first.
+    #[inline(always)]
+    pub fn try_start(&self, weight: u64, last: Option<&Ended>, clock: impl Clock) -> bool {
+        self.try_take(weight, Taker::Call, last, clock)
+    }
+
+    #[inline(always)]
+    fn try_take(&self, weight: u64, taker: Taker, last: Option<&Ended>, clock: impl Clock) -> bool {
         if let [part] = &*self.parts {
             let alone = part.with(|state| {
-                let alone = state.queue.is_empty();
-                alone.then(|| state.gate.try_take(weight, clock.now()))
+                state.queue.is_empty().then(|| {
+                    let now = clock.now();
+                    if let Some(last) = last {
+                        state.gate.end(last, now);
+                    }
+                    state.gate.try_take(weight, now, taker)
+                })
             });
             if let Some(taken) = alone {
                 return taken;
             }
         }
+        if let Some(last) = last {
+            self.end(last, clock.now());
+        }
         self.locked(|states| {
             let now = clock.now();
             let free = are_free(states, weight, now);
             if free {
-                charge(states, weight, now, Arrival::Direct);
+                charge(states, weight, now, Arrival::Direct, taker);
             }
             free
         })
+    }
+
+    /// Whether it is to be told when calls [end](Self::end).
+    #[must_use]
+    pub const fn learns(&self) -> bool {
+        self.learns
+    }
+
+    /// Takes note that a call has ended which took its permit by [`try_start`](Self::try_start) or
+    /// with a ticket of [`enqueue_call`](Self::enqueue_call). Once is enough, and forgetting it means
+    /// only that the permit counts for longest.
+    pub fn end(&self, call: &Ended, clock: impl Clock) {
+        let told: Vec<_> = self.locked(|states| {
+            let now = clock.now();
+            let told = states.iter_mut().map(|state| state.end(call, now));
+            told.flatten().collect()
+        });
+        wake(&told);
     }
 
     /// Whether [`try_acquire`](Self::try_acquire) would take `weight` permits now; takes nothing.
@@ -175,6 +243,15 @@ impl Limiter {
     /// A place at the end of the queue. The turn may have come at once; `signal` is given when it
     /// may have come later.
     pub fn enqueue(&self, weight: u64, signal: Arc<Signal>) -> Ticket {
+        self.queue_up(weight, Taker::Anybody, signal)
+    }
+
+    /// The same for a call, whose end this limiter will be told.
+    pub fn enqueue_call(&self, weight: u64, signal: Arc<Signal>) -> Ticket {
+        self.queue_up(weight, Taker::Call, signal)
+    }
+
+    fn queue_up(&self, weight: u64, taker: Taker, signal: Arc<Signal>) -> Ticket {
         let combined = self.parts.len() > 1;
         let number = self.locked(|states| {
             // Numbered under the locks, so that numbers ascend in every queue and two limiters
@@ -187,11 +264,11 @@ impl Limiter {
             }
             number
         });
-        Ticket::new(self.clone(), number, weight)
+        Ticket::new(self.clone(), number, weight, taker)
     }
 
-    /// How long until `weight` permits would be granted at the earliest, if everybody who waits
-    /// takes theirs first and as early as they may.
+    /// How long until `weight` permits would be granted, if everybody who waits takes theirs first
+    /// and as early as they may, and no call that runs ends soon.
     pub fn wait_time(&self, weight: u64, clock: impl Clock) -> Duration {
         self.locked(|states| {
             let now = clock.now();
@@ -205,9 +282,34 @@ impl Limiter {
     pub fn takes_longer(&self, weight: u64, timeout: Duration, clock: impl Clock) -> bool {
         self.locked(|states| {
             let now = clock.now();
-            let earliest = states.iter_mut().map(|state| state.earliest(weight, now));
+            let earliest = states
+                .iter_mut()
+                .map(|state| state.earliest(Queue::LAST, weight, now));
             earliest.max().unwrap_or(now).since(now) > timeout
         })
+    }
+
+    /// The margin in effect: the largest of the permits given lately. The largest of the rates' for a
+    /// combination.
+    pub fn margin(&self) -> Duration {
+        self.locked(|states| states.iter().map(|state| state.gate.margin()).max())
+            .unwrap_or_default()
+    }
+
+    /// Goes on at another rate, which was [changed](Rate::changed) from its own, for those who wait
+    /// too: all of them look again. What was permitted still counts, and for so much longer as the
+    /// window is longer.
+    pub fn change(&self, rate: Rate, clock: impl Clock) {
+        for part in &*self.parts {
+            let told: Vec<_> = part.with(|state| {
+                state.gate.change(rate, clock.now());
+                part.rate.store(Arc::new(rate));
+                part.largest_weight
+                    .store(rate.largest_weight(), Ordering::Relaxed);
+                state.queue.signals().cloned().collect()
+            });
+            wake(&told);
+        }
     }
 
     /// Gives no permit to anybody until then. A pause is only ever lengthened.
@@ -254,7 +356,7 @@ impl Limiter {
         let states: Vec<_> = self
             .parts
             .iter()
-            .map(|part| part.state.get(|| State::new(part.rate)))
+            .map(|part| part.state.get(|| part.fresh_state()))
             .collect();
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
@@ -269,8 +371,14 @@ fn are_free(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> boo
     })
 }
 
-fn charge(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time, arrival: Arrival) {
+fn charge(
+    states: &mut [MutexGuard<'_, State>],
+    weight: u64,
+    now: Time,
+    arrival: Arrival,
+    taker: Taker,
+) {
     for state in states {
-        state.gate.charge(weight, now, arrival);
+        state.gate.charge(weight, now, arrival, taker);
     }
 }

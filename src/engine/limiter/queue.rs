@@ -27,6 +27,8 @@ struct Waiter {
     /// It waits for other rates too.
     combined: bool,
     hold: Hold,
+    /// When it looks again by itself.
+    until: Time,
     signal: Arc<Signal>,
 }
 
@@ -62,8 +64,25 @@ impl Queue {
             weight,
             combined,
             hold: Hold::Firm,
+            until: Time::NEVER,
             signal,
         });
+    }
+
+    /// The signals of all.
+    pub(super) fn signals(&self) -> impl Iterator<Item = &Arc<Signal>> {
+        self.waiters.iter().map(|waiter| &waiter.signal)
+    }
+
+    /// A permit leaves the window at `leaves`, which was to leave at `latest`. Returns the signal of
+    /// whoever may have its turn by it: that is the first who waits for this rate, if it does not
+    /// look again before.
+    #[inline]
+    pub(super) fn sooner(&self, leaves: Time, latest: Time) -> Option<Arc<Signal>> {
+        let first = self.waiters.iter().find(|it| it.hold == Hold::Firm)?;
+        let waits_for_it = leaves < first.until && first.until <= latest;
+        let waits_for_others = first.until == Time::NEVER;
+        (waits_for_it || waits_for_others).then(|| Arc::clone(&first.signal))
     }
 
     /// The signals of those who wait for other rates too.
@@ -103,18 +122,21 @@ impl Queue {
         forecast.due_among(&mut reserved, weight, Arrival::Direct, now)
     }
 
-    /// When `weight` permits are due behind those who wait for this rate alone.
-    pub(super) fn earliest(&self, mut forecast: Forecast<'_>, weight: u64) -> Time {
+    /// When `weight` permits are due behind those before `number` who wait for this rate alone.
+    pub(super) fn earliest(&self, mut forecast: Forecast<'_>, number: u64, weight: u64) -> Time {
+        let before = self.waiters.iter().take_while(|it| it.number < number);
         let alone = |waiter: &&Waiter| !waiter.combined && waiter.hold == Hold::Firm;
-        for waiter in self.waiters.iter().filter(alone) {
+        for waiter in before.filter(alone) {
             forecast.give(waiter.weight, Arrival::Queued);
         }
         forecast.due(weight)
     }
 
-    /// Changes how a waiter holds the rate. Returns the signal of whoever may have its turn by it.
-    pub(super) fn hold(&mut self, number: u64, hold: Hold) -> Option<Arc<Signal>> {
+    /// Changes how a waiter holds the rate until it looks again. Returns the signal of whoever may
+    /// have its turn by it.
+    pub(super) fn hold(&mut self, number: u64, hold: Hold, until: Time) -> Option<Arc<Signal>> {
         let place = self.place(number)?;
+        self.waiters[place].until = until;
         let before = std::mem::replace(&mut self.waiters[place].hold, hold);
         self.next_from(place).filter(|_| hold > before)
     }

@@ -4,9 +4,13 @@ use std::fmt;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// A margin of one part in this many of the window.
+/// The margin of a permit of which nothing is known but its start: one part in this many of `per`.
 const DEFAULT_MARGIN_SHARE: u32 = 100;
 const LARGEST_DEFAULT_MARGIN: Duration = Duration::from_millis(250);
+/// The largest margin that is learnt: one part in this many of `per`, or what is below if that is
+/// more.
+const LEARNT_MARGIN_SHARE: u32 = 50;
+const LEAST_LEARNT_BOUND: Duration = Duration::from_millis(50);
 
 /// At most `limit` permits in any window of `per`, wherever it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +18,7 @@ pub struct Rate {
     limit: u64,
     per: Duration,
     burst: Option<NonZeroU32>,
-    margin: Duration,
+    margin: Option<Duration>,
     adaptive: bool,
 }
 
@@ -26,8 +30,8 @@ impl Rate {
     pub const LONGEST: Duration = Duration::from_nanos(1 << 62);
 
     /// A rate of `limit` permits per `per`; with `burst`, at most that many back to back and the
-    /// rest evenly spaced. The window is kept for `margin` longer, by default 1 % of `per` but at
-    /// most 0.25 s.
+    /// rest evenly spaced. The window is kept for `margin` longer; without one, for as long as is
+    /// learnt from how long calls take.
     pub fn new(
         limit: u64,
         per: Duration,
@@ -46,8 +50,7 @@ impl Rate {
         if per > Self::LONGEST {
             return too_long("per", per);
         }
-        let margin = margin.unwrap_or_else(|| Self::default_margin(per));
-        if margin > Self::LONGEST {
+        if let Some(margin) = margin.filter(|margin| *margin > Self::LONGEST) {
             return too_long("margin", margin);
         }
         let burst = burst
@@ -72,10 +75,14 @@ impl Rate {
         .paced_in_range()
     }
 
-    /// The margin of a window of `per` when none is given.
-    #[must_use]
-    pub fn default_margin(per: Duration) -> Duration {
-        (per / DEFAULT_MARGIN_SHARE).min(LARGEST_DEFAULT_MARGIN)
+    /// The same rate with another limit and window.
+    pub fn changed(self, limit: u64, per: Duration) -> Result<Self, RateError> {
+        let rate = Self::new(limit, per, self.burst(), self.margin)?;
+        if self.adaptive {
+            rate.adaptive()
+        } else {
+            Ok(rate)
+        }
     }
 
     fn pacing_burst(burst: u64, limit: u64, per: Duration) -> Result<NonZeroU32, RateError> {
@@ -106,7 +113,8 @@ impl Rate {
 
     /// Refuses a pace whose longest debt, at the slowest it may be cut to, the clock cannot hold.
     fn paced_in_range(self) -> Result<Self, RateError> {
-        let interval = self.interval(if self.adaptive { 1 } else { self.limit });
+        let slowest = if self.adaptive { 1 } else { self.limit };
+        let interval = self.interval(slowest, self.bound().unwrap_or_else(|| self.margin()));
         match self.burst {
             Some(burst)
                 if interval
@@ -141,10 +149,20 @@ impl Rate {
         self.burst.map(|burst| u64::from(burst.get()))
     }
 
-    /// How much longer than `per` the window is kept.
+    /// How much longer than `per` a permit is kept of which only the start is known: the margin
+    /// that was given, or else 1 % of `per`, at most 0.25 s.
     #[must_use]
-    pub const fn margin(&self) -> Duration {
+    pub fn margin(&self) -> Duration {
         self.margin
+            .unwrap_or_else(|| (self.per / DEFAULT_MARGIN_SHARE).min(LARGEST_DEFAULT_MARGIN))
+    }
+
+    /// The largest margin that is learnt; None if the margin was given.
+    #[must_use]
+    pub fn bound(&self) -> Option<Duration> {
+        self.margin
+            .is_none()
+            .then(|| (self.per / LEARNT_MARGIN_SHARE).max(LEAST_LEARNT_BOUND))
     }
 
     /// Whether it is cut when the server refuses.
@@ -159,18 +177,20 @@ impl Rate {
         self.burst().unwrap_or(self.limit)
     }
 
-    /// How long a permit stays in the window.
+    /// How long a permit stays in the window of which only the start is known.
     pub(super) fn span(&self) -> Duration {
-        self.per + self.margin
+        self.per + self.margin()
     }
 
     pub(super) const fn pace(&self) -> Option<NonZeroU32> {
         self.burst
     }
 
-    /// The time between permits paced at `limit` in `per`, rounded up to a nanosecond.
-    pub(super) fn interval(&self, limit: u64) -> Duration {
-        let nanos = self.per.as_nanos().div_ceil(u128::from(limit.max(1)));
+    /// The time between permits paced at `limit` in `per` and the margin in effect, rounded up to
+    /// a nanosecond. Paced at `per` alone, every `limit` of them would be followed by a gap.
+    pub(super) fn interval(&self, limit: u64, margin: Duration) -> Duration {
+        let window = self.per + margin;
+        let nanos = window.as_nanos().div_ceil(u128::from(limit.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }
@@ -260,7 +280,7 @@ mod tests {
             ),
             (
                 Rate::new(1000, year, Some(1000), None).and_then(Rate::adaptive),
-                "burst=1000 at one permit in 31536000 seconds takes longer",
+                "burst=1000 at one permit in 32166720 seconds takes longer",
             ),
         ] {
             let message = refusal(rate);
@@ -290,12 +310,30 @@ mod tests {
     }
 
     #[test]
-    fn the_margin_is_a_hundredth_of_the_window_up_to_a_quarter_second() {
+    fn a_start_alone_is_kept_for_a_hundredth_longer_up_to_a_quarter_second() {
         for (per, margin) in [(1, 10), (20, 200), (25, 250), (60, 250)] {
-            assert_eq!(
-                Rate::default_margin(SECOND * per),
-                Duration::from_millis(margin)
-            );
+            let rate = Rate::new(1, SECOND * per, None, None).map(|rate| rate.margin());
+            assert_eq!(rate, Ok(Duration::from_millis(margin)));
         }
+    }
+
+    #[test]
+    fn what_is_learnt_is_bounded_unless_a_margin_was_given() {
+        for (per, bound) in [(1, 50), (2, 50), (5, 100), (60, 1200), (86_400, 1_728_000)] {
+            let rate = Rate::new(1, SECOND * per, None, None).map(|rate| rate.bound());
+            assert_eq!(rate, Ok(Some(Duration::from_millis(bound))));
+        }
+        let given = Rate::new(1, SECOND, None, Some(Duration::ZERO)).map(|rate| rate.bound());
+        assert_eq!(given, Ok(None));
+    }
+
+    #[test]
+    fn a_change_is_validated_like_a_new_rate() {
+        let rate = Rate::new(20, SECOND, Some(5), Some(SECOND)).and_then(Rate::adaptive);
+        let changed = rate.clone().and_then(|rate| rate.changed(10, SECOND * 2));
+        let made = Rate::new(10, SECOND * 2, Some(5), Some(SECOND)).and_then(Rate::adaptive);
+        assert_eq!(changed, made);
+        let message = refusal(rate.and_then(|rate| rate.changed(4, SECOND)));
+        assert!(message.contains("limit of 4, not 5"), "{message}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
+use super::gate::Taker;
 use super::pacing::Arrival;
 use super::queue::{Hold, Queue};
 use super::{Limiter, State, charge};
@@ -26,16 +27,18 @@ pub struct Ticket {
     limiter: Limiter,
     number: u64,
     weight: u64,
+    taker: Taker,
     generation: u64,
     waiting: bool,
 }
 
 impl Ticket {
-    pub(super) fn new(limiter: Limiter, number: u64, weight: u64) -> Self {
+    pub(super) fn new(limiter: Limiter, number: u64, weight: u64, taker: Taker) -> Self {
         Self {
             limiter,
             number,
             weight,
+            taker,
             generation: process::generation(),
             waiting: true,
         }
@@ -58,11 +61,18 @@ impl Ticket {
             let now = clock.now();
             let (turn, holds) = self.look(states, now);
             let told = if start && turn == Turn::Ready {
-                charge(states, self.weight, now, Arrival::Queued);
+                charge(states, self.weight, now, Arrival::Queued, self.taker);
                 each(states, |queue| queue.leave(self.number))
             } else {
+                let until = match turn {
+                    Turn::Ready => now,
+                    Turn::At(start) => start,
+                    Turn::Behind => Time::NEVER,
+                };
                 let mut holds = holds.into_iter();
-                each(states, |queue| queue.hold(self.number, holds.next()?))
+                each(states, |queue| {
+                    queue.hold(self.number, holds.next()?, until)
+                })
             };
             (turn, told)
         });
@@ -103,10 +113,20 @@ impl Ticket {
         (Turn::At(start), due.into_iter().map(hold).collect())
     }
 
+    /// Whether it is certain that the turn does not come by `deadline`, whatever calls end before.
+    pub fn comes_after(&self, deadline: Time, clock: impl Clock) -> bool {
+        self.limiter.locked(|states| {
+            let now = clock.now();
+            states
+                .iter_mut()
+                .any(|state| state.earliest(self.number, self.weight, now) > deadline)
+        })
+    }
+
     /// Lets others go first, as if it did not wait, until it asks for its turn again: it keeps its
     /// place. For one that is about to do what may need those behind it.
     pub fn step_aside(&self) {
-        self.change(|queue| queue.hold(self.number, Hold::Released));
+        self.change(|queue| queue.hold(self.number, Hold::Released, Time::NEVER));
     }
 
     /// Leaves the queue, if it is still in it; nothing is taken. For one that may never be dropped.

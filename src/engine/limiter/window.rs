@@ -1,45 +1,57 @@
-//! The permits of the last stretch of time, each with its instant: the exact sliding window.
+//! The permits of the last stretch of time: the exact sliding window.
 
 use std::collections::{VecDeque, vec_deque};
-use std::time::Duration;
+use std::iter::Peekable;
 
 use crate::engine::time::Time;
 
 /// Room kept for permits however few there are, so that a small window never reallocates.
 const SMALLEST_CAPACITY: usize = 1024;
 
-/// Permits given at one instant.
+/// Permits that leave the window at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    pub(super) time: Time,
+    pub(super) leaves: Time,
     pub(super) weight: u64,
 }
 
-/// What was permitted in the last `span`, oldest first.
+/// The permits of a call that runs: they leave after the longest time, unless it ends before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Call {
+    /// The caller's time when it asked, by which it knows the call.
+    asked: Time,
+    /// Not before that of any call before it.
+    pub(super) started: Time,
+    weight: u64,
+}
+
+/// What was permitted and has not left yet.
 #[derive(Debug)]
 pub(super) struct Window {
-    /// Nanoseconds: durations are slower to add, and this is done for every permit.
-    span: u64,
-    stamps: VecDeque<Stamp>,
+    /// Those whose time to leave is known, in the order of it.
+    leaving: VecDeque<Stamp>,
+    /// Those of calls that run, in the order of their starts.
+    running: VecDeque<Call>,
+    /// Nanoseconds that those of a call stay which does not end. Durations are slower to add, and
+    /// this is done for every permit.
+    longest: u64,
     used: u64,
-    newest: Time,
-    /// When the oldest leaves.
+    /// When the last of `leaving` leaves.
+    last_leaves: Time,
+    /// When the first of all leaves.
     next_leaves: Time,
 }
 
 impl Window {
-    pub(super) fn new(span: Duration) -> Self {
+    pub(super) fn new(longest: u64) -> Self {
         Self {
-            span: u64::try_from(span.as_nanos()).unwrap_or(u64::MAX),
-            stamps: VecDeque::new(),
+            leaving: VecDeque::new(),
+            running: VecDeque::new(),
+            longest,
             used: 0,
-            newest: Time::default(),
+            last_leaves: Time::default(),
             next_leaves: Time::NEVER,
         }
-    }
-
-    pub(super) const fn span(&self) -> Duration {
-        Duration::from_nanos(self.span)
     }
 
     /// The sum of the weights in the window.
@@ -47,56 +59,174 @@ impl Window {
         self.used
     }
 
-    pub(super) fn iter(&self) -> vec_deque::Iter<'_, Stamp> {
-        self.stamps.iter()
-    }
-
-    /// Lets go of the permits that have left the window by `now`.
-    #[inline]
-    pub(super) fn expire(&mut self, now: Time) {
-        if now >= self.next_leaves {
-            self.expire_oldest(now);
+    /// The permits in the window, in the order in which they leave if every call that runs stays
+    /// for `running` nanoseconds.
+    pub(super) fn in_order(&self, running: u64) -> InOrder<'_> {
+        InOrder {
+            leaving: self.leaving.iter().peekable(),
+            running: self.running.iter().peekable(),
+            stays: running,
         }
     }
 
-    fn expire_oldest(&mut self, now: Time) {
-        if now.nanos_since(self.newest) >= self.span {
-            self.stamps.clear();
+    /// The same, where every call that runs stays as long as it may.
+    pub(super) fn at_the_latest(&self) -> InOrder<'_> {
+        self.in_order(self.longest)
+    }
+
+    /// Lets go of the permits that have left the window by `now`. Whether there was a call among
+    /// them that still runs.
+    #[inline]
+    pub(super) fn expire(&mut self, now: Time) -> bool {
+        now >= self.next_leaves && self.expire_first(now)
+    }
+
+    fn expire_first(&mut self, now: Time) -> bool {
+        if now >= self.last_leaves && self.running.is_empty() {
+            self.leaving.clear();
             self.used = 0;
         } else {
-            while let Some(stamp) = self.stamps.front()
-                && now.nanos_since(stamp.time) >= self.span
+            while let Some(stamp) = self.leaving.front()
+                && now >= stamp.leaves
             {
                 self.used -= stamp.weight;
-                self.stamps.pop_front();
+                self.leaving.pop_front();
             }
         }
-        if self.stamps.capacity() > SMALLEST_CAPACITY
-            && self.stamps.len() < self.stamps.capacity() / 8
+        let mut overdue = false;
+        while let Some(call) = self.running.front()
+            && now.nanos_since(call.started) >= self.longest
         {
-            self.stamps
-                .shrink_to((self.stamps.len() * 2).max(SMALLEST_CAPACITY));
+            self.used -= call.weight;
+            self.running.pop_front();
+            overdue = true;
         }
-        self.next_leaves = self
-            .stamps
-            .front()
-            .map_or(Time::NEVER, |oldest| oldest.time + self.span());
+        shrink(&mut self.leaving);
+        shrink(&mut self.running);
+        self.find_next();
+        overdue
     }
 
-    /// Records permits given at `time`, which is not before any other.
+    fn find_next(&mut self) {
+        let known = self.leaving.front().map(|stamp| stamp.leaves);
+        let running = self.running.front().map(|call| self.latest_of(call));
+        self.next_leaves = known
+            .unwrap_or(Time::NEVER)
+            .min(running.unwrap_or(Time::NEVER));
+    }
+
+    const fn latest_of(&self, call: &Call) -> Time {
+        call.started.plus_nanos(self.longest)
+    }
+
+    /// Records permits that leave at a time, which is to come.
     #[inline]
-    pub(super) fn stamp(&mut self, time: Time, weight: u64) {
-        if self.stamps.is_empty() {
-            self.next_leaves = time + self.span();
-        }
+    pub(super) fn stamp(&mut self, leaves: Time, weight: u64) {
         self.used += weight;
-        if self.newest == time
-            && let Some(last) = self.stamps.back_mut()
-        {
-            last.weight += weight;
+        self.put(leaves, weight);
+    }
+
+    #[inline]
+    fn put(&mut self, leaves: Time, weight: u64) {
+        if self.leaving.is_empty() || leaves > self.last_leaves {
+            self.last_leaves = leaves;
+            self.leaving.push_back(Stamp { leaves, weight });
         } else {
-            self.newest = time;
-            self.stamps.push_back(Stamp { time, weight });
+            self.put_before_others(leaves, weight);
+        }
+        self.next_leaves = self.next_leaves.min(leaves);
+    }
+
+    /// Few leave after those that come now, so they are near the end.
+    fn put_before_others(&mut self, leaves: Time, weight: u64) {
+        match self.leaving.binary_search_by_key(&leaves, |it| it.leaves) {
+            Ok(place) => self.leaving[place].weight += weight,
+            Err(place) => self.leaving.insert(place, Stamp { leaves, weight }),
+        }
+    }
+
+    /// Records the permits of a call that starts now: no call before it started later.
+    #[inline]
+    pub(super) fn begin(&mut self, asked: Time, started: Time, weight: u64) {
+        self.used += weight;
+        self.next_leaves = self.next_leaves.min(started.plus_nanos(self.longest));
+        self.running.push_back(Call {
+            asked,
+            started,
+            weight,
+        });
+    }
+
+    /// Takes out the call that asked for so many permits at a time, if it is still in the window. Of
+    /// several that did it does not matter which.
+    #[inline]
+    pub(super) fn take_call(&mut self, asked: Time, weight: u64) -> Option<Call> {
+        let mut calls = self.running.iter();
+        let place = calls.position(|call| call.asked == asked && call.weight == weight)?;
+        self.running.remove(place)
+    }
+
+    /// Records when the permits leave of a call that was [taken out](Self::take_call), with `now` as
+    /// of the last [`expire`](Self::expire). Returns when they would have left.
+    #[inline]
+    pub(super) fn end(&mut self, call: &Call, leaves: Time, now: Time) -> Time {
+        let latest = self.latest_of(call);
+        if leaves > now {
+            self.put(leaves, call.weight);
+        } else {
+            self.used -= call.weight;
+        }
+        if latest <= self.next_leaves {
+            self.find_next();
+        }
+        latest
+    }
+
+    /// From now on permits stay for that much longer, or shorter, those in the window too, and those
+    /// of a call that does not end for `longest`.
+    pub(super) fn change(&mut self, longer: u64, shorter: u64, longest: u64) {
+        for stamp in &mut self.leaving {
+            let leaves = stamp.leaves.as_nanos().saturating_add(longer);
+            stamp.leaves = Time::from_nanos(leaves.saturating_sub(shorter));
+        }
+        self.longest = longest;
+        self.last_leaves = self.leaving.back().map_or(Time::default(), |it| it.leaves);
+        self.find_next();
+    }
+}
+
+fn shrink<T>(kept: &mut VecDeque<T>) {
+    if kept.capacity() > SMALLEST_CAPACITY && kept.len() < kept.capacity() / 8 {
+        kept.shrink_to((kept.len() * 2).max(SMALLEST_CAPACITY));
+    }
+}
+
+/// The permits of a [`Window`] in the order in which they leave.
+#[derive(Debug, Clone)]
+pub(super) struct InOrder<'a> {
+    leaving: Peekable<vec_deque::Iter<'a, Stamp>>,
+    running: Peekable<vec_deque::Iter<'a, Call>>,
+    stays: u64,
+}
+
+impl Iterator for InOrder<'_> {
+    type Item = Stamp;
+
+    fn next(&mut self) -> Option<Stamp> {
+        let running = self.running.peek().map(|call| Stamp {
+            leaves: call.started.plus_nanos(self.stays),
+            weight: call.weight,
+        });
+        match (self.leaving.peek(), running) {
+            (Some(known), Some(call)) if call.leaves < known.leaves => {
+                self.running.next();
+                Some(call)
+            }
+            (Some(_), _) => self.leaving.next().copied(),
+            (None, call) => {
+                self.running.next();
+                call
+            }
         }
     }
 }
@@ -109,58 +239,114 @@ mod tests {
         Time::from_nanos(nanos)
     }
 
+    /// What is used at each of the times, in their order.
+    fn used_at(window: &mut Window, times: &[u64]) -> Vec<u64> {
+        let used = times.iter().map(|now| {
+            window.expire(at(*now));
+            window.used()
+        });
+        used.collect()
+    }
+
     #[test]
-    fn permits_leave_after_the_span_each_at_its_time() {
-        let mut window = Window::new(Duration::from_nanos(100));
-        for (time, weight) in [(10, 1), (20, 5), (20, 2), (30, 1)] {
-            window.stamp(at(time), weight);
+    fn permits_leave_each_at_its_time() {
+        let mut window = Window::new(100);
+        for (leaves, weight) in [(110, 1), (120, 5), (120, 2), (130, 1)] {
+            window.stamp(at(leaves), weight);
         }
-        for (now, used) in [
-            (109, 9),
-            (110, 8),
-            (119, 8),
-            (120, 1),
-            (129, 1),
-            (130, 0),
-            (999, 0),
-        ] {
-            window.expire(at(now));
-            assert_eq!(window.used(), used, "at {now}");
+        let used = used_at(&mut window, &[109, 110, 119, 120, 129, 130, 999]);
+        assert_eq!(used, [9, 8, 8, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn permits_leave_in_another_order_than_they_came() {
+        let mut window = Window::new(100);
+        for (leaves, weight) in [(130, 1), (110, 2), (120, 4), (110, 8), (125, 16)] {
+            window.stamp(at(leaves), weight);
         }
+        let used = used_at(&mut window, &[109, 110, 120, 125, 130]);
+        assert_eq!(used, [31, 21, 17, 1, 0]);
+    }
+
+    #[test]
+    fn a_call_stays_longest_unless_it_ends() {
+        let mut window = Window::new(100);
+        window.begin(at(9), at(10), 1);
+        window.begin(at(11), at(11), 2);
+        window.begin(at(12), at(12), 4);
+        assert!(
+            window.take_call(at(10), 1).is_none(),
+            "known by when it asked"
+        );
+        assert!(window.take_call(at(11), 1).is_none(), "and for how many");
+        let ended = window.take_call(at(11), 2).map(|call| {
+            assert_eq!(call.started, at(11));
+            window.end(&call, at(80), at(20))
+        });
+        assert_eq!(ended, Some(at(111)));
+        let order: Vec<_> = window.at_the_latest().map(|it| it.weight).collect();
+        assert_eq!(order, [2, 1, 4]);
+        assert_eq!(used_at(&mut window, &[79, 80, 109]), [7, 5, 5]);
+        assert!(window.expire(at(110)), "one of them runs still");
+        assert_eq!(used_at(&mut window, &[111, 112]), [4, 0]);
+        assert!(window.take_call(at(12), 4).is_none(), "it has left already");
+    }
+
+    #[test]
+    fn one_that_ends_when_its_time_is_over_leaves_at_once() {
+        let mut window = Window::new(100);
+        window.begin(at(10), at(10), 3);
+        window.expire(at(90));
+        if let Some(call) = window.take_call(at(10), 3) {
+            window.end(&call, at(90), at(90));
+        }
+        assert_eq!(window.used(), 0);
+        assert_eq!(window.next_leaves, Time::NEVER);
+    }
+
+    #[test]
+    fn a_change_moves_what_is_in_the_window() {
+        let mut window = Window::new(100);
+        window.stamp(at(90), 1);
+        window.begin(at(10), at(10), 2);
+        window.change(50, 0, 150);
+        assert_eq!(used_at(&mut window, &[139, 140, 159]), [3, 2, 2]);
+        window.stamp(at(300), 4);
+        window.change(0, 120, 30);
+        assert_eq!(used_at(&mut window, &[160, 179, 180]), [4, 4, 0]);
     }
 
     #[test]
     fn memory_follows_the_permits_in_the_window() {
-        let mut window = Window::new(Duration::from_millis(1));
+        let mut window = Window::new(1_000_000);
         for time in 0..1_000_000 {
-            window.stamp(at(time), 1);
+            window.stamp(at(time + 1_000_000), 1);
         }
         assert_eq!(size_of::<Stamp>(), 16);
-        assert!(window.stamps.capacity() < 2_100_000);
+        assert!(window.leaving.capacity() < 2_100_000);
         for time in 1_000_000..5_000_000 {
             window.expire(at(time));
-            window.stamp(at(time), 1);
+            window.stamp(at(time + 1_000_000), 1);
         }
-        assert!(window.stamps.capacity() < 2_100_000);
+        assert!(window.leaving.capacity() < 2_100_000);
         window.expire(at(5_990_000));
         assert_eq!(window.used(), 9_999);
-        assert!(window.stamps.capacity() < 100_000);
+        assert!(window.leaving.capacity() < 100_000);
         window.expire(at(9_000_000));
-        assert!(window.stamps.capacity() <= 2 * SMALLEST_CAPACITY);
+        assert!(window.leaving.capacity() <= 2 * SMALLEST_CAPACITY);
     }
 
     #[test]
     fn permits_of_one_instant_are_one_stamp() {
-        let mut window = Window::new(Duration::from_nanos(100));
+        let mut window = Window::new(100);
         for _ in 0..1000 {
-            window.stamp(at(7), 3);
+            window.stamp(at(107), 3);
         }
-        assert_eq!(
-            window.iter().collect::<Vec<_>>(),
-            [&Stamp {
-                time: at(7),
-                weight: 3000
-            }]
-        );
+        let leaves = at(107);
+        let all = [Stamp {
+            leaves,
+            weight: 3000,
+        }];
+        assert_eq!(window.at_the_latest().collect::<Vec<_>>(), all);
     }
 }

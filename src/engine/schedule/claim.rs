@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::engine::ledger::Attempt;
-use crate::engine::limiter::Ticket;
+use crate::engine::limiter::{Ended, Ticket};
 use crate::engine::signal::Signal;
 use crate::engine::source::{Running, Source};
 use crate::engine::terms::Work;
@@ -33,6 +33,10 @@ pub struct Seat {
     pub(super) ongoing: Option<Ongoing>,
     /// The limit makes everybody wait until then, which its thread is to tell.
     pub(super) long_wait: Option<Time>,
+    /// It has called something before.
+    pub(super) experienced: bool,
+    /// The end of its last call, until the limiter is told.
+    pub(super) ended: Option<Ended>,
     /// It could repeat its last claim when it made it: the lock is not taken in vain where not.
     pub(super) may_repeat: bool,
 }
@@ -82,6 +86,44 @@ pub struct Ongoing {
     pub source: SourceId,
     /// Its place and times.
     pub running: Running,
+    /// Its worker has called nothing before.
+    first: bool,
+    /// The limiter knows of its end, or is not to.
+    end_told: bool,
+}
+
+impl Ongoing {
+    /// An operation that was started; `first` if its worker has called nothing before.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(source: SourceId, running: Running, first: bool) -> Self {
+        Self {
+            source,
+            running,
+            first,
+            end_told: running.refused,
+        }
+    }
+
+    /// Its end, for a limiter that is to know how long calls take; once, and never of what was
+    /// refused its permit.
+    #[inline(always)]
+    pub(super) fn end(&mut self, ended: Time, succeeded: bool) -> Option<Ended> {
+        let told = std::mem::replace(&mut self.end_told, true);
+        (!told).then_some(Ended {
+            started: self.running.started,
+            weight: 1,
+            ended,
+            typical: succeeded && !self.first,
+        })
+    }
+
+    /// The worker has called the next operation in its place.
+    #[inline(always)]
+    pub(super) const fn goes_on(&mut self) {
+        self.first = false;
+        self.end_told = false;
+    }
 }
 
 /// An operation that has its permit. Its place and times are with the seat.
@@ -113,6 +155,13 @@ pub enum Ending<W: Work> {
     Again(W::Error, Time, W::Job),
     /// Its result has gone elsewhere; whether it failed.
     Delivered(bool),
+}
+
+impl<W: Work> Ending<W> {
+    #[inline(always)]
+    pub(super) const fn is_success(&self) -> bool {
+        matches!(self, Self::Result(Ok(_), _) | Self::Delivered(false))
+    }
 }
 
 /// What may be left over when a call has been booked, to be dropped without the lock.

@@ -33,7 +33,7 @@ use self::pauses::Pauses;
 use self::state::State;
 pub use self::stragglers::{Late, Stragglers, TakenOut};
 use self::watch::Watch;
-use super::limiter::Limiter;
+use super::limiter::{Ended, Limiter};
 use super::retry::Pause;
 use super::signal::Signal;
 use super::source::Source;
@@ -137,7 +137,24 @@ impl<W: Work> Scheduler<W> {
             serves: None,
             ongoing: None,
             long_wait: None,
+            experienced: false,
+            ended: None,
             may_repeat: false,
+        }
+    }
+
+    /// The end of a call, if the limiter is to be told.
+    #[inline(always)]
+    fn end_of(&self, ongoing: Option<Ongoing>, finished: &Finished<W>) -> Option<Ended> {
+        self.limiter.as_ref().filter(|limiter| limiter.learns())?;
+        ongoing?.end(finished.ended, finished.ending.is_success())
+    }
+
+    /// Tells the limiter that a call has ended.
+    #[inline(always)]
+    fn tell_end(&self, ended: Option<Ended>, now: Time) {
+        if let (Some(limiter), Some(ended)) = (&self.limiter, ended) {
+            limiter.end(&ended, now);
         }
     }
 
@@ -155,23 +172,30 @@ impl<W: Work> Scheduler<W> {
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
         if let Some(finished) = finished {
+            let ended = self.end_of(seat.ongoing, &finished);
             let leftover = state.finish(seat, finished, now);
             if leftover.is_some() {
+                self.tell_end(ended, now);
                 // What can start is not to wait for this worker.
                 state.wake_one(now);
                 return (leftover, Claim::Ready);
             }
+            // Most often it is told with the next permit, which saves taking its lock twice.
+            seat.ended = ended;
         } else {
             state.unpark(seat.id);
             state.arrive(seat.id);
         }
         let claim = state.claim(seat, self.limiter.as_ref(), now, true);
         state.note_repeater(seat);
+        drop(state);
+        self.tell_end(seat.ended.take(), now);
         (None, claim)
     }
 
     /// Books the call that the worker has finished; it claims the next one later.
     pub fn finish(&self, seat: &mut Seat, finished: Finished<W>, now: Time) -> Leftover<W> {
+        self.tell_end(self.end_of(seat.ongoing, &finished), now);
         self.state().finish(seat, finished, now)
     }
 
@@ -206,6 +230,7 @@ impl<W: Work> Scheduler<W> {
 
     /// Books an operation without claiming another.
     pub fn book(&self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
+        self.tell_end(self.end_of(Some(*ongoing), &finished), now);
         self.state().book(ongoing, finished, now)
     }
 

@@ -118,13 +118,7 @@ impl<W: Work> Scheduler<W> {
             state.stir(now);
             return None;
         };
-        Some((
-            Ongoing {
-                source: id,
-                running,
-            },
-            Start { context, job },
-        ))
+        Some((Ongoing::new(id, running, true), Start { context, job }))
     }
 
     /// Leaves it to a worker to tell that an operation was refused its permit: the worker starts

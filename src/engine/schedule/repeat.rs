@@ -34,13 +34,16 @@ impl<W: Work> Scheduler<W> {
         let Some(Some((_, source))) = state.sources.get_mut(ongoing.source.slot) else {
             return Err(value);
         };
-        let permitted = || match &self.limiter {
-            Some(limiter) => limiter.try_acquire(1, now),
-            None => true,
-        };
-        if !source.can_repeat(&ongoing.running, now) || !permitted() {
+        if !source.can_repeat(&ongoing.running, now) {
             return Err(value);
         }
+        if let Some(limiter) = &self.limiter {
+            let ended = limiter.learns().then(|| ongoing.end(now, true)).flatten();
+            if !limiter.try_start(1, ended.as_ref(), now) {
+                return Err(value);
+            }
+        }
+        ongoing.goes_on();
         state.watch.last_start = now;
         source.repeat(&mut ongoing.running, value, now)
     }

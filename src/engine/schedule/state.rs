@@ -170,6 +170,7 @@ impl<W: Work> State<W> {
         let Ongoing {
             source: id,
             running,
+            ..
         } = ongoing;
         let watched = self.watched();
         let Some(source) = self.source(*id) else {
@@ -333,10 +334,8 @@ impl<W: Work> State<W> {
         } else {
             Some(Arc::clone(&source.context))
         };
-        seat.ongoing = Some(Ongoing {
-            source: id,
-            running,
-        });
+        let first = !std::mem::replace(&mut seat.experienced, true);
+        seat.ongoing = Some(Ongoing::new(id, running, first));
         Some(Start { context, job })
     }
 
@@ -382,7 +381,7 @@ impl<W: Work> State<W> {
 fn turn_of(seat: &mut Seat, limiter: &Limiter, now: Time, attached: bool) -> Turn {
     if seat.ticket.is_none() {
         let free = if attached {
-            limiter.try_acquire(1, now)
+            limiter.try_start(1, seat.ended.take().as_ref(), now)
         } else {
             limiter.is_free(1, now)
         };
@@ -390,7 +389,7 @@ fn turn_of(seat: &mut Seat, limiter: &Limiter, now: Time, attached: bool) -> Tur
             return Turn::Ready;
         }
     }
-    let enqueue = || limiter.enqueue(1, Arc::clone(&seat.signal));
+    let enqueue = || limiter.enqueue_call(1, Arc::clone(&seat.signal));
     let ticket = seat.ticket.get_or_insert_with(enqueue);
     if attached {
         ticket.try_start(now)

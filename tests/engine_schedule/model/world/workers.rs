@@ -76,7 +76,9 @@ impl World {
 
     /// The worker has started another operation of the source that it serves.
     fn repeated(&mut self, place: usize, job: usize) {
-        let Ongoing { source, running } = *self.workers[place].seat.ongoing().unwrap();
+        let Ongoing {
+            source, running, ..
+        } = *self.workers[place].seat.ongoing().unwrap();
         assert_eq!(self.workers[place].serves, Some(source));
         let start = Started {
             source,
