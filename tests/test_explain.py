@@ -25,7 +25,7 @@ def test_totals_explain_a_batch_bounded_by_its_workers(executor: BatchExecutor) 
 
 def test_where_all_operations_run_at_once_more_workers_do_not_help() -> None:
     with BatchExecutor(max_workers=5) as executor:
-        report = executor.run([partial(time.sleep, 0.1)] * 4)
+        report = executor.run([partial(time.sleep, 0.5)] * 4)
     assert report.bounded_by == "operations"
     assert report.explain().endswith("at the same time, so more workers would not make it faster.")
 
@@ -48,6 +48,19 @@ def test_where_python_computes_more_workers_do_not_help(
     assert report.explain().startswith(("100 % ", "99 % "))
     assert report.explain().endswith("so more workers would hardly make it faster.")
     assert pickle.loads(pickle.dumps(report)).explain() == report.explain()
+
+
+@pytest.mark.parametrize(("processors", "bound"), [(2, "computing"), (8, "workers")])
+def test_without_the_interpreter_lock_all_processors_can_compute(
+    monkeypatch: pytest.MonkeyPatch, processors: int, bound: str
+) -> None:
+    # As on a free-threaded build, with a process that is on two processors all the time.
+    monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
+    monkeypatch.setattr("os.process_cpu_count", lambda: processors, raising=False)
+    monkeypatch.setattr("paceline._batch.time.process_time", lambda: 2 * time.perf_counter())
+    with BatchExecutor(max_workers=2) as executor:
+        report = executor.run([partial(time.sleep, 0.05)] * 8)
+    assert report.bounded_by == bound
 
 
 @pytest.mark.parametrize("limiter", [RateLimiter(20, per=1, burst=1, margin=0), Metronome(0.05)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +11,10 @@ from concurrent.futures import CancelledError
 from typing import Any
 
 import pytest
+from helpers import wait_until
 from observing import PATIENCE, Blocker
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, RateLimiter, report_of
 
 
 def test_map_keeps_the_order_of_the_input(executor: BatchExecutor) -> None:
@@ -188,6 +190,31 @@ def test_map_with_a_buffersize_starts_with_the_call(buffersize: int) -> None:
     executor.shutdown(wait=True)
     assert sorted(started) == list(range(buffersize))
     assert next(numbers) == buffersize, "as many were read as the buffer holds"
+
+
+def test_map_with_a_buffersize_goes_on_while_the_consumer_has_a_value() -> None:
+    started: list[int] = []
+    with BatchExecutor(max_workers=1) as executor:
+        values = executor.map(started.append, itertools.count(), buffersize=1)
+        next(values)
+        wait_until(lambda: len(started) == 2)
+        next(values)
+        wait_until(lambda: len(started) == 3)
+        del values
+
+
+def test_an_input_that_raises_takes_no_value_from_a_map_with_a_buffersize() -> None:
+    def source() -> Iterator[int]:
+        yield from (-1, -2)
+        raise LookupError("no more")
+
+    with BatchExecutor(max_workers=1) as executor:
+        values = executor.map(abs, source(), buffersize=1)
+        assert [next(values), next(values)] == [1, 2]
+        with pytest.raises(LookupError) as caught:
+            next(values)
+        assert report_of(caught.value).ended_by == "input"
+        assert list(values) == []
 
 
 def test_map_with_a_buffersize_runs_an_endless_input() -> None:

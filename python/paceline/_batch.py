@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import gc
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -12,7 +13,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from operator import length_hint
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, cast
 
 from paceline import _core
 from paceline._core import Step
@@ -61,9 +62,6 @@ def default_ahead(workers: int) -> tuple[int, int, int]:
     heavy = min(MOST_AHEAD, threshold * 9 // 20) if threshold else MOST_AHEAD
     return least, max(least, heavy), max(least, MOST_AHEAD)
 
-
-# Whether threads share one interpreter, as they do but in free-threaded builds.
-_ONE_AT_A_TIME: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
 
 # What is said of a batch that ended, without anything having been raised, by one of these.
 _CANCELLED = {
@@ -248,6 +246,7 @@ class Drive(Generic[T]):
     def _values(self) -> Iterator[T]:
         self._batch.leave_to_run(False)
         taken: list[_core.Outcome[T]] = []
+        failure: list[Exception] = []
         for outcome in self._outcomes():
             # What the caller has taken is not to be held here until it asks for the next.
             taken.append(outcome)
@@ -255,7 +254,24 @@ class Drive(Generic[T]):
             del outcome
             if failed:
                 self._fail(cast("BaseException", taken[0].exception))
+            self._read_on(failure)
             yield _value_of(taken)
+            if failure:
+                self._end_by_input(failure)
+
+    def _read_on(self, failure: list[Exception]) -> None:
+        """Begin the next call while the consumer has a value, as the standard library does."""
+        if self._slow or not (room := self._batch.room()):
+            return
+        try:
+            self._feed_more(room)
+        except Exception as error:  # noqa: BLE001 - it waits until the value has been taken
+            failure.append(error)
+
+    def _end_by_input(self, failure: list[Exception]) -> Never:
+        self._cause = "input"
+        self._end_early(failure[0])
+        raise failure.pop()
 
     def _fail(self, error: BaseException) -> None:
         """End a batch of which a call has failed, whose exception is to be raised."""
@@ -473,7 +489,7 @@ class Drive(Generic[T]):
             records,
             ended_by=ended_by,
             max_workers=self._max_workers,
-            computed=time.process_time() - self._computed_before if _ONE_AT_A_TIME else 0.0,
+            computed=(time.process_time() - self._computed_before) / _processors(),
         )
 
     def _log_end(self, ended_by: str) -> None:
@@ -487,6 +503,16 @@ class Drive(Generic[T]):
 
 def _nobody() -> None:
     """Stand for the consumer of a batch that has none."""
+
+
+def _processors() -> int:
+    """Return on how many processors the threads of this process can compute at once.
+
+    One where they share an interpreter; whether they do can change while a program runs.
+    """
+    if getattr(sys, "_is_gil_enabled", lambda: True)():
+        return 1
+    return getattr(os, "process_cpu_count", os.cpu_count)() or 1
 
 
 def _value_of(taken: list[_core.Outcome[T]]) -> T:

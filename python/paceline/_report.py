@@ -69,8 +69,8 @@ _MEANS: dict[_Bound, str] = {
     "as the limit allows",
     "operations": "running operations, all of them at the same time, so more workers would not "
     "make it faster",
-    "computing": "computing, which Python code does on one thread at a time, so more workers would "
-    "hardly make it faster",
+    "computing": "computing on all the processors that Python code can use, one where its threads "
+    "share an interpreter lock, so more workers would hardly make it faster",
     "server pauses": "paused because the server asked for it, so a lower limit may be faster",
     "idle workers": "with workers idle or busy with other batches: there were few operations at a "
     "time, their input or their consumer was slow, or retries were not due",
@@ -402,8 +402,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         server asked for. ``"workers"``: operations that ran, as if all workers had shared them;
         ``"operations"`` if there were no more of them than workers. ``"idle workers"``: what is
         left, in which workers had nothing of this batch to do. ``"computing"``, instead of running
-        or idling: the process took four fifths of the elapsed time or more on a processor, and its
-        threads share one interpreter.
+        or idling: for four fifths of the elapsed time or more the process was on the processors
+        that its threads can use: one where they share an interpreter lock, otherwise all.
         """
         return self._bound()[0]
 
