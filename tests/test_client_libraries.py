@@ -37,6 +37,7 @@ REQUESTS = {
     "google_api_core_grpc": 1,
     "google_genai": 1,
     "grpcio": 1,
+    "grpcio_aio": 1,
     "httpx": 1,
     "httpx_returned": 1,
     "huggingface_hub": 1,

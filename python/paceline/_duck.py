@@ -117,6 +117,16 @@ def pairs(things: object) -> Iterator[tuple[object, object]]:
         return
 
 
+def single_pairs(things: object) -> Iterator[tuple[object, object]]:
+    """Yield pairs as :func:`pairs` does, one for each value of a name that has a list of them.
+
+    So have those of headers in several libraries, and ``grpc.aio``'s metadata.
+    """
+    for name, value in pairs(things):
+        for each in members(value, _MOST_HEADERS) if is_a(value, list) else [value]:
+            yield name, each
+
+
 def members(things: object, most: int) -> list[object]:
     """Return the first members of a list or a tuple."""
     if not (is_a(things, list) or is_a(things, tuple)):

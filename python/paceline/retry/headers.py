@@ -83,7 +83,7 @@ def longer(first: float | None, second: float | None) -> float | None:
 def lower(headers: object) -> dict[str, list[object]]:
     """Return all values of the headers, under lower-case names."""
     found: dict[str, list[object]] = {}
-    for name, value in _duck.pairs(headers):
+    for name, value in _duck.single_pairs(headers):
         key = _duck.text(name)
         if key is not None:
             found.setdefault(key.strip().lower().replace("_", "-"), []).append(value)
