@@ -171,13 +171,6 @@ def newrelic(_: str) -> Any:
     Applications(api_key="key").list()
 
 
-@case("pagerduty", "7.2.0", 'rget("users")', off="`client.retry[429] = 1` leaves one")
-def pagerduty(_: str) -> Any:
-    from pagerduty import RestApiV2Client
-
-    RestApiV2Client("key").rget("users")
-
-
 @case(
     "contentful-management",
     "2.16.0",
@@ -221,24 +214,6 @@ def resend(url: str) -> Any:
 
     resend.api_key, resend.api_url = "key", url
     resend.Emails.send({"from": "a@b.test", "to": "c@d.test", "subject": "s", "html": "x"})
-
-
-def chargebee_body(status: int, words: str) -> Any:
-    code = "api_request_limit_exceeded" if status == 429 else words.lower().replace(" ", "_")
-    return {
-        "message": words,
-        "api_error_code": code,
-        "error_code": code,
-        "http_status_code": status,
-    }
-
-
-@case("chargebee", "3.29.0", "Customer.list", body=chargebee_body)
-def chargebee(_: str) -> Any:
-    from chargebee import Chargebee
-
-    client = Chargebee(api_key="key", site="s")
-    client.Customer.list()
 
 
 def recurly_body(status: int, words: str) -> Any:

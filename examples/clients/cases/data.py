@@ -49,7 +49,10 @@ def meilisearch(url: str) -> Any:
 
 
 @case(
-    "algoliasearch", "4.48.0", "SearchClientSync.list_indices", off="`max_rate_limit_retries = 0`"
+    "algoliasearch",
+    "4.48.0",
+    "SearchClientSync.list_indices",
+    off="`max_rate_limit_retries = 0` leaves 11",
 )
 def algoliasearch(_: str, *, off: bool) -> Any:
     from algoliasearch.search.client import SearchClientSync

@@ -223,7 +223,7 @@ def gspread_backoff(_: str) -> Any:
     client.open_by_key("key")
 
 
-@case("googlemaps", "4.10.0", "geocode", off="`retry_over_query_limit=False`")
+@case("googlemaps", "4.10.0", "geocode", off="`retry_over_query_limit=False`", skip=("hour",))
 def googlemaps(_: str) -> Any:
     import googlemaps
 
