@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -69,9 +70,14 @@ class Child:
     """A script that is running; its output is read line by line."""
 
     def __init__(
-        self, source: str, *args: str, dev: bool = False, python: str = sys.executable
+        self,
+        source: str,
+        *args: str,
+        dev: bool = False,
+        python: str = sys.executable,
+        options: Sequence[str] = (),
     ) -> None:
-        options = ["-X", "faulthandler", *(["-X", "dev"] if dev else []), *_QUIET]
+        options = ["-X", "faulthandler", *(["-X", "dev"] if dev else []), *_QUIET, *options]
         environment = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
         self._process = subprocess.Popen(
             [python, *options, "-c", _PREAMBLE + textwrap.dedent(source), *args],
@@ -147,7 +153,8 @@ def run_script(
     timeout: float = 30,
     dev: bool = False,
     python: str = sys.executable,
+    options: Sequence[str] = (),
 ) -> Ended:
     """Runs `source` to its end, at most `timeout` seconds; `dev` adds `-X dev`."""
-    with Child(source, *args, dev=dev, python=python) as child:
+    with Child(source, *args, dev=dev, python=python, options=options) as child:
         return child.finish(timeout)

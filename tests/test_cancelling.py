@@ -152,3 +152,86 @@ def test_what_a_call_has_raised_may_use_the_executor_when_it_is_dropped() -> Non
         gc.collect()
         wait_until(lambda: futures)
         assert all(each.result(PATIENCE) == 0 for each in futures)
+
+
+CANCELLED_VERBS = {
+    "execute": lambda executor, work, n: [executor.execute(work)] * n,
+    "execute_batch": lambda executor, work, n: executor.execute_batch([work] * n),
+    "run": lambda executor, work, n: executor.run([work] * n).values(),
+    "run of a generator": lambda executor, work, n: executor.run(work for _ in range(n)).values(),
+    "stream": lambda executor, work, n: [it.value for it in executor.stream([work] * n)],
+    "ordered": lambda executor, work, n: [
+        it.value for it in executor.stream([work] * n, ordered=True)
+    ],
+    "map": lambda executor, work, n: list(executor.map(lambda _: work(), range(n))),
+}
+
+
+# Of a generator it is not known before it is asked once more.
+@pytest.mark.parametrize("verb", [it for it in CANCELLED_VERBS if "generator" not in it])
+def test_a_batch_of_which_all_has_started_is_not_cancelled(verb: str) -> None:
+    started, release = threading.Semaphore(0), threading.Event()
+    workers = 1 if verb == "execute" else 3
+    executor = BatchExecutor(max_workers=3)
+
+    def work() -> int:
+        started.release()
+        assert release.wait(PATIENCE)
+        return 7
+
+    def cancel() -> None:
+        for _ in range(workers):
+            assert started.acquire(timeout=PATIENCE)
+        executor.shutdown(wait=False, cancel_futures=True)
+        release.set()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    try:
+        assert CANCELLED_VERBS[verb](executor, work, 3) == [7] * 3
+    finally:
+        release.set()
+        canceller.join()
+
+
+@pytest.mark.parametrize("verb", [it for it in CANCELLED_VERBS if it != "execute"])
+def test_a_batch_of_which_something_was_left_is_cancelled_with_its_report(verb: str) -> None:
+    started, release = threading.Semaphore(0), threading.Event()
+    executor = BatchExecutor(max_workers=3)
+
+    def work() -> int:
+        started.release()
+        assert release.wait(PATIENCE)
+        return 7
+
+    def cancel() -> None:
+        for _ in range(3):
+            assert started.acquire(timeout=PATIENCE)
+        executor.shutdown(wait=False, cancel_futures=True)
+        release.set()
+
+    canceller = threading.Thread(target=cancel)
+    canceller.start()
+    try:
+        with pytest.raises(CancelledError) as caught:
+            CANCELLED_VERBS[verb](executor, work, 5)
+    finally:
+        release.set()
+        canceller.join()
+    report = caught.value.batch_report  # type: ignore[attr-defined]
+    assert report.ended_by == "shutdown"
+    assert report.counts["done"] == 3
+    assert report.counts["cancelled"] == 2
+
+
+def test_a_batch_that_was_cancelled_in_vain_still_ends_at_its_timeout() -> None:
+    release = threading.Event()
+    executor = BatchExecutor(max_workers=2)
+    canceller = threading.Timer(
+        0.1, executor.shutdown, kwargs={"wait": False, "cancel_futures": True}
+    )
+    canceller.start()
+    with pytest.raises(TimeoutError):
+        executor.run([lambda: release.wait(PATIENCE)] * 2, timeout=0.3)
+    release.set()
+    canceller.join()

@@ -197,3 +197,22 @@ def test_what_is_raised_at_any_line_of_the_reading_loses_nothing(line: int) -> N
             sys.settrace(former)
     assert isinstance(error, KeyboardInterrupt)
     assert_nothing_is_lost(handed_over, error.batch_report, source.read)
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("buffersize", [None, 2])
+def test_max_failures_reports_what_was_not_read_of_a_list(
+    ordered: bool, buffersize: int | None
+) -> None:
+    def fails() -> None:
+        raise ValueError
+
+    with BatchExecutor(max_workers=1) as executor:
+        outcomes = executor.stream(
+            [fails] * 60, max_failures=3, ordered=ordered, buffersize=buffersize
+        )
+        handed_over, error = consume(outcomes)
+        report = error.batch_report  # type: ignore[union-attr]
+        assert_nothing_is_lost(handed_over, report, 60)
+        assert report.counts["failed"] == 3
+        assert report.counts["not_started"] == 57

@@ -182,7 +182,7 @@ class Drive(Generic[T]):
             self._discard()
 
     def _completed(self, finish: Callable[[_core.Records[T]], R]) -> R:
-        result = finish(self._batch.close())
+        result = finish(self._records())
         if self.is_batch:
             self._log_end("completed")
         return result
@@ -221,7 +221,7 @@ class Drive(Generic[T]):
                 self.leave()
                 return
             self._settle()
-            self._keep(self.report(self._batch.close()))
+            self._keep(self.report(self._records()))
             self._log_end("completed")
         except BaseException as error:
             self._end_early(error)
@@ -338,7 +338,8 @@ class Drive(Generic[T]):
             self._batch.end_reading()
         took = time.monotonic() - began
         self._slow = min(took * _SHARE, _MOST_WAITED) if self._hands_over and took > _SLOW else 0.0
-        if exhausted:
+        # Of a list it is known before another is asked for.
+        if exhausted or (self._input is self._unread and not length_hint(self._unread)):
             self._batch.finish_input()
         self._cause = "interrupt"
         self._pool.grow()
@@ -395,7 +396,7 @@ class Drive(Generic[T]):
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:
             return error
         if ended_by == "max_failures":
-            report = self.report(self._batch.close(), ended_by)
+            report = self.report(self._records(), ended_by)
             if (failures := failure_group(report, self._batch.last_failure())) is not None:
                 return failures
         if ended_by == "broken":
@@ -416,22 +417,26 @@ class Drive(Generic[T]):
         try:
             patient = cause not in _IMPATIENT
             batch.end(patient)
-            self._feed_rest()
             if patient:
                 self._aside(self._join)
             if self.is_batch or cause != "operation":
                 self._close(cause, error)
             self._note_wait(error)
         except BaseException as interruption:
-            self._feed_rest()
             self._close("interrupt", interruption)
             self._note_wait(interruption)
             raise
 
-    def _feed_rest(self) -> None:
-        # Each of the two is done in one go, and may be done again.
+    def _records(self, error: BaseException | None = None) -> _core.Records[T]:
+        """Take the batch out of the executor, whatever ended it: with all that is known of it.
+
+        Args:
+            error: What is to carry their report.
+        """
+        # Of a list all operations are known, read or not. Each of the three may be done again.
         self._rest.extend(self._unread)
         self._batch.feed_rest(self._rest)
+        return self._batch.close(error, None if error is None else stand_in_for(error))
 
     def leave(self, error: BaseException | None = None) -> None:
         """Let go of a batch whose consumer is done with it; end it, if it was closed before.
@@ -448,7 +453,7 @@ class Drive(Generic[T]):
 
     def _close(self, ended_by: str, error: BaseException) -> None:
         """Take the batch out of the executor for good; ``error`` carries its report."""
-        report = self.report(self._batch.close(error, stand_in_for(error)), ended_by)
+        report = self.report(self._records(error), ended_by)
         self._keep(report)
         self._log_end(ended_by)
         attach_report(error, report)
@@ -461,8 +466,7 @@ class Drive(Generic[T]):
     def _let_go(self) -> None:
         """Discard the batch of a stream; its report stays, wherever its end was interrupted."""
         if self._is_open and not self.has_ended and self._is_here():
-            self._feed_rest()
-            self._keep(self.report(self._batch.close(), "interrupt"))
+            self._keep(self.report(self._records(), "interrupt"))
         self._discard()
 
     def remaining(self) -> int | None:
@@ -476,7 +480,15 @@ class Drive(Generic[T]):
 
     def _is_here(self) -> bool:
         """Whether somebody may ask for its report: not in a forked child, nor in the end."""
-        return self._pool.runtime.is_current() and not sys.is_finalizing()
+        return self.is_of_this_process() and not sys.is_finalizing()
+
+    def is_of_this_process(self) -> bool:
+        """Whether it was not begun by the process that this one was forked from."""
+        return self._pool.runtime.is_current()
+
+    def check_process(self) -> None:
+        """Raise if it was."""
+        self._pool.runtime.check_process()
 
     def _discard(self) -> None:
         """Take the batch out of the executor, if it is still there."""
@@ -496,7 +508,7 @@ class Drive(Generic[T]):
         """Write the line that each batch leaves in the log."""
         if not self._logged and writes_batches():
             self._logged = True
-            records = self._batch.close()
+            records = self._records()
             elapsed = records.totals()["elapsed"]
             _core.log_batch(list(records.counts().items()), elapsed, ended_by)
 

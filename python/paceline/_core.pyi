@@ -575,6 +575,13 @@ class Handle:
     def dispatcher(self) -> Dispatcher | None:
         """What a dispatcher thread is to drive; None while there is one."""
 
+    def check_process(self) -> None:
+        """Does nothing, in the process that it belongs to.
+
+        Raises:
+            RuntimeError: In a process that was forked from that, as almost everything here does.
+        """
+
     def break_down(self) -> None:
         """The workers cannot be set up: everything that has not started ends."""
 
@@ -599,6 +606,9 @@ class Handle:
 
     def unfinished(self) -> tuple[int, int]:
         """How many operations run, and how many more are to start that have not."""
+
+    def join_threads(self) -> None:
+        """Waits until every worker thread is about to end. Ctrl-C ends the wait."""
 
 @final
 class Ready(Generic[_T]):
@@ -634,6 +644,14 @@ class Batch(Generic[_T]):
 
     def outstanding(self) -> int:
         """How many of its operations were read and not handed over."""
+
+    def check_process(self) -> None:
+        """Does nothing, in the process that it belongs to.
+
+        Raises:
+            RuntimeError: In a process that was forked from that, as almost everything here does;
+                but ``discard`` and ``end`` have nothing to do there.
+        """
 
     def feed(self, operations: list[Callable[[], _T]]) -> None:
         """Adds all operations that there will be, after checking each.
@@ -897,9 +915,14 @@ class Dispatcher:
 class Worker:
     """One worker thread that is to be started."""
 
-    # Takes none, which the slot of the type does not say.
-    def __call__(self, *args: Never, **kwargs: Never) -> None:
-        """Works until there is nothing more to do. Called once, on the worker's own thread."""
+    # Takes one, which the slot of the type does not say.
+    def __call__(self, *args: int, **kwargs: Never) -> None:
+        """Works until there is nothing more to do. Called once, on the worker's own thread.
+
+        Args:
+            args: How many bytes of stack that has.
+            kwargs: Nothing.
+        """
 
     def abandon(self) -> bool:
         """Tells that the thread was not started, unless it has begun; whether it never will."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import os
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -48,6 +49,7 @@ class _Waiters(list[Any]):
         self._pool = pool
 
     def append(self, waiter: Any) -> None:
+        self._pool.runtime.check_process()
         super().append(waiter)
         # A waiter is put into all futures before any of them can set its event.
         event = getattr(waiter, "event", None)
@@ -76,7 +78,7 @@ class CallFuture(Future[T]):
             Whether the call is cancelled.
         """
         number = self.number
-        if number is None or not self._pool.runtime.is_current():
+        if number is None or self._state in _ENDED or not self._pool.runtime.is_current():
             return super().cancel()
         cancelled = self._pool.runtime.give_up(number, None)
         return self.cancelled() if cancelled is None else cancelled
@@ -135,6 +137,12 @@ class CallFuture(Future[T]):
             # As above, if the call was run beneath this frame.
             del self
 
+    def __repr__(self) -> str:
+        try:
+            return super().__repr__()
+        except RuntimeError:
+            return f"<{type(self).__name__} at {id(self):#x} of the process forked from>"
+
     def _help(self, timeout: float | None) -> bool:
         """Keep a worker that waits for its own executor from standing in its way.
 
@@ -142,7 +150,8 @@ class CallFuture(Future[T]):
         """
         pool, number = self._pool, self.number
         try:
-            if number is None or not pool.runtime.works_here() or self.done():
+            # In a forked child what had ended before can still be asked for.
+            if number is None or self._state in _ENDED or not pool.runtime.works_here():
                 return False
             if timeout is None:
                 pool.run_here(number)
@@ -153,6 +162,59 @@ class CallFuture(Future[T]):
             return True
         finally:
             del self
+
+
+_ENDED = frozenset({"CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"})
+_forks = 0
+
+
+class _Unowned:
+    """In a forked child, the condition of a future that the parent is still to settle.
+
+    Whatever asks for the future's state enters it first. ``wait`` and ``as_completed`` acquire
+    those of all futures, and are refused when they put their waiter in.
+    """
+
+    def __init__(self, future: CallFuture[Any]) -> None:
+        self._check_process = future._pool.runtime.check_process  # noqa: SLF001
+
+    def acquire(self) -> None:
+        """Acquire nothing: it may be held by a thread that this process has not."""
+
+    def release(self) -> None:
+        """Release nothing."""
+
+    def __enter__(self) -> None:
+        self._check_process()
+
+    def __exit__(self, *_: object) -> None:
+        """Nobody has entered."""
+
+
+class _Condition:
+    """What a forked child has as ``CallFuture._condition``, so that nobody else pays for it."""
+
+    def __get__(self, future: CallFuture[Any], _owner: type) -> Any:
+        made_in, condition = future.__dict__.get("_made", (None, None))
+        if made_in == _forks:
+            return condition
+        if future._state not in _ENDED:  # noqa: SLF001
+            return _Unowned(future)
+        # Nobody changes any more what had ended before the fork.
+        return future.__dict__.setdefault(f"_condition_{_forks}", threading.Condition())
+
+    def __set__(self, future: CallFuture[Any], condition: threading.Condition) -> None:
+        future.__dict__["_made"] = _forks, condition
+
+
+def _after_fork_in_child() -> None:
+    global _forks  # noqa: PLW0603
+    _forks += 1
+    CallFuture._condition = _Condition()  # type: ignore[assignment]  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def submit(

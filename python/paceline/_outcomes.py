@@ -123,6 +123,9 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
 
     def _leave(self, error: BaseException | None) -> bool:
         """Have the report made; whether it was: it is not while a thread is inside the input."""
+        if not self._drive.is_of_this_process():
+            # The thread whose turn it is may be one of the parent's.
+            return False
         while not self._more.leave(error):
             if self.kept is None and self._drive.is_reading:
                 return False

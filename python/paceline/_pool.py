@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import atexit
+import contextvars
+import inspect
 import logging
 import os
 import signal
@@ -21,6 +23,11 @@ from paceline import _core
 from paceline._logging import SAY_SO_AFTER, say_waiting
 from paceline._permits import ask
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -32,6 +39,9 @@ __all__ = ["Pool", "wait_for"]
 _runtimes: weakref.WeakValueDictionary[int, _core.Handle] = weakref.WeakValueDictionary()
 _threads: dict[threading.Thread, _core.Handle] = {}
 _dispatchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+# Since Python 3.14 a thread may begin in a copy of the context of whoever starts it, and keeps that
+# alive; a worker works for others as well.
+_TAKES_CONTEXT = "context" in inspect.signature(threading.Thread).parameters
 
 
 class Pool:
@@ -118,6 +128,8 @@ class Pool:
 
         A dispatcher is not waited for while it asks a limiter, which may never answer.
         """
+        if not self.runtime.works_here():
+            self.runtime.join_threads()
         for thread, runtime in list(_threads.items()):
             if runtime is not self.runtime or thread is threading.current_thread():
                 continue
@@ -170,7 +182,8 @@ class Pool:
             if self._initializer is not None:
                 initialize = partial(self._initializer, *self._initargs)
         args = (role, threading.get_native_id(), initialize, weakref.ref(self))
-        thread = threading.Thread(target=_run, args=args, name=name, daemon=True)
+        inherits: dict[str, Any] = {"context": contextvars.Context()} if _TAKES_CONTEXT else {}
+        thread = threading.Thread(target=_run, args=args, name=name, daemon=True, **inherits)
         if isinstance(role, _core.Dispatcher):
             _dispatchers.add(thread)
         _threads[thread] = self.runtime
@@ -196,6 +209,12 @@ class Pool:
         error.__cause__ = self._broken_by
         return error
 
+
+# What the C library gives a thread is the limit of when the process began, or this.
+_STACK_LIMIT = resource.getrlimit(resource.RLIMIT_STACK)[0] if resource is not None else 0
+_DEFAULT_STACK = 2**23
+# Windows gives no less, nor do Python's builds for other C libraries.
+_SMALL_STACK = 2**20
 
 _NOT_INITIALIZED = "A thread initializer failed, the thread pool is not usable anymore"
 _NO_REAL_THREADS = (
@@ -238,9 +257,18 @@ def _run(
         elif isinstance(role, _core.Dispatcher):
             _dispatch(role, pool)
         else:
-            role()
+            role(_stack_size())
     finally:
         _threads.pop(threading.current_thread(), None)
+
+
+def _stack_size() -> int:
+    """How many bytes of stack a thread has that was just started, or fewer."""
+    if size := threading.stack_size():
+        return size
+    if sys.platform == "linux" and _STACK_LIMIT > 0:
+        return min(_STACK_LIMIT, _DEFAULT_STACK)
+    return _SMALL_STACK
 
 
 def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
@@ -305,13 +333,11 @@ def _say_at_exit(*args: Any) -> None:
 def _wait_for_workers() -> None:
     """Let submitted calls finish and every worker end; nothing else starts any more."""
     known = (reference() for reference in _runtimes.valuerefs())
-    runtimes = [each for each in {*known, *list(_threads.values())} if each is not None]
-    wait_for(
-        [each for each in runtimes if each.is_current()],
-        "the program ends",
-        begin=_core.Handle.close_at_exit,
-        say=_say_at_exit,
-    )
+    every = {*known, *list(_threads.values())}
+    runtimes = [each for each in every if each is not None and each.is_current()]
+    wait_for(runtimes, "the program ends", begin=_core.Handle.close_at_exit, say=_say_at_exit)
+    for runtime in runtimes:
+        runtime.join_threads()
     # A dispatcher is not waited for: it may be inside a limiter that never answers, and by then
     # nothing is left that needs a permit.
     for thread in list(_threads):
@@ -352,7 +378,44 @@ def _after_fork_in_child() -> None:
     _threads.clear()
 
 
-# In Rust, so that nothing that a signal handler raises comes between the two.
-atexit.register(_core.at_exit, _wait_for_workers, _end_process)
+def _before_threads_end() -> None:
+    """Called when ``threading`` ends its threads, before it waits for them.
+
+    The interpreter's end goes on with what ``atexit`` knows: then we are to be the first there, as
+    submitted calls may use what other handlers take down. Whoever else ends its threads, such as a
+    child of ``multiprocessing``, may end the process next: then a thread that is waited for sees to
+    ours.
+    """
+    atexit.unregister(_core.at_exit)
+    _register()
+    if sys._getframe(1).f_back is None:  # noqa: SLF001
+        return
+    try:
+        threading.Thread(target=_finish, name="paceline_exit", daemon=False).start()
+    except RuntimeError:
+        _core.at_exit(_wait_for_workers, _end_process)
+
+
+def _finish() -> None:
+    """Wait for all threads that may still submit calls, and then for these."""
+    ours = {threading.main_thread(), threading.current_thread()}
+    while others := [it for it in threading.enumerate() if not it.daemon and it not in ours]:
+        for thread in others:
+            # One that is about to start cannot be joined yet.
+            if thread.ident is not None:
+                thread.join()
+        time.sleep(0.001)
+    _core.at_exit(_wait_for_workers, _end_process)
+
+
+def _register() -> None:
+    # In Rust, so that nothing that a signal handler raises comes between the two.
+    atexit.register(_core.at_exit, _wait_for_workers, _end_process)
+
+
+_register()
+# While the interpreter ends nothing can be registered there any more.
+with suppress(AttributeError, RuntimeError):
+    threading._register_atexit(_before_threads_end)  # type: ignore[attr-defined]  # noqa: SLF001
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,7 +1,8 @@
 //! State that a forked child must not inherit.
 //!
 //! A fork copies every lock as it was at that instant, and none of the threads that held one. So
-//! whatever has locks or threads lives in a [`PerProcess`], which hands each process its own.
+//! whatever has locks or threads lives in a [`PerProcess`], which hands each process its own, or in an
+//! [`Owned`], which hands it to nobody else.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,6 +20,52 @@ pub fn forked() {
 /// Which process this is, counted in forks from the first one.
 pub fn generation() -> u64 {
     FORKS.load(Ordering::Relaxed)
+}
+
+/// A value that only the process which made it can get at.
+///
+/// In a forked child its locks may be held by threads that are not there. So it is not to be had
+/// there, and never dropped.
+#[derive(Debug)]
+pub struct Owned<T> {
+    made_in: u64,
+    /// Always there, until it is dropped.
+    value: Option<T>,
+}
+
+/// What is asked for belongs to the process that this one was forked from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inherited;
+
+impl<T> Owned<T> {
+    /// Holds `value` for the process that calls.
+    pub fn new(value: T) -> Self {
+        Self {
+            made_in: generation(),
+            value: Some(value),
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    ///
+    /// If this process has inherited it.
+    #[inline(always)]
+    pub fn get(&self) -> Result<&T, Inherited> {
+        match &self.value {
+            Some(value) if self.made_in == generation() => Ok(value),
+            _ => Err(Inherited),
+        }
+    }
+}
+
+impl<T> Drop for Owned<T> {
+    fn drop(&mut self) {
+        if self.made_in != generation() {
+            std::mem::forget(self.value.take());
+        }
+    }
 }
 
 /// A value of which every process has its own.

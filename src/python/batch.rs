@@ -22,6 +22,7 @@ use super::stint::run_ready;
 use super::terms::name_of;
 use super::work::{Context, PySource};
 use crate::engine::lock::lock;
+use crate::engine::process::{Inherited, Owned};
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
@@ -47,7 +48,10 @@ pub(crate) enum Step {
 
 /// One batch. Its documentation is in the stub.
 #[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Batch {
+pub(crate) struct Batch(Owned<Open>);
+
+/// What a batch is for the process that opened it.
+pub(crate) struct Open {
     runtime: Arc<Runtime>,
     id: SourceId,
     owner: Arc<Signal>,
@@ -74,7 +78,7 @@ impl Batch {
         reading: Arc<Reading>,
         terms: &Terms,
     ) -> Self {
-        Self {
+        Self(Owned::new(Open {
             runtime,
             id,
             owner,
@@ -86,19 +90,24 @@ impl Batch {
             left_to_run: AtomicBool::new(false),
             left: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
-        }
+        }))
     }
 
-    fn check_process(&self) -> PyResult<()> {
-        if self.runtime.is_of_this_process() {
-            Ok(())
-        } else {
-            Err(PyRuntimeError::new_err(
-                "this batch belongs to the process that this one was forked from",
-            ))
-        }
+    /// Nobody gets at it in a forked child.
+    pub(crate) fn open(&self) -> Result<&Open, Inherited> {
+        self.0.get()
     }
 
+    /// Ends it, whatever its owner does meanwhile: nothing more of it starts or is handed over. In a
+    /// forked child nothing of it goes on.
+    pub(crate) fn leave(&self) {
+        if let Ok(open) = self.open() {
+            open.leave();
+        }
+    }
+}
+
+impl Open {
     /// Whether its owner is a worker, and runs operations of it meanwhile. It could not leave one when
     /// the time of the batch is up.
     fn nested(&self) -> bool {
@@ -170,13 +179,15 @@ impl Batch {
     }
 
     /// Ends it, whatever its owner does meanwhile: nothing more of it starts or is handed over.
-    pub(crate) fn leave(&self) {
+    fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
-        if self.runtime.is_of_this_process() {
-            let scheduler = &self.runtime.scheduler;
-            scheduler.end(self.id, End::Owner, Time::now());
-            self.reading.cut_short();
-        }
+        let scheduler = &self.runtime.scheduler;
+        scheduler.end(self.id, End::Owner, Time::now());
+        self.reading.cut_short();
+    }
+
+    fn is_left(&self) -> bool {
+        self.left.load(Ordering::SeqCst)
     }
 
     /// Whether nothing of it will be handed over any more.
@@ -219,28 +230,31 @@ impl Batch {
         error: &PyErr,
         operations: impl ExactSizeIterator<Item = Py<PyAny>>,
     ) {
-        self.end(is_exception(py, error));
+        let end = end_of(is_exception(py, error));
+        self.runtime.scheduler.end(self.id, end, Time::now());
         let jobs = operations.map(Job::new);
         self.runtime.scheduler.feed_some(self.id, jobs, Time::now());
     }
 }
 
-impl Drop for Batch {
+impl Drop for Open {
     fn drop(&mut self) {
-        if self.runtime.is_of_this_process() {
-            if self.left_to_run.load(Ordering::Relaxed) {
-                drop(self.runtime.scheduler.orphan(self.id, Time::now()));
-            } else {
-                drop(self.runtime.scheduler.remove(self.id, Time::now()));
-            }
+        if self.left_to_run.load(Ordering::Relaxed) {
+            drop(self.runtime.scheduler.orphan(self.id, Time::now()));
         } else {
-            std::mem::forget(Arc::clone(&self.runtime));
+            drop(self.runtime.scheduler.remove(self.id, Time::now()));
         }
     }
 }
 
 #[pymethods]
 impl Batch {
+    /// Raises in a forked child.
+    fn check_process(&self) -> PyResult<()> {
+        self.open()?;
+        Ok(())
+    }
+
     /// Ends it, whatever its owner does meanwhile: nothing more of it starts or is handed over.
     #[pyo3(name = "leave")]
     fn leave_here(&self) {
@@ -249,17 +263,18 @@ impl Batch {
 
     /// Adds all operations that there will be, after checking each.
     fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
+        let open = self.open()?;
         match operations::take(operations) {
             Ok(operations) => {
                 let now = Time::now();
-                let scheduler = &self.runtime.scheduler;
+                let scheduler = &open.runtime.scheduler;
                 let jobs = operations.into_iter().map(Job::new);
-                scheduler.feed(self.id, jobs, true, now);
+                scheduler.feed(open.id, jobs, true, now);
                 Ok(())
             }
             Err(error) => {
                 let all: Vec<_> = operations.iter().map(Bound::unbind).collect();
-                self.end_with(operations.py(), &error, all.into_iter());
+                open.end_with(operations.py(), &error, all.into_iter());
                 Err(error)
             }
         }
@@ -267,80 +282,94 @@ impl Batch {
 
     /// What its operations are to be known by: the list or tuple that it is; of a stream over anything
     /// else None, so that each is kept until its outcome is handed over.
-    fn know(&self, sequence: Option<Py<PyAny>>) {
-        self.reading.know(sequence);
+    fn know(&self, sequence: Option<Py<PyAny>>) -> PyResult<()> {
+        self.open()?.reading.know(sequence);
+        Ok(())
     }
 
     /// Adds what was read and not added, and moves what was checked before, and will not be read any
     /// more, as the batch has ended, out of a list.
     fn feed_rest(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
-        self.reading.add_inbox(&self.runtime.scheduler, self.id);
+        let open = self.open()?;
+        open.reading.add_inbox(&open.runtime.scheduler, open.id);
         let rest: Vec<_> = operations.iter().map(Bound::unbind).collect();
         let jobs = rest.into_iter().map(Job::new);
-        let scheduler = &self.runtime.scheduler;
-        scheduler.feed(self.id, jobs, true, Time::now());
+        let scheduler = &open.runtime.scheduler;
+        scheduler.feed(open.id, jobs, true, Time::now());
         operations.del_slice(0, operations.len())
     }
 
     /// Begins to read `count` operations: in one go, if a worker keeps watch meanwhile.
-    fn begin_reading(&self, count: usize) {
-        let scheduler = &self.runtime.scheduler;
-        let in_one_go = scheduler.begin_reading(self.id, count, Time::now());
-        self.reading.begin(count, in_one_go);
+    fn begin_reading(&self, count: usize) -> PyResult<()> {
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
+        let in_one_go = scheduler.begin_reading(open.id, count, Time::now());
+        open.reading.begin(count, in_one_go);
+        Ok(())
     }
 
     /// Takes one operation that was read; whether there is something to do before the next is.
     fn read(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
-        let scheduler = &self.runtime.scheduler;
-        let taken = self.reading.take(operation, scheduler, self.id);
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
+        let taken = open.reading.take(operation, scheduler, open.id);
         if let Err(error) = &taken {
-            self.reading.add_inbox(scheduler, self.id);
+            open.reading.add_inbox(scheduler, open.id);
             let read = std::iter::once(operation.clone().unbind());
-            self.end_with(operation.py(), error, read);
+            open.end_with(operation.py(), error, read);
         }
         taken
     }
 
     /// Adds what was read in one go.
-    fn end_reading(&self) {
-        let scheduler = &self.runtime.scheduler;
-        scheduler.end_reading(self.id, self.reading.is_light());
-        self.reading.add_inbox(scheduler, self.id);
+    fn end_reading(&self) -> PyResult<()> {
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
+        scheduler.end_reading(open.id, open.reading.is_light());
+        open.reading.add_inbox(scheduler, open.id);
+        Ok(())
     }
 
     /// Waits for an outcome before the input is asked for more, which may take long: at most so many
     /// seconds. Whether there is something else to do first.
     fn wait_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
-        let scheduler = &self.runtime.scheduler;
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
         let until = interpreter::until(Some(seconds));
-        while let Some(deadline) = scheduler.expects(self.id) {
+        while let Some(deadline) = scheduler.expects(open.id) {
             let until = until.min(deadline);
             if Time::now() >= until {
                 return Ok(false);
             }
             let catch_up = || scheduler.catch_up(Time::now());
-            interpreter::wait_after(py, catch_up, &self.owner, until)?;
+            interpreter::wait_after(py, catch_up, &open.owner, until)?;
         }
         let waits = |source: &mut PySource| source.has_for_owner();
-        Ok(scheduler.with(self.id, waits).unwrap_or(true))
+        Ok(scheduler.with(open.id, waits).unwrap_or(true))
     }
 
     /// Tells that the input has come to its end.
-    fn finish_input(&self) {
-        self.runtime.scheduler.finish_input(self.id);
+    fn finish_input(&self) -> PyResult<()> {
+        let open = self.open()?;
+        open.runtime.scheduler.finish_input(open.id);
+        Ok(())
     }
 
     /// Waits until there is something for the owner to do: what, and for how many operations.
     fn step(&self, py: Python<'_>, may_grow: bool) -> PyResult<(Step, usize)> {
-        self.check_process()?;
-        let mut seat = self.nested().then(|| {
-            self.runtime
+        let open = self.open()?;
+        let nested = open.nested();
+        if nested {
+            interpreter::check_stack()?;
+        }
+        let mut seat = nested.then(|| {
+            open.runtime
                 .scheduler
-                .nested_seat(Arc::clone(&self.owner), self.id, None)
+                .nested_seat(Arc::clone(&open.owner), open.id, None)
         });
-        let step = self.next_step(py, &mut seat, may_grow);
+        let step = open.next_step(py, &mut seat, may_grow);
         if let Some(seat) = seat {
-            self.runtime.scheduler.leave(seat);
+            open.runtime.scheduler.leave(seat);
         }
         let Some(step) = step? else {
             return Ok((Step::Grow, 0));
@@ -354,42 +383,48 @@ impl Batch {
     }
 
     /// Says whether what was read is to run when nobody holds the batch any more.
-    fn leave_to_run(&self, leave: bool) {
-        self.left_to_run.store(leave, Ordering::Relaxed);
+    fn leave_to_run(&self, leave: bool) -> PyResult<()> {
+        let open = self.open()?;
+        open.left_to_run.store(leave, Ordering::Relaxed);
         if leave {
-            self.runtime.scheduler.catch_up(Time::now());
+            open.runtime.scheduler.catch_up(Time::now());
         }
+        Ok(())
     }
 
     /// How many more operations are wanted at once.
-    fn room(&self) -> usize {
-        self.runtime
-            .scheduler
-            .with(self.id, |source| source.room_at(Time::now()))
-            .unwrap_or(0)
+    fn room(&self) -> PyResult<usize> {
+        let open = self.open()?;
+        let room = |source: &mut PySource| source.room_at(Time::now());
+        Ok(open.runtime.scheduler.with(open.id, room).unwrap_or(0))
     }
 
     /// The permit asked for was granted.
-    fn grant(&self) {
-        self.runtime.scheduler.grant(self.id, Time::now());
+    fn grant(&self) -> PyResult<()> {
+        let open = self.open()?;
+        open.runtime.scheduler.grant(open.id, Time::now());
+        Ok(())
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
     fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
-        refuse(py, &self.runtime, self.id, error)
+        let open = self.open()?;
+        refuse(py, &open.runtime, open.id, error)
     }
 
     /// The last failure that was handed over, where failures are limited.
-    fn last_failure(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
-        let last = lock(&self.last_failure);
-        last.as_ref().map(|failure| failure.clone_ref(py))
+    fn last_failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
+        let open = self.open()?;
+        let last = lock(&open.last_failure);
+        Ok(last.as_ref().map(|failure| failure.clone_ref(py)))
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.
     fn end(&self, patient: bool) {
-        let end = if patient { End::Failed } else { End::Owner };
-        if self.runtime.is_of_this_process() {
-            self.runtime.scheduler.end(self.id, end, Time::now());
+        let end = end_of(patient);
+        // In a forked child nothing of it goes on.
+        if let Ok(open) = self.open() {
+            open.runtime.scheduler.end(open.id, end, Time::now());
         }
     }
 
@@ -397,39 +432,40 @@ impl Batch {
     /// How many of its operations are waited for then.
     #[pyo3(signature = (timeout=None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
-        self.check_process()?;
-        let scheduler = &self.runtime.scheduler;
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
         let until = interpreter::until(timeout);
-        while scheduler.runs(self.id) && !self.is_left() {
+        while scheduler.runs(open.id) && !open.is_left() {
             if Time::now() >= until {
                 let unfinished = |source: &mut PySource| source.unfinished();
-                return Ok(scheduler.with(self.id, unfinished).unwrap_or(0));
+                return Ok(scheduler.with(open.id, unfinished).unwrap_or(0));
             }
-            interpreter::wait(py, &self.owner, until)?;
+            interpreter::wait(py, &open.owner, until)?;
         }
         Ok(0)
     }
 
     /// Whether whoever takes its outcomes is done with it.
-    fn is_left(&self) -> bool {
-        self.left.load(Ordering::SeqCst)
+    fn is_left(&self) -> PyResult<bool> {
+        Ok(self.open()?.is_left())
     }
 
     /// How many of its operations were read and not handed over.
-    fn outstanding(&self) -> usize {
-        let scheduler = &self.runtime.scheduler;
-        if self.runtime.is_of_this_process() {
-            scheduler.with(self.id, |it| it.outstanding()).unwrap_or(0)
-        } else {
-            0
-        }
+    fn outstanding(&self) -> PyResult<usize> {
+        let open = self.open()?;
+        let outstanding = |source: &mut PySource| source.outstanding();
+        let scheduler = &open.runtime.scheduler;
+        Ok(scheduler.with(open.id, outstanding).unwrap_or(0))
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        if !self.runtime.is_of_this_process() || self.left_to_run.load(Ordering::Relaxed) {
+        let Ok(open) = self.open() else {
+            return Ok(());
+        };
+        if open.left_to_run.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.reading.traverse(&visit)?;
+        open.reading.traverse(&visit)?;
         // The lock is waited for: whoever has it does not wait for Python, and what one pass of the
         // collector sees all of its passes must see.
         let seen = Cell::new(Ok(()));
@@ -449,9 +485,9 @@ impl Batch {
                 |error| see(visit.call(error)),
             );
         };
-        self.runtime.scheduler.with(self.id, show);
-        see(visit.call(&*lock(&self.closed)));
-        see(visit.call(&*lock(&self.last_failure)));
+        open.runtime.scheduler.with(open.id, show);
+        see(visit.call(&*lock(&open.closed)));
+        see(visit.call(&*lock(&open.last_failure)));
         seen.into_inner()
     }
 
@@ -461,12 +497,12 @@ impl Batch {
 
     /// Takes it out of the executor, and drops whatever it still holds.
     fn discard(&self) {
-        self.discarded.store(true, Ordering::Relaxed);
-        if self.runtime.is_of_this_process() {
-            let source = self.runtime.scheduler.remove(self.id, Time::now());
-            let closed = lock(&self.closed).take();
-            let last_failure = lock(&self.last_failure).take();
-            drop((source, closed, last_failure, self.reading.take_all()));
+        if let Ok(open) = self.open() {
+            open.discarded.store(true, Ordering::Relaxed);
+            let source = open.runtime.scheduler.remove(open.id, Time::now());
+            let closed = lock(&open.closed).take();
+            let last_failure = lock(&open.last_failure).take();
+            drop((source, closed, last_failure, open.reading.take_all()));
         }
     }
 
@@ -480,14 +516,14 @@ impl Batch {
         error: Option<&Bound<'_, PyBaseException>>,
         stand_in: Option<Py<PyBaseException>>,
     ) -> PyResult<Py<Records>> {
-        self.check_process()?;
-        if let Some(records) = &*lock(&self.closed) {
+        let open = self.open()?;
+        if let Some(records) = &*lock(&open.closed) {
             return Ok(records.clone_ref(py));
         }
         let carrier = error.zip(stand_in);
         let mut carrier = carrier.map(|(error, stand_in)| Carrier::new(error, stand_in));
         let fresh = Py::new(py, Records::default())?;
-        let (records, source) = self.take_out(py, &fresh, error, &mut carrier)?;
+        let (records, source) = open.take_out(py, &fresh, error, &mut carrier)?;
         if source.is_some() {
             drop(source);
             records.get().log_given_up(py)?;
@@ -496,35 +532,42 @@ impl Batch {
     }
 
     /// Why it ended: a word.
-    fn ended_by(&self, py: Python<'_>) -> &'static str {
+    fn ended_by(&self, py: Python<'_>) -> PyResult<&'static str> {
+        let open = self.open()?;
         // What the exit of the process has ended does not come back to tell.
         interpreter::park_if_exiting(py);
-        let ended = self
+        let ended = open
             .runtime
             .scheduler
-            .with(self.id, |source| source.ended());
-        match ended.flatten() {
-            Some(End::Owner) if self.is_left() => "consumer",
+            .with(open.id, |source| source.ended());
+        Ok(match ended.flatten() {
+            Some(End::Owner) if open.is_left() => "consumer",
             ended => name_of(ended),
-        }
+        })
     }
 
     /// What a limiter raised in the dispatcher.
-    fn limiter_error(&self) -> Option<Py<PyBaseException>> {
-        self.runtime
+    fn limiter_error(&self) -> PyResult<Option<Py<PyBaseException>>> {
+        let open = self.open()?;
+        let error = open
+            .runtime
             .scheduler
-            .with(self.id, Source::take_limiter_error)
-            .flatten()
+            .with(open.id, Source::take_limiter_error);
+        Ok(error.flatten())
     }
 
     /// The error that ended it, if it was to be ended by one: the first failure that is fatal, or
     /// the first at all.
-    fn first_failure(&self, py: Python<'_>) -> Option<Py<PyBaseException>> {
-        self.runtime
-            .scheduler
-            .with(self.id, |source| {
-                source.ending_error().map(|error| error.clone_ref(py))
-            })
-            .flatten()
+    fn first_failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
+        let open = self.open()?;
+        let error = open.runtime.scheduler.with(open.id, |source| {
+            source.ending_error().map(|error| error.clone_ref(py))
+        });
+        Ok(error.flatten())
     }
+}
+
+/// How a batch ends whose owner cannot go on, and waits for what runs, or does not.
+const fn end_of(patient: bool) -> End {
+    if patient { End::Failed } else { End::Owner }
 }

@@ -270,11 +270,24 @@ fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>
 }
 
 fn exit_process(py: Python<'_>) -> ! {
-    let exit = || -> PyResult<()> {
-        py.import("sys")?.getattr("stdout")?.call_method0("flush")?;
-        py.import("os")?.call_method1("_exit", (0,))?;
-        Ok(())
-    };
-    drop(exit());
+    // As children of `multiprocessing` end, so that what was submitted here is done.
+    for (module, path) in [
+        ("threading", "_shutdown"),
+        ("sys", "stdout.flush"),
+        ("sys", "stderr.flush"),
+    ] {
+        let call = || -> PyResult<()> {
+            let module = py.import(module)?.into_any();
+            let function = path
+                .split('.')
+                .try_fold(module, |it, name| it.getattr(name))?;
+            function.call0().map(drop)
+        };
+        drop(call());
+    }
+    drop(
+        py.import("os")
+            .and_then(|os| os.call_method1("_exit", (0,))),
+    );
     std::process::exit(0)
 }

@@ -15,13 +15,17 @@ use super::job::Job;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context};
 use crate::engine::lock::lock;
+use crate::engine::process::Owned;
 use crate::engine::schedule::{Dispatch, Finished, SourceId};
 use crate::engine::terms::End;
 use crate::engine::time::Time;
 
 /// What the dispatcher thread of an executor drives. It belongs to that thread.
 #[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Dispatcher {
+pub(crate) struct Dispatcher(Owned<Dispatching>);
+
+/// What it is for the process that it was made in.
+struct Dispatching {
     runtime: Arc<Runtime>,
     asking: Mutex<Option<SourceId>>,
     thread: Mutex<Thread>,
@@ -39,13 +43,17 @@ impl Dispatcher {
     /// None while there is another one.
     pub(crate) fn reserve(runtime: &Arc<Runtime>) -> Option<Self> {
         let another = runtime.has_dispatcher.swap(true, Ordering::SeqCst);
-        (!another).then(|| Self {
-            runtime: Arc::clone(runtime),
-            asking: Mutex::new(None),
-            thread: Mutex::new(Thread::ToStart),
+        (!another).then(|| {
+            Self(Owned::new(Dispatching {
+                runtime: Arc::clone(runtime),
+                asking: Mutex::new(None),
+                thread: Mutex::new(Thread::ToStart),
+            }))
         })
     }
+}
 
+impl Dispatching {
     /// Whether its thread may go on: nobody has given it up.
     fn begins(&self) -> bool {
         let mut thread = lock(&self.thread);
@@ -87,31 +95,33 @@ impl Dispatcher {
 #[pymethods]
 impl Dispatcher {
     /// The thread was not started, unless it has begun. Returns whether it never will.
-    fn abandon(&self) -> bool {
-        let mut thread = lock(&self.thread);
+    fn abandon(&self) -> PyResult<bool> {
+        let this = self.0.get()?;
+        let mut thread = lock(&this.thread);
         let never_begins = *thread == Thread::ToStart;
         if never_begins {
             *thread = Thread::Abandoned;
-            self.runtime.has_dispatcher.store(false, Ordering::SeqCst);
+            this.runtime.has_dispatcher.store(false, Ordering::SeqCst);
         }
-        never_begins
+        Ok(never_begins)
     }
 
     /// Waits until a permit is to be asked for; False when there will be nothing more to dispatch.
     fn wait(&self, py: Python<'_>) -> PyResult<bool> {
-        if !self.begins() {
+        let this = self.0.get()?;
+        if !this.begins() {
             return Ok(false);
         }
-        let scheduler = &self.runtime.scheduler;
+        let scheduler = &this.runtime.scheduler;
         let signal = scheduler.dispatcher_signal();
         loop {
             match scheduler.dispatch(Time::now()) {
                 Dispatch::Exit => return Ok(false),
                 Dispatch::Acquire(source) => {
-                    *lock(&self.asking) = Some(source);
+                    *lock(&this.asking) = Some(source);
                     return Ok(true);
                 }
-                Dispatch::Rest(until) => interpreter::work_for(self.runtime.id, || {
+                Dispatch::Rest(until) => interpreter::work_for(this.runtime.id, || {
                     interpreter::wait(py, &signal, until)
                 })?,
             }
@@ -119,23 +129,28 @@ impl Dispatcher {
     }
 
     /// The permit was granted.
-    fn grant(&self) {
-        if let Some(source) = self.asked() {
-            self.runtime.scheduler.grant(source, Time::now());
+    fn grant(&self) -> PyResult<()> {
+        let this = self.0.get()?;
+        if let Some(source) = this.asked() {
+            this.runtime.scheduler.grant(source, Time::now());
         }
+        Ok(())
     }
 
     /// No permit will be asked for after all.
-    fn give_up(&self) {
-        if let Some(source) = self.asked() {
-            self.runtime.scheduler.stop_asking(source, Time::now());
+    fn give_up(&self) -> PyResult<()> {
+        let this = self.0.get()?;
+        if let Some(source) = this.asked() {
+            this.runtime.scheduler.stop_asking(source, Time::now());
         }
+        Ok(())
     }
 
     /// The permit was refused: the operation whose turn it is has failed with `error`.
     fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
-        if let Some(source) = self.asked() {
-            self.refuse_one(py, source, error)
+        let this = self.0.get()?;
+        if let Some(source) = this.asked() {
+            this.refuse_one(py, source, error)
         } else {
             Ok(())
         }
@@ -143,20 +158,21 @@ impl Dispatcher {
 
     /// The limiter raised: what asked for the permit ends with that.
     fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
-        let Some(source) = self.asked() else {
+        let this = self.0.get()?;
+        let Some(source) = this.asked() else {
             return Ok(());
         };
         if source == CALLS {
-            return self.refuse_one(py, source, error);
+            return this.refuse_one(py, source, error);
         }
-        let scheduler = &self.runtime.scheduler;
+        let scheduler = &this.runtime.scheduler;
         drop(scheduler.with(source, |source| source.fail_limiter(error)));
         scheduler.end(source, End::Limiter, Time::now());
         Ok(())
     }
 }
 
-impl Drop for Dispatcher {
+impl Drop for Dispatching {
     fn drop(&mut self) {
         if *lock(&self.thread) != Thread::Abandoned {
             self.runtime.has_dispatcher.store(false, Ordering::SeqCst);

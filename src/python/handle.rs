@@ -21,6 +21,7 @@ use super::work::{CALLS, Context, PySource};
 use super::worker::Worker;
 use crate::engine::ledger::Keep;
 use crate::engine::lock::lock;
+use crate::engine::process::{Inherited, Owned};
 use crate::engine::schedule::Claim;
 use crate::engine::signal::Signal;
 use crate::engine::terms::{End, Terms};
@@ -28,38 +29,50 @@ use crate::engine::time::Time;
 
 /// What one process has of an executor, as Python sees it.
 #[pyclass(frozen, weakref, module = "paceline._core")]
-pub(crate) struct Handle(Arc<Runtime>);
+pub(crate) struct Handle(Owned<Arc<Runtime>>);
 
 impl Handle {
-    pub(crate) const fn new(runtime: Arc<Runtime>) -> Self {
-        Self(runtime)
+    pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
+        Self(Owned::new(runtime))
     }
 
-    /// What a submitted call failed with the last time, if it was called.
-    fn last_error(&self, number: usize) -> Option<Py<PyBaseException>> {
-        let history = |source: &mut PySource| source.ledger().history_of(number);
-        // The earlier ones are dropped here, not under the lock.
-        let mut attempts = self.0.scheduler.with(CALLS, history)?;
-        attempts.pop().map(|attempt| attempt.error)
+    fn runtime(&self) -> Result<&Arc<Runtime>, Inherited> {
+        self.0.get()
     }
+}
+
+/// What a submitted call failed with the last time, if it was called.
+fn last_error(runtime: &Runtime, number: usize) -> Option<Py<PyBaseException>> {
+    let history = |source: &mut PySource| source.ledger().history_of(number);
+    // The earlier ones are dropped here, not under the lock.
+    let mut attempts = runtime.scheduler.with(CALLS, history)?;
+    attempts.pop().map(|attempt| attempt.error)
 }
 
 #[pymethods]
 impl Handle {
     /// Tells it from every other runtime, also from that which a forked child has in its place.
-    fn number(&self) -> u64 {
-        self.0.id
+    fn number(&self) -> PyResult<u64> {
+        Ok(self.runtime()?.id)
     }
 
     /// Whether it belongs to the process that asks.
     fn is_current(&self) -> bool {
-        self.0.is_of_this_process()
+        self.runtime().is_ok()
+    }
+
+    /// Raises in a forked child.
+    fn check_process(&self) -> PyResult<()> {
+        self.runtime()?;
+        Ok(())
     }
 
     /// The workers cannot be set up: everything that has not started ends.
-    fn break_down(&self) {
-        self.0.scheduler.close();
-        drop(self.0.scheduler.end_where(End::Broken, is_batch));
+    fn break_down(&self) -> PyResult<()> {
+        let scheduler = &self.runtime()?.scheduler;
+        scheduler.close();
+        drop(scheduler.end_where(End::Broken, is_batch));
+        Ok(())
     }
 
     /// Opens a batch; refused after shutdown.
@@ -73,7 +86,7 @@ impl Handle {
         logged: bool,
         terms: &Bound<'_, PyAny>,
     ) -> PyResult<Batch> {
-        let runtime = &self.0;
+        let runtime = self.runtime()?;
         if interpreter::is_exiting(py) {
             return Err(after_exit());
         }
@@ -99,7 +112,7 @@ impl Handle {
     /// Queues a call, and gives its future its number there. Whether there is work for a further
     /// worker thread.
     fn submit(&self, py: Python<'_>, job: Bound<'_, PyTuple>) -> PyResult<bool> {
-        let runtime = &self.0;
+        let runtime = self.runtime()?;
         if interpreter::is_exiting(py) {
             return Err(after_exit());
         }
@@ -122,10 +135,11 @@ impl Handle {
         number: usize,
         error: Option<Py<PyBaseException>>,
     ) -> PyResult<Option<bool>> {
-        let Some(job) = self.0.scheduler.withdraw(CALLS, number) else {
+        let runtime = self.runtime()?;
+        let Some(job) = runtime.scheduler.withdraw(CALLS, number) else {
             return Ok(None);
         };
-        let error = self.last_error(number).or(error);
+        let error = last_error(runtime, number).or(error);
         settle(py, &job, error.as_ref())?;
         Ok(Some(error.is_none()))
     }
@@ -133,27 +147,28 @@ impl Handle {
     /// Gives all such calls up, those that were never tried with what `make_error` returns. What is
     /// raised meanwhile is raised when all are settled.
     fn give_up_all(&self, py: Python<'_>, make_error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let runtime = self.runtime()?;
         let mut raised = Ok(());
-        for (number, job) in self.0.scheduler.withdraw_all(CALLS) {
+        for (number, job) in runtime.scheduler.withdraw_all(CALLS) {
             // Were it not to be made, that is what its future fails with: none is left out.
             let made = || {
                 let made = make_error?.call0().and_then(|error| Ok(error.extract()?));
                 Some(made.unwrap_or_else(|error| error.into_value(py)))
             };
-            let error = self.last_error(number).or_else(made);
+            let error = last_error(runtime, number).or_else(made);
             raised = raised.and(settle(py, &job, error.as_ref()));
         }
         raised
     }
 
     /// Whether there will never be anything to do any more.
-    fn is_over(&self) -> bool {
-        self.0.scheduler.is_over()
+    fn is_over(&self) -> PyResult<bool> {
+        Ok(self.runtime()?.scheduler.is_over())
     }
 
     /// A worker thread to start, if there is work for a further one.
     fn reserve_thread(&self) -> PyResult<Option<Worker>> {
-        let runtime = &self.0;
+        let runtime = self.runtime()?;
         if !runtime.scheduler.reserve_thread(Time::now()) {
             return Ok(None);
         }
@@ -170,13 +185,13 @@ impl Handle {
     }
 
     /// Whether there is something to start now, and no thread to do it.
-    fn is_stranded(&self) -> bool {
-        self.0.scheduler.is_stranded(Time::now())
+    fn is_stranded(&self) -> PyResult<bool> {
+        Ok(self.runtime()?.scheduler.is_stranded(Time::now()))
     }
 
     /// Whether the calling thread is one of the workers.
-    fn works_here(&self) -> bool {
-        interpreter::works_for(self.0.id)
+    fn works_here(&self) -> PyResult<bool> {
+        Ok(interpreter::works_for(self.runtime()?.id))
     }
 
     /// Whether whoever joins the executor waits for the calling thread: a worker, or the owner of a
@@ -185,13 +200,14 @@ impl Handle {
         let here = interpreter::thread_ident(py)?;
         let is_owner =
             |context: &Context| matches!(context, Context::Batch { owner, .. } if *owner == here);
-        Ok(self.works_here() || self.0.scheduler.attends(is_owner))
+        Ok(self.works_here()? || self.runtime()?.scheduler.attends(is_owner))
     }
 
     /// On a worker: runs a submitted call here, if it has not started. Whether its permit is to be
     /// asked for first, of a limiter that is not ours.
     fn run_here(&self, py: Python<'_>, number: usize) -> PyResult<bool> {
-        let runtime = &self.0;
+        interpreter::check_stack()?;
+        let runtime = self.runtime()?;
         let scheduler = &runtime.scheduler;
         let signal = Arc::<Signal>::default();
         let mut seat = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(number));
@@ -230,47 +246,53 @@ impl Handle {
     }
 
     /// The permit was granted that [`run_here`](Self::run_here) has told to ask for.
-    fn grant_here(&self, number: usize) {
-        self.0.scheduler.grant_held(CALLS, number, Time::now());
+    fn grant_here(&self, number: usize) -> PyResult<()> {
+        let scheduler = &self.runtime()?.scheduler;
+        scheduler.grant_held(CALLS, number, Time::now());
+        Ok(())
     }
 
     /// A worker begins to wait for a call of its own executor.
-    fn block(&self) {
-        self.0.scheduler.block(Time::now());
+    fn block(&self) -> PyResult<()> {
+        self.runtime()?.scheduler.block(Time::now());
+        Ok(())
     }
 
-    fn unblock(&self) {
-        self.0.scheduler.unblock();
+    fn unblock(&self) -> PyResult<()> {
+        self.runtime()?.scheduler.unblock();
+        Ok(())
     }
 
     /// What its dispatcher thread is to drive; None while there is one.
-    fn dispatcher(&self) -> Option<Dispatcher> {
-        Dispatcher::reserve(&self.0)
+    fn dispatcher(&self) -> PyResult<Option<Dispatcher>> {
+        Ok(Dispatcher::reserve(self.runtime()?))
     }
 
     /// Takes no more work. With `cancel`, nothing that has not started will start.
-    fn close(&self, cancel: bool) {
-        let runtime = &self.0;
+    fn close(&self, cancel: bool) -> PyResult<()> {
+        let runtime = self.runtime()?;
         runtime.close();
         if cancel {
             drop(runtime.scheduler.end_where(End::Cancelled, is_batch));
         }
+        Ok(())
     }
 
     /// At exit: what waits for an owner that will not come back ends; submitted calls go on.
-    fn close_at_exit(&self) {
-        let runtime = &self.0;
+    fn close_at_exit(&self) -> PyResult<()> {
+        let runtime = self.runtime()?;
         runtime.scheduler.close();
         let is_read_on = |terms: &Terms| terms.attended || terms.ahead.heavy != Terms::UNBOUNDED;
         let ends = |terms: &Terms| is_batch(terms) && is_read_on(terms);
         drop(runtime.scheduler.end_where(End::Owner, ends));
         runtime.scheduler.detach_owners();
+        Ok(())
     }
 
     /// Waits until nothing waits or runs any more, or for so many seconds. Whether nothing does.
     #[pyo3(signature = (timeout=None))]
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
-        let runtime = &self.0;
+        let runtime = self.runtime()?;
         let signal = Arc::<Signal>::default();
         let end = interpreter::until(timeout);
         while let Some(until) = runtime.scheduler.joined(&signal, Time::now()) {
@@ -283,8 +305,19 @@ impl Handle {
     }
 
     /// How many operations run, and how many more are to start that have not.
-    fn unfinished(&self) -> (usize, usize) {
-        self.0.scheduler.unfinished()
+    fn unfinished(&self) -> PyResult<(usize, usize)> {
+        Ok(self.runtime()?.scheduler.unfinished())
+    }
+
+    /// Waits until every worker thread is about to end. Not by `Thread.join` alone: until Python 3.12
+    /// that takes a thread for ended where a signal's exception has interrupted it.
+    fn join_threads(&self, py: Python<'_>) -> PyResult<()> {
+        let signal = Arc::<Signal>::default();
+        let scheduler = &self.runtime()?.scheduler;
+        while !scheduler.deserted(&signal) {
+            interpreter::wait(py, &signal, Time::NEVER)?;
+        }
+        Ok(())
     }
 }
 
@@ -302,6 +335,15 @@ fn settle(py: Python<'_>, job: &Job, error: Option<&Py<PyBaseException>>) -> PyR
 /// Whether these are the terms of a batch, not of the calls that are submitted one by one.
 fn is_batch(terms: &Terms) -> bool {
     terms.keep != Keep::Nothing
+}
+
+impl From<Inherited> for PyErr {
+    fn from(_: Inherited) -> Self {
+        PyRuntimeError::new_err(
+            "this belongs to the process that this one was forked from; begin anew in this one, where \
+             the executor can be used as before",
+        )
+    }
 }
 
 fn closed() -> PyErr {

@@ -9,7 +9,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyImportError};
+use pyo3::exceptions::{PyException, PyImportError, PyRecursionError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -24,6 +24,9 @@ const SLICE: Duration = Duration::from_millis(20);
 
 /// How often the end of the process is begun anew that a signal handler has interrupted.
 const MOST_INTERRUPTIONS: usize = 1000;
+
+/// What works for no executor, and is waited for all the same.
+const NO_EXECUTOR: u64 = u64::MAX;
 
 /// The process exits: only the main thread, workers and those who wait for permits come back to
 /// Python.
@@ -40,6 +43,8 @@ thread_local! {
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     /// The operation that runs on this thread, the innermost.
     static WORKS_ON: Cell<Working> = const { Cell::new(Working { source: None, waited: 0 }) };
+    /// Where the stack of this worker begins, and how many bytes of it operations may take up.
+    static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
     /// How much processor time this thread had used when it was last asked, in nanoseconds.
     static COMPUTED: Cell<u64> = const { Cell::new(0) };
 }
@@ -99,8 +104,13 @@ pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -
     detach_as(py, Waiter::here(py), wait, || ())
 }
 
-/// Runs a worker's whole life with the interpreter released.
-pub(crate) fn detach_worker<T: Send>(py: Python<'_>, work: impl FnOnce() -> T + Send) -> T {
+/// Runs a worker's whole life with the interpreter released. Its stack has so many bytes.
+pub(crate) fn detach_worker<T: Send>(
+    py: Python<'_>,
+    stack: usize,
+    work: impl FnOnce() -> T + Send,
+) -> T {
+    STACK.set(Some((stack_address(), stack / 4 * 3)));
     detach_as(py, Waiter::Worker, work, || ())
 }
 
@@ -117,6 +127,28 @@ fn detach_as<T: Send>(
     });
     returned();
     result
+}
+
+/// Refuses to run operations beneath one that waits for them, on the stack of a worker, where those
+/// above have taken up three quarters of it: a call may need the rest.
+///
+/// Python itself counts calls, up to a limit that can be raised, until it counts bytes in 3.14.
+pub(crate) fn check_stack() -> PyResult<()> {
+    match STACK.get() {
+        Some((begin, most)) if begin.abs_diff(stack_address()) > most => {
+            Err(PyRecursionError::new_err(
+                "operations that wait for others of their executor are nested too deep for the stack \
+                 of a thread",
+            ))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[inline(never)]
+fn stack_address() -> usize {
+    let here = 0_u8;
+    std::ptr::from_ref(std::hint::black_box(&here)).addr()
 }
 
 /// Attaches a worker for `work`.
@@ -343,16 +375,23 @@ pub(crate) fn forked(py: Python<'_>) -> PyResult<()> {
 /// here. Then `give_up` ends the process: it must not go on while workers run.
 #[pyfunction]
 pub(crate) fn at_exit(py: Python<'_>, wait: &Bound<'_, PyAny>, give_up: &Bound<'_, PyAny>) {
+    if FINISHED.load(Ordering::SeqCst) {
+        return;
+    }
     EXITING.store(true, Ordering::SeqCst);
     wait_for_returning(py);
-    let mut waited = wait.call0();
-    for _ in 0..MOST_INTERRUPTIONS {
-        match waited {
-            Ok(_) => break,
-            // It comes back only if it is interrupted itself.
-            Err(error) => waited = give_up.call1((error.into_value(py),)),
+    // Whichever thread this is, it comes back from waiting for the workers.
+    let waited = work_for(NO_EXECUTOR, || {
+        let mut waited = wait.call0();
+        for _ in 0..MOST_INTERRUPTIONS {
+            match waited {
+                Ok(_) => break,
+                // It comes back only if it is interrupted itself.
+                Err(error) => waited = give_up.call1((error.into_value(py),)),
+            }
         }
-    }
+        waited
+    });
     if waited.is_err() {
         std::process::exit(1);
     }

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::mem;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -15,7 +14,7 @@ use super::outcome::Outcome;
 use super::runtime::Runtime;
 use super::work::{Operations, PyRecord};
 use crate::engine::lock::lock;
-use crate::engine::process;
+use crate::engine::process::Owned;
 use crate::engine::schedule::{SourceId, Stragglers};
 use crate::engine::signal::Signal;
 use crate::engine::source::Running;
@@ -26,11 +25,10 @@ use crate::engine::time::Time;
 /// That is written once, so it can be read without a lock, also in a forked child.
 #[derive(Debug)]
 pub(super) struct Late {
-    stragglers: Arc<Stragglers<Operations>>,
+    stragglers: Owned<Arc<Stragglers<Operations>>>,
     /// A report does not keep the threads of its executor.
     runtime: Weak<Runtime>,
     source: SourceId,
-    process: u64,
     /// Nanoseconds that they waited for permits inside.
     waited: AtomicU64,
     /// Held by whoever moves records here from the stragglers.
@@ -64,18 +62,13 @@ impl Late {
     ) -> Self {
         let indexes = running.iter().map(|each| each.index);
         Self {
-            stragglers,
+            stragglers: Owned::new(stragglers),
             runtime: Arc::downgrade(runtime),
             source,
-            process: process::generation(),
             waited: AtomicU64::new(0),
             moving: Mutex::default(),
             entries: indexes.map(|index| (index, Entry::default())).collect(),
         }
-    }
-
-    fn is_of_this_process(&self) -> bool {
-        self.process == process::generation()
     }
 
     /// Waits until none of them runs any more, or until that time.
@@ -84,19 +77,14 @@ impl Late {
         if self.finished().count() == self.entries.len() {
             return Ok(());
         }
-        if !self.is_of_this_process() {
-            return Err(PyRuntimeError::new_err(
-                "this report belongs to the process that this one was forked from, where its \
-                 operations run",
-            ));
-        }
+        let stragglers = self.stragglers.get()?;
         self.refuse_circle()?;
         let signal = Arc::<Signal>::default();
         let mut interrupted = Ok(());
         loop {
-            self.take(&signal, waited);
+            self.take(stragglers, &signal, waited);
             if waited.running == 0 || interrupted.is_err() || Time::now() >= until {
-                self.stragglers.leave(&signal);
+                stragglers.leave(&signal);
                 return interrupted;
             }
             interrupted = interpreter::wait(py, &signal, until);
@@ -104,10 +92,10 @@ impl Late {
     }
 
     /// Takes what has ended.
-    fn take(&self, signal: &Arc<Signal>, waited: &mut Waited) {
+    fn take(&self, stragglers: &Stragglers<Operations>, signal: &Arc<Signal>, waited: &mut Waited) {
         // Whoever sees that none runs is to find all of them here.
         let _moving = lock(&self.moving);
-        let (ended, running) = self.stragglers.take(signal);
+        let (ended, running) = stragglers.take(signal);
         waited.running = running;
         for late in ended {
             if late.unretried {
@@ -169,16 +157,16 @@ impl Late {
                 visit.call(outcome)?;
             }
         }
-        if !self.is_of_this_process() {
+        let Ok(stragglers) = self.stragglers.get() else {
             return Ok(());
-        }
+        };
         let seen = Cell::new(Ok(()));
         let see = |result: Result<(), PyTraverseError>| {
             if result.is_err() {
                 seen.set(result);
             }
         };
-        self.stragglers.visit(
+        stragglers.visit(
             |value| see(visit.call(value)),
             |error| see(visit.call(error)),
         );
@@ -188,11 +176,8 @@ impl Late {
 
 impl Drop for Late {
     fn drop(&mut self) {
-        if self.is_of_this_process() {
-            drop(self.stragglers.forget());
-        } else {
-            // Its lock may be held by a thread that this process has not.
-            mem::forget(Arc::clone(&self.stragglers));
+        if let Ok(stragglers) = self.stragglers.get() {
+            drop(stragglers.forget());
         }
     }
 }

@@ -24,7 +24,7 @@ impl Ready {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        let batch = self.batch.get();
+        let batch = self.batch.get().open()?;
         if let Some(outcome) = batch.hand_over(py) {
             return Ok(Some(Py::new(py, outcome)?.into_any()));
         }

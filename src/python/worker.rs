@@ -13,6 +13,7 @@ use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::work::Context;
 use crate::engine::lock::lock;
+use crate::engine::process::Owned;
 use crate::engine::schedule::{Claim, Seat};
 use crate::engine::time::Time;
 
@@ -96,30 +97,24 @@ impl Entry {
 
 /// One worker thread that is to be started; its Python thread calls it.
 #[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Worker {
+pub(crate) struct Worker(Owned<Starting>);
+
+/// What it is for the process that it was made in.
+struct Starting {
     runtime: Arc<Runtime>,
     entry: Mutex<Option<Entry>>,
 }
 
 impl Worker {
     pub(crate) fn new(runtime: Arc<Runtime>, entry: Entry) -> Self {
-        Self {
+        Self(Owned::new(Starting {
             runtime,
             entry: Mutex::new(Some(entry)),
-        }
+        }))
     }
 }
 
-#[pymethods]
-impl Worker {
-    /// Works until there is nothing more to do. Called once, on the worker's own thread.
-    fn __call__(&self, py: Python<'_>) {
-        let entry = lock(&self.entry).take();
-        if let Some(entry) = entry {
-            detach_worker(py, || entry.run(&self.runtime));
-        }
-    }
-
+impl Starting {
     /// The thread was not started, unless it has begun. Returns whether it never will.
     fn abandon(&self) -> bool {
         let entry = lock(&self.entry).take();
@@ -136,13 +131,29 @@ impl Worker {
     }
 }
 
-impl Drop for Worker {
+#[pymethods]
+impl Worker {
+    /// Works until there is nothing more to do. Called once, on the worker's own thread, whose stack
+    /// has so many bytes.
+    fn __call__(&self, py: Python<'_>, stack: usize) -> PyResult<()> {
+        let starting = self.0.get()?;
+        let entry = lock(&starting.entry).take();
+        if let Some(entry) = entry {
+            detach_worker(py, stack, || entry.run(&starting.runtime));
+        }
+        Ok(())
+    }
+
+    /// The thread was not started, unless it has begun. Returns whether it never will.
+    fn abandon(&self) -> PyResult<bool> {
+        Ok(self.0.get()?.abandon())
+    }
+}
+
+impl Drop for Starting {
     /// A signal's exception may come before its thread is so much as made.
     fn drop(&mut self) {
-        // In a forked child, the locks may be held by a thread of the parent.
-        if self.runtime.is_of_this_process() {
-            self.abandon();
-        }
+        self.abandon();
     }
 }
 

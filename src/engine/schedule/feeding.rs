@@ -37,7 +37,7 @@ impl<W: Work> Scheduler<W> {
         };
         source.feed(jobs, false);
         // It may have been ended by others. Beyond its deadline nothing more of it will be ready.
-        let ready = source.ready() || source.ended.is_some() || now >= source.terms.deadline;
+        let ready = source.ready() || source.ended().is_some() || now >= source.terms.deadline;
         let short = source.is_short();
         if short && state.watched() {
             // Whoever is woken would wait until the interpreter is let go, so there is time.

@@ -223,7 +223,7 @@ impl<W: Work> Scheduler<W> {
             }
         };
         if matches!(claim, Claim::Exit) {
-            state.threads = state.threads.saturating_sub(1);
+            state.release_thread();
         }
         claim
     }
@@ -277,7 +277,7 @@ impl<W: Work> Scheduler<W> {
 
     /// A worker thread could not be started.
     pub fn release_thread(&self) {
-        self.state().threads -= 1;
+        self.state().release_thread();
     }
 
     /// Whether there is something to start, and no thread to do it.
@@ -359,5 +359,15 @@ impl<W: Work> Scheduler<W> {
             state.joiners.push(Arc::clone(joiner));
         }
         (!drained).then(|| state.next_deadline())
+    }
+
+    /// Whether all worker threads have left, those too that ran what is no more known here. If not,
+    /// `joiner` will be signalled when the last one does.
+    pub fn deserted(&self, joiner: &Arc<Signal>) -> bool {
+        let mut state = self.state();
+        if state.threads > 0 && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
+            state.joiners.push(Arc::clone(joiner));
+        }
+        state.threads == 0
     }
 }

@@ -89,7 +89,7 @@ impl<W: Work> Scheduler<W> {
         if source.ready() {
             return Step::HandOver;
         }
-        if source.ended.is_some() {
+        if source.ended().is_some() {
             state.stir(now);
             return Step::Settled;
         }

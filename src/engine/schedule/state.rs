@@ -73,7 +73,7 @@ impl<W: Work> State<W> {
     pub(super) fn expire(&mut self, now: Time) -> bool {
         let mut any = false;
         for (_, source) in self.sources.iter_mut().flatten() {
-            if now >= source.terms.deadline && source.ended.is_none() && !source.settled() {
+            if now >= source.terms.deadline && source.ended().is_none() && !source.settled() {
                 source.expire();
                 self.notices.add(source.tell_owner());
                 any = true;
@@ -113,7 +113,7 @@ impl<W: Work> State<W> {
 
     /// When the next source is to end that has not.
     pub(super) fn next_deadline(&self) -> Time {
-        let waiting = self.live().filter(|source| source.ended.is_none());
+        let waiting = self.live().filter(|source| source.ended().is_none());
         let deadlines = waiting.map(|source| source.terms.deadline);
         deadlines.min().unwrap_or(Time::NEVER)
     }

@@ -152,6 +152,14 @@ impl<W: Work> State<W> {
         }
     }
 
+    /// A worker thread has left, or was not started after all.
+    pub(super) fn release_thread(&mut self) {
+        self.threads = self.threads.saturating_sub(1);
+        if self.threads == 0 {
+            self.notices.extend(self.joiners.drain(..));
+        }
+    }
+
     /// Nothing waits or runs, but for batches that wait for their owner.
     pub(super) fn drained(&self) -> bool {
         self.stragglers.is_empty()

@@ -10,8 +10,8 @@ use crate::engine::time::Time;
 impl<W: Work> Source<W> {
     /// Ends the source, unless it has run to its end or was ended before.
     pub(in crate::engine) fn end(&mut self, end: End) {
-        if !self.settled() {
-            self.ended.get_or_insert(end);
+        if !self.settled() && self.ended().is_none() {
+            self.ended = Some(end);
         }
     }
 
@@ -23,7 +23,9 @@ impl<W: Work> Source<W> {
     /// An operation has failed from the deadline on, so perhaps because of it: that ends the source,
     /// also if this was the last one.
     pub(in crate::engine) fn fail_late(&mut self) {
-        self.ended.get_or_insert(self.end_at_deadline());
+        if self.ended().is_none() {
+            self.ended = Some(self.end_at_deadline());
+        }
     }
 
     fn end_at_deadline(&self) -> End {
@@ -44,7 +46,7 @@ impl<W: Work> Source<W> {
                 self.recent.pop_front();
             }
         }
-        if judged && self.ended.is_none() {
+        if judged && self.ended().is_none() {
             self.judge_failures(index, failed, fatal);
         }
     }
@@ -86,10 +88,17 @@ impl<W: Work> Source<W> {
         }
     }
 
-    /// Why it ended early, if it did.
+    /// Why it ended early, if it did: what was to keep the rest of it from starting has not ended it
+    /// where there was none.
     #[must_use]
     pub fn ended(&self) -> Option<End> {
-        self.ended
+        self.ended.filter(|end| {
+            let withheld = self.live + self.granted.len() + self.held.len() + self.unretried.len();
+            !matches!(end, End::Cancelled | End::Broken)
+                || !self.complete
+                || withheld > 0
+                || !self.retries.is_empty()
+        })
     }
 
     /// What the operation failed with whose failure ended the source.

@@ -89,6 +89,7 @@ pub struct Source<W: Work> {
     pub(super) owner_waits: bool,
     pub(super) terms: Terms,
     pub(super) ledger: Ledger<W::Value, W::Error>,
+    /// From then on nothing more of it starts. See [`ended`](Self::ended).
     pub(super) ended: Option<End>,
     /// The operation whose failure ended it.
     ended_at: Option<usize>,

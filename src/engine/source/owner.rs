@@ -95,7 +95,7 @@ impl<W: Work> Source<W> {
         let Some(next) = self.ledger.ready() else {
             return false;
         };
-        match self.ended {
+        match self.ended() {
             None | Some(End::Cancelled) => true,
             Some(End::Operation) => self.ended_at != Some(next),
             Some(_) => false,
@@ -131,7 +131,7 @@ impl<W: Work> Source<W> {
     }
 
     pub(in crate::engine) fn owner_has_something(&mut self, now: Time) -> bool {
-        self.ended.is_some()
+        self.ended().is_some()
             || self.ready()
             || self.settled()
             || self.terms.acquirer == Acquirer::Owner && self.owner_works && self.wants_permit(now)

@@ -1,0 +1,295 @@
+"""Whatever ends a process in an orderly way finds its submitted calls done, `atexit` or not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+from childprocess import Ended, interpreters, run_script
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+
+# Each call takes a while, so nothing is done unless somebody waits for it.
+WORK = """
+import os, time
+from paceline import BatchExecutor, RateLimiter
+
+class Foreign:
+    def acquire(self):
+        time.sleep(0.001)
+
+def note(place, line):
+    time.sleep(0.02)
+    with open(place, "a") as file:
+        file.write(f"{line}\\n")
+
+def leave_work(place, first=0, limiter=None):
+    executor = BatchExecutor(limiter, max_workers=2)
+    for number in range(first, first + 10):
+        executor.submit(note, place, number)
+
+def leave_work_to_a_thread(place):
+    import threading
+    executor = BatchExecutor(max_workers=2)
+    def late():
+        for number in range(10):
+            time.sleep(0.02)
+            executor.submit(note, place, number)
+    threading.Thread(target=late).start()
+
+def leave_values(place):
+    executor = BatchExecutor(max_workers=2)
+    # Forgotten, but what was read of it runs on.
+    executor.map(lambda number: note(place, number), range(10))
+"""
+
+KINDS = ["leave_work", "leave_work_to_a_thread", "leave_values"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "work.py").write_text(WORK)
+    return tmp_path
+
+
+def run(place: Path, script: str, *, python: str = sys.executable) -> Ended:
+    preamble = "import sys\nsys.path.insert(0, sys.argv[1])\nplace = sys.argv[1] + '/lines'\n"
+    script = preamble + textwrap.dedent(script)
+    return run_script(script, str(place), python=python, timeout=50)
+
+
+def lines(place: Path) -> list[int]:
+    return sorted(int(line) for line in (place / "lines").read_text().split())
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_process_of_multiprocessing(kind: str, method: str, place: Path) -> None:
+    run(
+        place,
+        f"""
+        import multiprocessing, work
+        if __name__ == "__main__":
+            process = multiprocessing.get_context({method!r}).Process(
+                target=work.{kind}, args=(place,)
+            )
+            process.start()
+            process.join(30)
+            assert process.exitcode == 0
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+@pytest.mark.parametrize("python", interpreters()[1:], ids=lambda path: Path(path).parts[-3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_forked_process_on_other_pythons(kind: str, python: str, place: Path) -> None:
+    test = """
+        import multiprocessing, work
+        process = multiprocessing.get_context("fork").Process(target=work.{}, args=(place,))
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0
+        """
+    run(place, test.format(kind), python=python).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+def test_a_process_that_the_executor_was_inherited_by(place: Path) -> None:
+    run(
+        place,
+        """
+        import multiprocessing, work
+        executor = work.BatchExecutor(work.Foreign(), max_workers=2)
+        executor.execute_batch([int] * 20)
+        def child():
+            for number in range(10):
+                executor.submit(work.note, place, number)
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+@pytest.mark.parametrize("pool", ["multiprocessing", "concurrent.futures"])
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_of_process_pools(pool: str, method: str, place: Path) -> None:
+    make = {
+        "multiprocessing": "multiprocessing.get_context(method).Pool(2)",
+        "concurrent.futures": "concurrent.futures.ProcessPoolExecutor(2, "
+        "mp_context=multiprocessing.get_context(method))",
+    }[pool]
+    end = "close(); pool.join()" if pool == "multiprocessing" else "shutdown()"
+    run(
+        place,
+        f"""
+        import concurrent.futures, multiprocessing, work
+        method = {method!r}
+        pool = {make}
+        for first in (0, 10, 20):
+            call = pool.apply_async if {pool!r} == "multiprocessing" else pool.submit
+            if {pool!r} == "multiprocessing":
+                pool.apply_async(work.leave_work, (place, first))
+            else:
+                pool.submit(work.leave_work, place, first)
+        pool.{end}
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(30))
+
+
+@pytest.mark.parametrize("way", ["sys.exit(3)", "raise SystemExit(3)", "signal"])
+def test_a_forked_child_that_exits(way: str, place: Path) -> None:
+    """As the workers of gunicorn and other servers that fork do, from a signal handler too."""
+    leave = (
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); "
+        "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)"
+        if way == "signal"
+        else way
+    )
+    run(
+        place,
+        f"""
+        import signal, work
+        executor = work.BatchExecutor(max_workers=2)
+        executor.execute(int)
+        pid = os.fork()
+        if pid == 0:
+            for number in range(10):
+                executor.submit(work.note, place, number)
+            work.leave_work(place, 10)
+            {leave}
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(20))
+
+
+def test_a_child_forked_in_an_operation_that_returns(place: Path) -> None:
+    run(
+        place,
+        """
+        import work
+        executor = work.BatchExecutor(max_workers=2)
+        def operation():
+            pid = os.fork()
+            if pid == 0:
+                work.leave_work(place)
+            return pid
+        pid = executor.execute(operation)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+@pytest.mark.parametrize("register", ["first", "last"])
+def test_what_other_handlers_take_down_is_there_until_all_is_done(
+    register: str, place: Path
+) -> None:
+    handler = """
+        import atexit, shutil, tempfile, weakref
+        folder = tempfile.TemporaryDirectory()
+        pool = []
+        atexit.register(pool.append, "closed")
+        """
+    ended = run(
+        place,
+        f"""
+        {handler if register == "first" else ""}
+        import work
+        executor = work.BatchExecutor(max_workers=2)
+        executor.execute(int)
+        {handler if register == "last" else ""}
+        def call(number):
+            time.sleep(0.05)
+            open(folder.name + f"/{{number}}", "w").close()
+            work.note(place, number)
+            assert not pool
+        for number in range(10):
+            executor.submit(call, number)
+        """,
+    ).assert_silent()
+    assert ended.stdout == ""
+    assert lines(place) == list(range(10))
+
+
+@pytest.mark.slow
+def test_a_worker_of_pytest_xdist(place: Path) -> None:
+    (place / "conftest.py").write_text(
+        "import os, work\n"
+        "def pytest_sessionfinish(session):\n"
+        "    if 'PYTEST_XDIST_WORKER' in os.environ:\n"
+        f"        work.leave_work({str(place / 'lines')!r})\n"
+    )
+    (place / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    run_script(
+        f"""
+        import subprocess
+        command = [sys.executable, "-m", "pytest", "-q", "-n1", "-p", "no:cacheprovider", "."]
+        # This test may run in such a worker itself.
+        environment = {{k: v for k, v in os.environ.items() if not k.startswith("PYTEST_")}}
+        done = subprocess.run(
+            command, cwd={str(place)!r}, capture_output=True, text=True, env=environment
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        """,
+        timeout=180,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+def test_a_loop_that_submits_until_its_thread_ends(place: Path) -> None:
+    """A thread that is no daemon goes on when the main one has ended, and so do its calls."""
+    run(
+        place,
+        """
+        import multiprocessing, work
+        def child():
+            executor = work.BatchExecutor(max_workers=2)
+            def loop():
+                threading.main_thread().join(0.3)
+                for number in range(10):
+                    assert executor.submit(abs, -number).result() == number
+                    executor.submit(work.note, place, number)
+            threading.Thread(target=loop).start()
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+def test_a_daemon_thread_does_not_keep_a_child(place: Path) -> None:
+    run(
+        place,
+        """
+        import itertools, multiprocessing, work
+        def child():
+            executor = work.BatchExecutor(max_workers=2)
+            jobs = [
+                lambda: executor.execute_batch(itertools.repeat(int)),
+                lambda: list(executor.stream(itertools.repeat(lambda: time.sleep(0.001)))),
+                lambda: [executor.submit(int).result() for _ in itertools.count()],
+                lambda: work.BatchExecutor(work.RateLimiter(1, per=600)).run([int] * 5),
+            ]
+            for job in jobs:
+                threading.Thread(target=job, daemon=True).start()
+            time.sleep(0.1)
+            for number in range(10):
+                executor.submit(work.note, place, number)
+        process = multiprocessing.get_context("fork").Process(target=child)
+        process.start()
+        process.join(30)
+        assert process.exitcode == 0
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
