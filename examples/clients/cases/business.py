@@ -214,15 +214,3 @@ def resend(url: str) -> Any:
 
     resend.api_key, resend.api_url = "key", url
     resend.Emails.send({"from": "a@b.test", "to": "c@d.test", "subject": "s", "html": "x"})
-
-
-def recurly_body(status: int, words: str) -> Any:
-    kind = "too_many_requests" if status == 429 else words.lower().replace(" ", "_")
-    return {"error": {"type": kind, "message": words, "params": []}}
-
-
-@case("recurly", "4.79.0", "get_account", body=recurly_body)
-def recurly(_: str) -> Any:
-    import recurly
-
-    recurly.Client("key").get_account("code-1")
