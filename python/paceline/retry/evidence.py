@@ -41,7 +41,14 @@ _RESPONSE_HEADERS = ("headers", "_headers", "header", "response_headers")
 _RESPONSES = ("response", "http_response", "resp", "raw_response", "last_response", "meta")
 
 _CODES = ("code", "error_code", "errorCode", "type", "error_type", "reason", "error", "status")
-_WAITS = ("retry_after", "retry_after_secs", "retry_after_seconds", "retry_after_ms", "retryAfter")
+_WAITS = (
+    "retry_after",
+    "retry_after_s",
+    "retry_after_secs",
+    "retry_after_seconds",
+    "retry_after_ms",
+    "retryAfter",
+)
 # Waits in an exception that is a refusal by other signs; by themselves they mean anything.
 _FAINT_WAITS = ("retry_delay", "wait", "backoff", "seconds", "wait_seconds", "period_remaining")
 _FAINT_RESETS = ("reset_time", "reset_at", "ratelimit_reset", "reset")
