@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import importlib
 import sys
+import xmlrpc.client
 from collections.abc import Iterator
 from concurrent.futures import Future
 from http import HTTPStatus
@@ -215,6 +216,11 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
         waits(9),
     ),
     "a code that is a word": (error(code="rate_limit_exceeded"), REFUSED),
+    "a code in parts": (error(code="Throttling.User"), REFUSED),
+    "a code of a namespace": (error(code="com.amazonaws#ThrottlingException"), REFUSED),
+    "errcode": (xmlrpc.client.ProtocolError("x", 429, "", {"Retry-After": "7"}), waits(7)),
+    "status as bytes": (error(status=b"429"), REFUSED),
+    "kafka": (named("ThrottlingQuotaExceededError"), REFUSED),
     "an error_type in a list": (
         error(items=[SimpleNamespace(error_type="RATELIMIT")]),
         REFUSED,
@@ -242,6 +248,13 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
     "words for a wait": (
         error(status_code=429, message="Rate limit reached. Please try again in 6m0s."),
         waits(360),
+    ),
+    "words": (Exception("API rate limit exceeded for user 7"), REFUSED),
+    "words, 400": (error(http_status=400, message="(#17) User request limit reached"), REFUSED),
+    "words, 403": (Exception("403 Client Error: rate limit exceeded for url: x"), REFUSED),
+    "words for both": (
+        Exception("Telegram says: [420 FLOOD_WAIT_X] - Too many requests, a wait of 25 seconds"),
+        waits(25),
     ),
     # What holds another exception.
     "a cause": (look_alike("app", "Failed", __cause__=error(status_code=429)), REFUSED),
@@ -301,6 +314,9 @@ FALSE_ALARMS: dict[str, Exception] = {
     "the data of a refused document": error(
         errors=[{"index": {"status": 400, "data": {"status": 429, "code": "throttled"}}}]
     ),
+    "words about a setting": ValueError("the rate limit must be above 0, not 0"),
+    "words with 500": error(response=response(500), message="rate limit exceeded"),
+    "words with 404": error(status=404, message="no rule: too many requests"),
     "a setting": named("InvalidRateLimitError"),
     "a limiter's own trouble": named("RateLimiterError"),
     "a memory that is exhausted": named("ResourceExhaustedError"),

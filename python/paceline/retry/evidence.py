@@ -34,8 +34,9 @@ _LAST = 599
 # Where clients keep a status, the surest first. Elsewhere a `code` is an exit code or a number of
 # the application's, an `errno` one of the system's.
 _STATUSES: tuple[str, ...] = ("status_code", "http_status", "status", "response_code")
-_STATUSES += ("http_status_code", "statusCode", "http_code", "_status", "code", "errno")
-_OFTEN_OTHERS = frozenset({"code", "errno", "_status"})
+_STATUSES += ("http_status_code", "statusCode", "http_code", "httpcode", "_status", "code")
+_STATUSES += ("errcode", "errno")
+_OFTEN_OTHERS = frozenset({"_status", "code", "errcode", "errno"})
 _RESPONSE_STATUSES = ("status_code", "status", "status_int", "statusCode", "code")
 _RESPONSE_HEADERS = ("headers", "_headers", "header", "response_headers")
 _RESPONSES = ("response", "http_response", "resp", "raw_response", "last_response", "meta")
@@ -88,7 +89,7 @@ class Evidence:
         wire: The status of a response that came over the network, or of its record.
         claim: The status as the client tells it.
         coded: A code says that a limit was hit.
-        named: The exception's class is called so.
+        named: The exception's class is called so, or its message says so in words.
         final: A code names a quota that no waiting lifts.
         partial: Some part of a request was refused, and the rest was not.
         stay: The server says not to repeat the request.
@@ -125,9 +126,9 @@ class Evidence:
             self.asks, self.asked = True, longer(self.asked, seconds)
 
     def add_code(self, value: object) -> None:
-        """Add what may be an error code."""
+        """Add what may be an error code; the name of an HTTP status is none."""
         word = _duck.word(value)
-        if word is not None:
+        if word is not None and status(value) is None:
             self.coded = self.coded or words.throttled(word)
             self.final = self.final or words.final(word)
 
@@ -141,6 +142,8 @@ def status(value: object) -> int | None:
     try:
         if _duck.is_a(value, Enum):
             value = value.value
+        if _duck.is_a(value, bytes):
+            value = _duck.text(value)
         if _duck.is_a(value, str):
             value = int(value) if len(value) == 3 and value.isdecimal() else None  # noqa: PLR2004
         if _duck.is_a(value, int) and not _duck.is_a(value, bool) and _OK <= value <= _LAST:
@@ -318,6 +321,7 @@ def _read_texts(held: dict[str, object], exception: BaseException, found: Eviden
             found.wire = recorded
         elif found.claim is None and words.text_is_status_429(text):
             found.claim = 429
+        found.named = found.named or words.text_says_throttled(text)
 
 
 def _read_body(body: object, found: Evidence, *, sure: bool, depth: int = 0) -> None:

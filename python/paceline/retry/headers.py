@@ -20,6 +20,7 @@ Moments are counted from the response's own ``Date`` (RFC 9110, section 6.6.1) w
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from functools import lru_cache
@@ -44,6 +45,7 @@ _NOISE |= {"after", "at", "in", "time", "s", "sec", "secs", "seconds", "timestam
 _ITEM = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^",])+')
 _PARAMETER = re.compile(r"([a-z*][\w*.-]*)\s*=\s*(-?\d+(?:\.\d+)?)", re.ASCII)
 _LONGEST_FIELD = 2_000
+_MOST_CALLS = 2**63
 
 
 class _Header(NamedTuple):
@@ -100,15 +102,8 @@ def tells(name: str) -> bool:
 def read(headers: object) -> Waits:
     """Return the waits that headers ask for; see the module for their forms."""
     values = lower(headers)
-    dates = values.get("date")
-    now = durations.now_of(dates[0] if dates else None)
+    now, known = _now(values), _known(values)
     waits = Waits()
-    known = [
-        (header, value)
-        for name, found in values.items()
-        if (header := _header(name)) is not None
-        for value in found
-    ]
     _read_asked(known, now, waits)
     _read_resets(known, now, waits)
     for left, wait in _structured(values):
@@ -119,6 +114,20 @@ def read(headers: object) -> Waits:
         for value in values.get(name, ())
     )
     return waits
+
+
+def _now(values: dict[str, list[object]]) -> float:
+    dates = values.get("date")
+    return durations.now_of(dates[0] if dates else None)
+
+
+def _known(values: dict[str, list[object]]) -> list[tuple[_Header, object]]:
+    return [
+        (header, value)
+        for name, found in values.items()
+        if (header := _header(name)) is not None
+        for value in found
+    ]
 
 
 def _read_asked(known: list[tuple[_Header, object]], now: float, waits: Waits) -> None:
@@ -139,23 +148,57 @@ def _read_asked(known: list[tuple[_Header, object]], now: float, waits: Waits) -
 
 
 def _read_resets(known: list[tuple[_Header, object]], now: float, waits: Waits) -> None:
-    remaining: dict[frozenset[str], float] = {}
-    for header, value in known:
-        left = _remaining(value) if header.kind == "remaining" else None
-        if left is not None:
-            remaining[header.limit] = min(left, remaining.get(header.limit, left))
+    left = _left(known)
     for header, value in known:
         wait = durations.wait(value, now, header.unit) if header.kind == "reset" else None
         if wait is not None:
-            _note(waits, remaining.get(header.limit), wait)
+            _note(waits, left.get(header.limit), wait)
 
 
-def _note(waits: Waits, remaining: float | None, wait: float) -> None:
+def _left(known: list[tuple[_Header, object]]) -> dict[frozenset[str], float]:
+    """Return what remains of each limit that is named."""
+    found: dict[frozenset[str], float] = {}
+    for header, value in known:
+        left = _remaining(value) if header.kind == "remaining" else None
+        if left is not None:
+            found[header.limit] = min(left, found.get(header.limit, left))
+    return found
+
+
+def remaining(headers: object) -> tuple[int, float] | None:
+    """Return how many calls a server says are left, and the seconds until that is reset.
+
+    Of several limits it is the one of which the least remains; those that count tokens are left
+    out. None if there is no such pair of figures.
+    """
+    values = lower(headers)
+    known = _known(values)
+    now = _now(values)
+    pairs: list[tuple[float, float]] = []
+    left = _left(known)
+    for header, value in known:
+        if header.kind == "reset" and header.limit in left and not _counts_tokens(header.limit):
+            wait = durations.wait(value, now, header.unit)
+            if wait is not None:
+                pairs.append((left[header.limit], wait))
+    pairs.extend((count, wait) for count, wait in _structured(values) if count is not None)
+    pairs = [(count, wait) for count, wait in pairs if 0 < wait < math.inf and count < _MOST_CALLS]
+    if not pairs:
+        return None
+    count, wait = min(pairs, key=lambda pair: (pair[0], -pair[1]))
+    return max(0, math.floor(count)), wait
+
+
+def _counts_tokens(limit: frozenset[str]) -> bool:
+    return any("token" in word for word in limit)
+
+
+def _note(waits: Waits, left: float | None, wait: float) -> None:
     if wait <= 0:
         return
-    if remaining is None:
+    if left is None:
         waits.reset = longer(waits.reset, wait)
-    elif remaining <= 0:
+    elif left <= 0:
         waits.spent = longer(waits.spent, wait)
 
 

@@ -13,7 +13,7 @@ from paceline._checks import as_seconds, duration, is_suspended, positive_int
 from paceline._core import show
 from paceline.retry import refusals, results
 from paceline.retry.refusals import Finding
-from paceline.retry.results import OnResult, RefusedResponseError
+from paceline.retry.results import Observe, OnResult, RefusedResponseError
 from paceline.retry.unsent import never_sent
 
 RetryOn: TypeAlias = (
@@ -77,6 +77,14 @@ class Retry:
             wait; False if it does not, and None to have it judged as by default: a response with
             a status and headers is a refusal if an exception with them would be. The attempt has
             then failed with a :class:`RefusedResponseError`, which has the value.
+        observe: Whether to follow what a server tells of its limit before it refuses: True reads
+            how many calls are left, and when that is reset, from the headers of responses that
+            operations return (``X-RateLimit-Remaining`` and ``-Reset`` and their kind, the least of
+            several). A callable is given what an operation returned, and returns a response, its
+            headers, or the pair itself, ``(calls, seconds)``; None says nothing. No more calls than
+            are left start before the reset, counting those that the server may not have counted
+            yet. It only ever makes a :class:`RateLimiter` slower, and a reset further ahead than
+            ``max_pause`` is left to the refusal.
         default_pause: Seconds everybody waits when a limit was hit and the server did not say
             for how long; by default exponential from ``backoff``. At most ``max_pause``.
         max_pause: Seconds a server's wish is cut to.
@@ -115,6 +123,7 @@ class Retry:
     jitter: bool
     retry_after: RetryAfter
     on_result: OnResult
+    observe: Observe
     default_pause: float | None
     max_pause: float
     budget: float | None
@@ -131,6 +140,7 @@ class Retry:
         jitter: bool = True,
         retry_after: RetryAfter = None,
         on_result: OnResult = None,
+        observe: Observe = False,
         default_pause: float | timedelta | None = None,
         max_pause: float | timedelta = 3600.0,
         budget: float | None = None,
@@ -152,6 +162,9 @@ class Retry:
             "jitter": jitter,
             "retry_after": _function("retry_after", retry_after),
             "on_result": _function("on_result", on_result),
+            "observe": observe
+            if isinstance(observe, bool)
+            else _function("observe", observe, "True, False or callable"),
             "default_pause": pause,
             "max_pause": duration("max_pause", max_pause),
             "budget": _budget(budget),
@@ -216,6 +229,22 @@ class Retry:
             The exception that the attempt has failed with; None if the value stands for no failure.
         """
         return results.refused(value, self.on_result, self.statuses.__contains__)
+
+    def remaining(self, value: object) -> tuple[int, float] | None:
+        """Read what a server tells of its limit, as ``observe`` says.
+
+        Args:
+            value: What an operation returned.
+
+        Returns:
+            How many calls are left, and the seconds until that is reset; None if it does not say.
+
+        Raises:
+            Exception: What ``observe`` raises.
+        """
+        if self.observe is False:
+            return None
+        return results.remaining(value, self.observe, self.max_pause)
 
     def _repeats(self, exception: BaseException, finding: Finding) -> bool:
         """Return whether it is repeated by default, or as ``also`` and ``statuses`` say.

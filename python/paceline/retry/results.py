@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from datetime import timedelta
-from typing import SupportsFloat, TypeAlias
+from typing import Any, SupportsFloat, TypeAlias
 from weakref import WeakKeyDictionary
 
+from paceline import _duck
 from paceline._checks import as_seconds
 from paceline._core import show
-from paceline.retry import refusals
+from paceline.retry import headers, refusals
 from paceline.retry.refusals import Finding
 
+# What `observe` may return: how many calls are left, and the seconds until that is reset; or what
+# has the headers that tell it.
+Observe: TypeAlias = Callable[[Any], object] | bool
 OnResult: TypeAlias = Callable[[object], SupportsFloat | timedelta | bool | None] | None
 
 _STATUSES = ("status_code", "status", "status_int", "code")
@@ -72,21 +76,9 @@ class RefusedResponseError(Exception):
 RefusedResponseError.__module__ = "paceline"
 
 
-class _Kinds:
-    """Remembers of each type whether its instances may be responses."""
-
-    def __init__(self) -> None:
-        self._known: WeakKeyDictionary[type, bool] = WeakKeyDictionary()
-
-    def may_be_responses(self, cls: type) -> bool:
-        known = self._known.get(cls)
-        if known is None:
-            known = _may_be_responses(cls)
-            self._known[cls] = known
-        return known
-
-
-_KINDS = _Kinds()
+# Of each type of values that were returned, whether its class defines a status, and headers; None
+# for one whose instances can have neither.
+_KINDS: WeakKeyDictionary[type, tuple[bool, bool] | None] = WeakKeyDictionary()
 
 
 def may_be_response(value: object) -> bool:
@@ -94,33 +86,32 @@ def may_be_response(value: object) -> bool:
 
     So a proxy that would fetch what it stands for does not, and a mock is not asked.
     """
+    cls = type(value)
     try:
-        if not _KINDS.may_be_responses(type(value)):
-            return False
-        held = object.__getattribute__(value, "__dict__") if _has_dict(type(value)) else {}
-        cls = type(value)
-        return all(
-            any(name in held or _defines(cls, name) for name in names)
-            for names in (_STATUSES, _HEADERS)
+        kind = _KINDS[cls] if cls in _KINDS else _remember(cls)
+        if kind is None or kind == (True, True):
+            return kind is not None
+        held = object.__getattribute__(value, "__dict__")
+        return (kind[0] or any(name in held for name in _STATUSES)) and (
+            kind[1] or any(name in held for name in _HEADERS)
         )
     except Exception:  # noqa: BLE001 - what a metaclass does
         return False
 
 
-def _may_be_responses(cls: type) -> bool:
+def _remember(cls: type) -> tuple[bool, bool] | None:
     if issubclass(cls, BaseException | type):
-        return False
-    return _has_dict(cls) or all(
-        any(_defines(cls, name) for name in names) for names in (_STATUSES, _HEADERS)
-    )
+        kind = None
+    else:
+        kind = (_defines(cls, _STATUSES), _defines(cls, _HEADERS))
+        if kind != (True, True) and cls.__dictoffset__ == 0:
+            kind = None
+    _KINDS[cls] = kind
+    return kind
 
 
-def _has_dict(cls: type) -> bool:
-    return cls.__dictoffset__ != 0
-
-
-def _defines(cls: type, name: str) -> bool:
-    return any(name in vars(base) for base in cls.__mro__)
+def _defines(cls: type, names: tuple[str, ...]) -> bool:
+    return any(name in vars(base) for base in cls.__mro__ for name in names)
 
 
 def refused(
@@ -158,6 +149,36 @@ def refused(
     failure = RefusedResponseError(value, retry_after=finding.wait, status=finding.status)
     failure._finding = finding  # noqa: SLF001 - as above
     return failure
+
+
+def remaining(value: object, observe: Observe, longest: float) -> tuple[int, float] | None:
+    """Return how many calls a server says are left, and the seconds until that is reset.
+
+    Args:
+        value: What an operation returned.
+        observe: The user's rule for finding that, or True.
+        longest: Seconds: a reset further ahead is left to the refusal that it leads to.
+
+    Raises:
+        TypeError: ``observe`` returned a pair that is none of figures.
+    """
+    found = observe(value) if callable(observe) else value
+    told: tuple[int, float] | None
+    if isinstance(found, tuple) and not hasattr(found, "_fields"):
+        told = _pair(found)
+    elif _duck.is_mapping(found) or isinstance(found, list):
+        told = headers.remaining(found)
+    else:
+        told = headers.remaining(_duck.attribute(found, "headers"))
+    return told if told is not None and 0 < told[1] <= longest else None
+
+
+def _pair(pair: tuple[object, ...]) -> tuple[int, float]:
+    count, wait = pair if len(pair) == 2 else (None, None)  # noqa: PLR2004 - as documented
+    seconds = as_seconds(wait)
+    if isinstance(count, bool) or not isinstance(count, int) or seconds is None:
+        raise TypeError(f"observe must return calls left and seconds as a pair, not {show(pair)}")
+    return min(max(0, count), 2**63), seconds
 
 
 def _asked(answer: object) -> float | bool | None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 
 _OTHERS = re.compile(r"[^a-z0-9]")
+# Of codes such as `Throttling.User` and `com.amazonaws#ThrottlingException` each part is one.
+_PARTS = re.compile(r"[.#:/]")
 _ENDINGS = ("exception", "error", "fault", "response")
 # A mistake in the setting of a limit is not a limit that was hit.
 _MISTAKES = ("invalid", "missing", "unknown", "unsupported", "bad", "no", "not", "un")
@@ -16,7 +18,8 @@ _MISTAKES = ("invalid", "missing", "unknown", "unsupported", "bad", "no", "not",
 _LIMIT = r"(?:rate|requests?|invocation|throughput|bandwidth|query|call|concurren(?:t|cy))s?limit"
 _HIT = r"(?:exceeded|reached|hit|budget|exceedsmaxwait|ed|ing)*"
 _THROTTLED = re.compile(
-    rf".*{_LIMIT}{_HIT}|.*throughputexceeded|.*toomanyrequests?|.*throttl(?:ed|ing|e)(?:exceeded)?"
+    rf".*{_LIMIT}{_HIT}|.*throughputexceeded|.*toomanyrequests?"
+    r"|.*throttl(?:ed|ing|e)(?:quota)?(?:exceeded)?"
     r"|.*floodwait|slowdown|requestratetoolarge|.*overquerylimit"
 )
 # Whole machines run out of these as well: they are believed as a server's code, not as a name.
@@ -44,8 +47,14 @@ _STATUS = re.compile(
     r"|\bstatus[ _]?code(?: is| of| was)?[ :=]{1,2}429\b|\breturned error: 429\b"
     r"|\blast status 429\b|^error code: 429\b"
 )
+# What a client says in words, where no status says otherwise.
+_IN_WORDS = re.compile(
+    r"\btoo many requests\b"
+    r"|\b(?:rate|requests?|call) ?limit (?:has been |was |is )?(?:exceeded|reached|hit)\b"
+    r"|\bexceeded (?:the|your|a) (?:secondary )?rate limit\b"
+)
 _AGAIN_IN = re.compile(
-    r"\b(?:try again|retry|wait)(?:[ -]after| in)?:? (?:in )?"
+    r"\b(?:try again|retry|wait)(?:[ -]after| in| of| for)?:? (?:in )?"
     r"((?:\d+(?:\.\d+)? ?(?:ms|milliseconds?|secs?|seconds?|mins?|minutes?|hours?|[smh])\b ?)"
     r"|(?:\d+h)?(?:\d+m)?\d+(?:\.\d+)?s\b)"
 )
@@ -53,8 +62,8 @@ _AGAIN_IN = re.compile(
 
 def throttled(code: str) -> bool:
     """Return whether a code or a reason says that a limit was hit."""
-    plain = _plain(code)
-    return plain in _ONLY_CODES or _says_throttled(plain)
+    parts = map(_plain, _PARTS.split(code[:_LONGEST_WORD]))
+    return any(plain in _ONLY_CODES or _says_throttled(plain) for plain in parts)
 
 
 def named_throttled(exception: BaseException) -> bool:
@@ -90,6 +99,11 @@ def recorded_status(text: str) -> int | None:
 def text_is_status_429(text: str) -> bool:
     """Return whether a text contains the status line of a refusal."""
     return _STATUS.search(text[:_LONGEST_TEXT].lower()) is not None
+
+
+def text_says_throttled(text: str) -> bool:
+    """Return whether a text says in words that a limit was hit."""
+    return _IN_WORDS.search(text[:_LONGEST_TEXT].lower()) is not None
 
 
 def wait_in(text: str) -> str | None:
