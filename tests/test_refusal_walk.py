@@ -170,19 +170,19 @@ def test_great_numbers() -> None:
     began = time.monotonic()
     chain = look_alike("x", "E", status_code=429)
     links = [chain]
-    for _ in range(20_000):
+    for _ in range(5_000):
         chain = look_alike("x", "E", __cause__=chain)
         links.append(chain)
     assert DEFAULT.decide(chain) == NOTHING, "too deep to be of one call"
     wide = look_alike(
-        "x", "E", errors=[{"code": 404}] * 10**6, details={str(n): n for n in range(10**5)}
+        "x", "E", errors=[{"code": 404}] * 10**5, details={str(n): n for n in range(10**5)}
     )
     assert DEFAULT.decide(wide) == NOTHING
     groups: Exception = look_alike("x", "E")
     for _ in range(500):
         groups = ExceptionGroup("", [groups, groups])
     assert isinstance(DEFAULT.decide(groups), Verdict)
-    many = ExceptionGroup("", [look_alike("x", "E") for _ in range(20_000)])
+    many = ExceptionGroup("", [look_alike("x", "E") for _ in range(5_000)])
     assert DEFAULT.decide(many) == NOTHING
     assert time.monotonic() - began < 30
     # Taken apart link by link: the interpreter would do it by recursion.
@@ -237,7 +237,7 @@ THINGS = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     st.dictionaries(st.sampled_from(NAMES[:24]), THINGS, max_size=6), st.lists(THINGS, max_size=3)
 )
@@ -254,7 +254,7 @@ def test_nothing_that_hangs_on_an_exception_breaks_the_walk(
     assert DEFAULT.decide(group) == verdict
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(THINGS)
 def test_no_returned_value_breaks_the_judgement(value: Any) -> None:
     for retry in (Retry(), Retry(on_result=lambda _: True)):

@@ -137,6 +137,7 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
     "the response is the headers": (error(resp=Headers(429, retry_after="30")), waits(30)),
     "the response is the headers, 503": (error(resp=Headers(503, retry_after="3")), waits(3)),
     "headers of the exception": (error(status=429, headers={"Retry-After": "7"}), waits(7)),
+    "headers with lists": (error(status=429, headers={"Retry-After": ["7", "9"]}), waits(9)),
     "headers of another name": (
         error(status_code=429, vendor_response_headers={"retry-after": "7"}),
         waits(7),
@@ -153,6 +154,10 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
     ),
     "gRPC, pushback": (
         CallError(Code.RESOURCE_EXHAUSTED, metadata=[("grpc-retry-pushback-ms", "7000")]),
+        waits(7),
+    ),
+    "gRPC of asyncio": (
+        CallError(Code.RESOURCE_EXHAUSTED, metadata={"retry-after": ["7"]}),
         waits(7),
     ),
     "gRPC, RetryInfo": (
@@ -317,6 +322,8 @@ FALSE_ALARMS: dict[str, Exception] = {
     "words about a setting": ValueError("the rate limit must be above 0, not 0"),
     "words with 500": error(response=response(500), message="rate limit exceeded"),
     "words with 404": error(status=404, message="no rule: too many requests"),
+    "a code with 500": error(status=500, body={"error": {"type": "THROTTLE"}}),
+    "a code with 404": error(response=response(404, data={"code": "rate_limited"})),
     "a setting": named("InvalidRateLimitError"),
     "a limiter's own trouble": named("RateLimiterError"),
     "a memory that is exhausted": named("ResourceExhaustedError"),

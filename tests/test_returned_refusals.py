@@ -68,7 +68,18 @@ def of_slots(status: int, headers: dict[str, str]) -> object:
     return Answer(status, headers)
 
 
-CLIENTS = [of_httpx, of_requests, of_aiohttp, of_http_client, of_slots]
+def of_httplib2(status: int, headers: dict[str, str]) -> object:
+    """Is itself the mapping of its headers."""
+
+    class Response(dict[str, str]):
+        status: int
+
+    response = Response({name.lower(): value for name, value in headers.items()})
+    response.status = status
+    return response
+
+
+CLIENTS = [of_httpx, of_requests, of_aiohttp, of_http_client, of_slots, of_httplib2]
 client = pytest.mark.parametrize("response", CLIENTS, ids=lambda made: made.__name__)
 
 

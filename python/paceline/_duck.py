@@ -6,7 +6,7 @@ raises, whatever a property or a mapping does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from enum import Enum
 from itertools import islice
 from typing import Any, TypeGuard, TypeVar
@@ -106,25 +106,30 @@ def word(value: object) -> str | None:
     return value if is_a(value, str) else None
 
 
-def pairs(things: object) -> Iterator[tuple[object, object]]:
-    """Yield the pairs of a mapping, or of an iterable of pairs, as far as they can be read."""
+def pairs(things: object) -> list[tuple[object, object]]:
+    """Return the pairs of a mapping, or of an iterable of pairs, as far as they can be read."""
+    found: list[tuple[object, object]] = []
     try:
         items: Any = attribute(things, "items")
-        found: Any = items() if callable(items) else things
-        for name, value in islice(found, _MOST_HEADERS):  # noqa: UP028 - what is no pair ends it
-            yield name, value
-    except Exception:  # noqa: BLE001 - as above
-        return
+        for name, value in islice(items() if callable(items) else things, _MOST_HEADERS):  # type: ignore[arg-type]
+            found.append((name, value))
+    except Exception:  # noqa: BLE001 - what was read until then is still true
+        return found
+    return found
 
 
-def single_pairs(things: object) -> Iterator[tuple[object, object]]:
-    """Yield pairs as :func:`pairs` does, one for each value of a name that has a list of them.
+def single_pairs(things: object) -> list[tuple[object, object]]:
+    """Return pairs as :func:`pairs` does, one for each value of a name that has a list of them.
 
     So have those of headers in several libraries, and ``grpc.aio``'s metadata.
     """
-    for name, value in pairs(things):
-        for each in members(value, _MOST_HEADERS) if is_a(value, list) else [value]:
-            yield name, each
+    return [
+        (name, each)
+        for name, value in pairs(things)
+        for each in (
+            members(value, _MOST_HEADERS) if is_a(value, list) or is_a(value, tuple) else [value]
+        )
+    ]
 
 
 def members(things: object, most: int) -> list[object]:

@@ -94,10 +94,17 @@ fn accept(
         return Ok(value);
     }
     let (caller, judged) = (caller_of(py, context, job), value.clone_ref(py));
-    let runtime = Arc::clone(runtime);
-    let failure = within(py, caller, move |py| match &runtime.config.retrying {
-        Some(retrying) => retrying.judge_result(judged.bind(py)),
-        None => Ok(None),
+    let (runtime, ongoing) = (Arc::clone(runtime), *ongoing);
+    let failure: PyResult<_> = within(py, caller, move |py| {
+        let Some(retrying) = &runtime.config.retrying else {
+            return Ok(None);
+        };
+        let judged = judged.bind(py);
+        let failure = retrying.judge_result(judged)?;
+        if failure.is_none() {
+            retrying.observe(&runtime, &ongoing, judged);
+        }
+        Ok(failure)
     });
     match failure? {
         Some(failure) => Err(PyErr::from_value(failure.into_bound(py).into_any())),

@@ -25,6 +25,8 @@ pub(crate) struct Retrying {
     may_be_response: Py<PyAny>,
     /// The user has a rule for returned values, which is asked about all of them.
     asks_about_all: bool,
+    /// Reads what a returned value tells of the server's limit, if that is to be followed.
+    remaining: Option<Py<PyAny>>,
 }
 
 /// What is to become of an operation that failed.
@@ -61,6 +63,7 @@ impl Retrying {
             max_pause: seconds("max_pause")?,
             budget,
         };
+        let observe = retry.getattr("observe")?;
         Ok(Self {
             policy,
             decide: retry.getattr("decide")?.unbind(),
@@ -70,7 +73,11 @@ impl Retrying {
                 .import("paceline.retry.results")?
                 .getattr("may_be_response")?
                 .unbind(),
-            asks_about_all: !retry.getattr("on_result")?.is_none(),
+            asks_about_all: !retry.getattr("on_result")?.is_none() || observe.is_callable(),
+            remaining: (observe.is_callable() || observe.is_truthy()?)
+                .then(|| retry.getattr("remaining"))
+                .transpose()?
+                .map(Bound::unbind),
         })
     }
 
@@ -96,6 +103,25 @@ impl Retrying {
             return Ok(None);
         }
         Ok(Some(failure.cast_into::<PyBaseException>()?.unbind()))
+    }
+
+    /// Follows what a returned value tells of the server's limit. Where the user's rule for that
+    /// raises, nothing is told, and the error goes where Python shows those that nobody handles.
+    pub(crate) fn observe(&self, runtime: &Runtime, ongoing: &Ongoing, value: &Bound<'_, PyAny>) {
+        let Some(remaining) = &self.remaining else {
+            return;
+        };
+        let py = value.py();
+        let told = remaining.bind(py).call1((value,));
+        match told.and_then(|told| told.extract::<Option<(u64, f64)>>()) {
+            Ok(None) => {}
+            Ok(Some((remaining, seconds))) => {
+                let (started, now) = (ongoing.running.started, Time::now());
+                let until = now + duration(seconds);
+                runtime.scheduler.hear(started, remaining, until, now);
+            }
+            Err(error) => error.write_unraisable(py, None),
+        }
     }
 
     /// Decides, pauses everybody where the server asks for it, and says both in the log.

@@ -11,7 +11,7 @@ mod world;
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::limiter::{Limiter, Rate, Ticket, Turn};
+use paceline::engine::limiter::{Limiter, Rate, Ticket, Told, Turn};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 use proptest::prelude::*;
@@ -313,4 +313,33 @@ fn one_who_stands_behind_at_one_rate_keeps_nobody_from_another() {
     assert_eq!(report.try_start(at(SECOND + 7)), Turn::Ready);
     assert!(signalled(&third));
     assert_eq!(other.try_start(at(SECOND + 7)), Turn::Ready);
+}
+
+#[test]
+fn no_more_is_given_than_a_server_says_is_left() {
+    let second = 1_000_000_000;
+    let limiter = Limiter::new(Rate::new(100, Duration::from_secs(1), None, None).unwrap());
+    let told = |started, remaining| Told {
+        started: at(started),
+        remaining,
+        until: at(5 * second),
+        running: 1,
+    };
+    assert!(limiter.try_acquire(1, at(10)));
+    limiter.hear(&told(10, 3), at(20));
+    assert!(!limiter.try_acquire(3, at(20)));
+    assert!(limiter.try_acquire(2, at(20)));
+    assert!(!limiter.try_acquire(1, at(4 * second)));
+    assert_eq!(limiter.wait_time(1, at(4 * second)), Duration::from_secs(1));
+    // Those who wait are woken when there is more, and not when there is less.
+    let signal = Arc::new(Signal::default());
+    let mut ticket = limiter.enqueue(1, Arc::clone(&signal));
+    assert_eq!(ticket.try_start(at(4 * second)), Turn::At(at(5 * second)));
+    limiter.hear(&told(20, 1), at(4 * second));
+    assert!(!signalled(&signal));
+    limiter.hear(&told(4 * second, 2), at(4 * second + 1));
+    assert!(signalled(&signal));
+    assert_eq!(ticket.try_start(at(4 * second + 1)), Turn::Ready);
+    assert!(!limiter.try_acquire(1, at(5 * second - 1)));
+    assert!(limiter.try_acquire(100, at(6 * second)));
 }

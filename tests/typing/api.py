@@ -192,6 +192,9 @@ Retry(on=TimeoutError, backoff=timedelta(seconds=1))
 Retry(on=(TimeoutError, ConnectionError), default_pause=60, budget=20)
 Retry(also=(TimeoutError, OSError), statuses={500, 502}, on_result=lambda value: value is None)
 Retry(on_result=lambda _: timedelta(seconds=1))
+Retry(observe=True)
+Retry(observe=lambda answer: answer.headers)
+Retry(observe="x")  # type: ignore[arg-type]
 Retry(statuses=500)  # type: ignore[arg-type]
 Retry(on_result=lambda _: "soon")  # type: ignore[arg-type, return-value]
 verdict = retry.decide(ValueError())

@@ -14,7 +14,6 @@ import json
 import time
 from dataclasses import dataclass, field
 from enum import Enum
-from itertools import islice
 
 from paceline import _duck
 from paceline.retry import durations, grpc_status, headers, words
@@ -331,7 +330,7 @@ def _read_body(body: object, found: Evidence, *, sure: bool, depth: int = 0) -> 
     if _duck.is_a(body, str) or _duck.is_a(body, bytes):
         body = _parsed(body)
     if _duck.is_mapping(body):
-        for name, value in islice(_duck.pairs(body), _MOST_ENTRIES):
+        for name, value in _duck.pairs(body)[:_MOST_ENTRIES]:
             if _duck.is_a(name, str):
                 _read_entry(_plain(name), value, found, sure=sure, depth=depth)
     for each in _duck.members(body, _MOST_ENTRIES):

@@ -31,7 +31,7 @@ def status(code: object) -> int | None:
 
 def metadata(exception: BaseException) -> list[tuple[object, object]]:
     """Return the trailing metadata of a failed call."""
-    return list(_duck.single_pairs(_duck.method(exception, "trailing_metadata")))
+    return _duck.single_pairs(_duck.method(exception, "trailing_metadata"))
 
 
 def retry_delay(pairs: list[tuple[object, object]]) -> float | None:

@@ -83,7 +83,10 @@ def longer(first: float | None, second: float | None) -> float | None:
 
 
 def lower(headers: object) -> dict[str, list[object]]:
-    """Return all values of the headers, under lower-case names."""
+    """Return all values of the headers, under lower-case names.
+
+    Some mappings give a list of them for each name, such as the metadata of grpc.aio.
+    """
     found: dict[str, list[object]] = {}
     for name, value in _duck.single_pairs(headers):
         key = _duck.text(name)

@@ -162,9 +162,7 @@ class Retry:
             "jitter": jitter,
             "retry_after": _function("retry_after", retry_after),
             "on_result": _function("on_result", on_result),
-            "observe": observe
-            if isinstance(observe, bool)
-            else _function("observe", observe, "True, False or callable"),
+            "observe": _observe(observe),
             "default_pause": pause,
             "max_pause": duration("max_pause", max_pause),
             "budget": _budget(budget),
@@ -331,6 +329,14 @@ def _function(name: str, value: _F, kinds: str = "callable") -> _F:
     if value is not None and is_suspended(value):
         raise TypeError(f"{name} must not be a coroutine function: {show(value)}")
     return value
+
+
+def _observe(value: Observe) -> Observe:
+    if value is None:
+        raise TypeError("observe must be True, False or callable, not None")
+    if isinstance(value, bool):
+        return value
+    return _function("observe", value, "True, False or callable")
 
 
 def _asked(value: object) -> float | None:

@@ -26,6 +26,8 @@ _LONGEST = 2.0
 
 # A server that broke down did not refuse, whatever its client makes of that.
 _BROKEN = 500
+# It may be a code's status all the same: that of S3's SlowDown, and of EC2's RequestLimitExceeded.
+_UNAVAILABLE = 503
 # These say what is wrong with the request itself.
 _OTHERWISE = frozenset({401, 404, 405, 409, 410, 412, 415, 422})
 
@@ -102,8 +104,7 @@ def wait_of(value: object) -> float | None:
     """
     try:
         found = evidence.of_value(value)
-        found.coded = True
-        return _conclude(found, _NOTHING).wait
+        return longer(found.asked, found.reset)
     except Exception:  # noqa: BLE001 - as above
         return None
 
@@ -196,7 +197,8 @@ def _conclude(found: Evidence, inner: Finding) -> Finding:
         (each for each in (found.wire, found.claim, inner.status) if each is not None), None
     )
     wire = inner.wire if found.wire is None else found.wire
-    refused = found.coded or found.partial or _is_refused(found, inner)
+    coded = found.coded and (status == _UNAVAILABLE or _may_refuse(status))
+    refused = coded or found.partial or _is_refused(found, inner)
     final = found.final or inner.final
     if refused:
         final = final or any(map(words.text_is_final, found.texts))

@@ -103,7 +103,8 @@ def _remember(cls: type) -> tuple[bool, bool] | None:
     if issubclass(cls, BaseException | type):
         kind = None
     else:
-        kind = (_defines(cls, _STATUSES), _defines(cls, _HEADERS))
+        # httplib2's is itself the mapping of its headers.
+        kind = (_defines(cls, _STATUSES), issubclass(cls, dict) or _defines(cls, _HEADERS))
         if kind != (True, True) and cls.__dictoffset__ == 0:
             kind = None
     _KINDS[cls] = kind

@@ -6,6 +6,7 @@ use super::adaptive::Adaptive;
 use super::forecast::Forecast;
 use super::margin::{Ended, Margin};
 use super::pacing::{Arrival, Pacing};
+use super::quota::{Listener, Quota, Told};
 use super::rate::Rate;
 use super::window::Window;
 use crate::engine::time::Time;
@@ -27,6 +28,8 @@ pub(super) struct Speed {
     margin: Duration,
     adaptive: Option<Adaptive>,
     pacing: Option<Pacing>,
+    /// What the server says is left.
+    quota: Quota,
 }
 
 impl Speed {
@@ -41,6 +44,7 @@ impl Speed {
             pacing: rate
                 .pace()
                 .map(|burst| Pacing::new(burst, rate.interval(rate.limit(), margin))),
+            quota: Quota::NONE,
         }
     }
 
@@ -115,7 +119,8 @@ impl Speed {
 
     #[inline(always)]
     pub(super) fn due(&self, weight: u64, now: Time) -> Time {
-        self.pacing.map_or(now, |pacing| pacing.due(weight, now))
+        let due = self.pacing.map_or(now, |pacing| pacing.due(weight, now));
+        due.max(self.quota.due(weight, now))
     }
 
     #[inline(always)]
@@ -126,6 +131,7 @@ impl Speed {
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.started();
         }
+        self.quota.charge(weight);
     }
 }
 
@@ -139,6 +145,7 @@ pub(super) struct Gate {
     per: u64,
     /// Nanoseconds that a permit is kept of which only the start is known.
     span: u64,
+    listener: Listener,
     paused_until: Time,
     /// The latest time it was asked at.
     latest: Time,
@@ -152,6 +159,7 @@ impl Gate {
             margin: Margin::new(&rate),
             per: nanos(rate.per()),
             span: nanos(rate.span()),
+            listener: Listener::default(),
             paused_until: Time::default(),
             latest: Time::default(),
         }
@@ -270,6 +278,18 @@ impl Gate {
         let resumes = self.settle(now).max(self.paused_until);
         self.paused_until = self.paused_until.max(until);
         self.speed.hold(until.since(resumes));
+    }
+
+    /// Gives no more than what an answer says is left. Whether anybody may have permits sooner by
+    /// that than by what was told before.
+    pub(super) fn hear(&mut self, told: &Told, now: Time) -> bool {
+        let now = self.settle(now);
+        let Some(quota) = self.listener.hear(told, now) else {
+            return false;
+        };
+        let sooner = quota.is_sooner_than(&self.speed.quota);
+        self.speed.quota = quota;
+        sooner
     }
 
     pub(super) fn slow_down(&mut self, now: Time) -> bool {

@@ -22,6 +22,7 @@ mod gate;
 mod margin;
 mod pacing;
 mod queue;
+mod quota;
 mod rate;
 mod ticket;
 mod window;
@@ -36,6 +37,7 @@ use self::gate::{Gate, Taker};
 pub use self::margin::Ended;
 use self::pacing::Arrival;
 use self::queue::Queue;
+pub use self::quota::Told;
 pub use self::rate::{Rate, RateError};
 use self::ticket::wake;
 pub use self::ticket::{Ticket, Turn};
@@ -326,6 +328,21 @@ impl Limiter {
             combined.cloned().collect()
         });
         wake(&told);
+    }
+
+    /// Takes note of what an answer says is left of the server's limit: no more permits are given
+    /// until that is reset. Whoever may have theirs sooner by the news looks again.
+    pub fn hear(&self, told: &Told, clock: impl Clock) {
+        let woken: Vec<_> = self.locked(|states| {
+            let now = clock.now();
+            let sooner = states
+                .iter_mut()
+                .filter_map(|state| state.gate.hear(told, now).then_some(state));
+            sooner
+                .flat_map(|state| state.queue.signals().cloned())
+                .collect()
+        });
+        wake(&woken);
     }
 
     /// Tells the adaptive rates that the server refused. Refusals of one episode cut once.

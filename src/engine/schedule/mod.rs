@@ -33,7 +33,7 @@ use self::pauses::Pauses;
 use self::state::State;
 pub use self::stragglers::{Late, Stragglers, TakenOut};
 use self::watch::Watch;
-use super::limiter::{Ended, Limiter};
+use super::limiter::{Ended, Limiter, Told};
 use super::retry::Pause;
 use super::signal::Signal;
 use super::source::Source;
@@ -260,6 +260,23 @@ impl<W: Work> Scheduler<W> {
         for (_, source) in state.sources.iter_mut().flatten() {
             source.ledger.totals.pauses += usize::from(pause.begins);
         }
+    }
+
+    /// Takes note of what the answer to a call that still runs says is left of the server's limit, and
+    /// until when. Nothing starts meanwhile that would not be counted.
+    pub fn hear(&self, started: Time, remaining: u64, until: Time, now: Time) {
+        let Some(limiter) = &self.limiter else {
+            return;
+        };
+        let state = self.state();
+        let running: usize = state.live().map(|source| source.running().len()).sum();
+        let told = Told {
+            started,
+            remaining,
+            until,
+            running: u64::try_from(running.saturating_sub(1)).unwrap_or(u64::MAX),
+        };
+        limiter.hear(&told, now);
     }
 
     /// Whether a further worker thread would have something to do; counts it as started.
