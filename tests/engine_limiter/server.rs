@@ -110,7 +110,7 @@ proptest! {
                     if leaves(permit) > now {
                         permit.margin = bound.min(if duration < least { duration } else { duration - least });
                     }
-                    let ended = Ended { started: at(started), weight, ended: at(now), typical: says };
+                    let ended = Ended { started: at(started), weight, ended: at(now), first: false, typical: says };
                     limiter.end(&ended, at(now));
                 }
                 Step::WaitTime(weight) => {
@@ -213,6 +213,7 @@ fn tell_first_end(limiter: &Limiter, running: &mut Vec<(u64, u64, u64)>) {
         started: at(started),
         weight,
         ended: at(end),
+        first: false,
         typical: true,
     };
     limiter.end(&ended, at(end));
@@ -223,6 +224,7 @@ fn ended(started: u64, ended: u64) -> Ended {
         started: at(started),
         weight: 1,
         ended: at(ended),
+        first: false,
         typical: true,
     }
 }

@@ -218,7 +218,8 @@ impl Gate {
         let started = taken.map_or(call.started, |taken| taken.started);
         let spread = self.margin.spread(started, call);
         let taken = taken?;
-        self.note_margin(spread, now);
+        // What opening a connection takes is no margin of the calls to come.
+        self.note_margin(spread.min(self.margin.bound().unwrap_or(spread)), now);
         let leaves = started.plus_nanos(self.per + spread);
         Some((leaves, self.window.end(&taken, leaves, now)))
     }

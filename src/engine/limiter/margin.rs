@@ -28,8 +28,10 @@ pub struct Ended {
     pub weight: u64,
     /// When it ended.
     pub ended: Time,
+    /// Whether it was its worker's first: it has opened a connection that later ones use.
+    pub first: bool,
     /// Whether its duration says how long calls take: one that failed may never have reached the
-    /// server, and a worker's first has opened a connection that later ones use.
+    /// server.
     pub typical: bool,
 }
 
@@ -40,6 +42,8 @@ pub(super) struct Margin {
     of_start: u64,
     /// Of a call that still runs, and of any at most; None where the margin was given.
     bound: Option<u64>,
+    /// Of a worker's first call at most, once it has ended.
+    first_bound: u64,
     shortest: Shortest,
     largest: Largest,
 }
@@ -49,6 +53,7 @@ impl Margin {
         let mut margin = Self {
             of_start: 0,
             bound: None,
+            first_bound: 0,
             shortest: Shortest::default(),
             largest: Largest::default(),
         };
@@ -60,6 +65,7 @@ impl Margin {
     pub(super) fn follow(&mut self, rate: &Rate) {
         self.of_start = nanos(rate.margin());
         self.bound = rate.bound().map(nanos);
+        self.first_bound = rate.first_bound().map_or(0, nanos);
         self.largest.every = nanos(rate.per());
     }
 
@@ -74,13 +80,17 @@ impl Margin {
     /// Learns from a call that took its permit at `started`; returns its spread.
     pub(super) fn spread(&mut self, started: Time, call: &Ended) -> u64 {
         let duration = call.ended.nanos_since(started);
-        if call.typical {
+        if call.typical && !call.first {
             self.shortest.learn(duration);
         }
         let spread = duration
             .checked_sub(self.shortest.known())
             .unwrap_or(duration);
-        spread.min(self.bound.unwrap_or(self.of_start))
+        match self.bound {
+            Some(_) if call.first => spread.min(self.first_bound),
+            Some(bound) => spread.min(bound),
+            None => self.of_start,
+        }
     }
 
     /// Notes that a permit is kept for so much longer. Whether that changes the margin in effect.
@@ -200,6 +210,7 @@ mod tests {
                 started,
                 weight: 1,
                 ended: started.plus_nanos(duration * MS),
+                first: false,
                 typical,
             };
             self.0.spread(started, &call) / MS

@@ -293,6 +293,7 @@ impl Limiter {
 
     /// The margin in effect: the largest of the permits given lately. The largest of the rates' for a
     /// combination.
+    #[must_use]
     pub fn margin(&self) -> Duration {
         self.locked(|states| states.iter().map(|state| state.gate.margin()).max())
             .unwrap_or_default()

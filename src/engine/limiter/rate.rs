@@ -11,6 +11,8 @@ const LARGEST_DEFAULT_MARGIN: Duration = Duration::from_millis(250);
 /// more.
 const LEARNT_MARGIN_SHARE: u32 = 50;
 const LEAST_LEARNT_BOUND: Duration = Duration::from_millis(50);
+/// How long opening a connection may keep a call from its server.
+const LONGEST_OPENING: Duration = Duration::from_secs(1);
 
 /// At most `limit` permits in any window of `per`, wherever it begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,13 @@ impl Rate {
         } else {
             Ok(rate)
         }
+    }
+
+    /// The same of a worker's first call, which opens a connection: half of `per`, at most a second,
+    /// if that is more.
+    pub(super) fn first_bound(&self) -> Option<Duration> {
+        let opening = (self.per / 2).min(LONGEST_OPENING);
+        self.bound().map(|bound| bound.max(opening))
     }
 
     fn pacing_burst(burst: u64, limit: u64, per: Duration) -> Result<NonZeroU32, RateError> {
@@ -189,7 +198,7 @@ impl Rate {
     /// The time between permits paced at `limit` in `per` and the margin in effect, rounded up to
     /// a nanosecond. Paced at `per` alone, every `limit` of them would be followed by a gap.
     pub(super) fn interval(&self, limit: u64, margin: Duration) -> Duration {
-        let window = self.per + margin;
+        let window = (self.per + margin).min(Self::LONGEST);
         let nanos = window.as_nanos().div_ceil(u128::from(limit.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }

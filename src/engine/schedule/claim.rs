@@ -114,7 +114,8 @@ impl Ongoing {
             started: self.running.started,
             weight: 1,
             ended,
-            typical: succeeded && !self.first,
+            first: self.first,
+            typical: succeeded,
         })
     }
 
