@@ -235,6 +235,8 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
     "retry_after as text": (error(retry_after="25"), waits(25)),
     "retry_after of 503": (error(status=503, retry_after=7.0), waits(7)),
     "retry_after_secs": (named("TooManyRequests", retry_after_secs=7), waits(7)),
+    "retry_after_s": (named("ResourceExhaustedResponse", retry_after_s=7), waits(7)),
+    "retry_in_seconds": (error(retry_in_seconds=7), waits(7)),
     "retry_after_ms": (error(status=429, retry_after_ms=7000), waits(7)),
     "backoff": (error(status_code=429, backoff=7), waits(7)),
     # Names of classes.

@@ -11,6 +11,7 @@ Everything is told by its shape: nothing is known of any library.
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from enum import Enum
@@ -49,6 +50,7 @@ _WAITS = (
     "retry_after_ms",
     "retryAfter",
 )
+_RETRY_AFTER = re.compile(r"retry(?:after|in)(?:s|secs?|seconds|ms)?")
 # Waits in an exception that is a refusal by other signs; by themselves they mean anything.
 _FAINT_WAITS = ("retry_delay", "wait", "backoff", "seconds", "wait_seconds", "period_remaining")
 _FAINT_RESETS = ("reset_time", "reset_at", "ratelimit_reset", "reset")
@@ -160,7 +162,7 @@ def of_exception(exception: BaseException) -> tuple[Evidence, list[BaseException
     for name in _CODES:
         found.add_code(_duck.attribute(exception, name))
     _read_grpc(exception, found)
-    for name in _WAITS:
+    for name in {*_WAITS, *filter(_names_wait, held)}:
         unit = 1e-3 if name.endswith("_ms") else 1.0
         wait = durations.wait(_duck.attribute(exception, name), time.time(), unit)
         found.attribute = longer(found.attribute, wait if wait is not None and wait > 0 else None)
@@ -367,6 +369,10 @@ def _parsed(text: str | bytes) -> object:
     except Exception:  # noqa: BLE001 - no JSON, or nested too deep
         return None
     return None
+
+
+def _names_wait(name: str) -> bool:
+    return _RETRY_AFTER.fullmatch(_plain(name)) is not None
 
 
 def _plain(name: str) -> str:
