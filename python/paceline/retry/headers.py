@@ -205,8 +205,7 @@ def _note(waits: Waits, left: float | None, wait: float) -> None:
         waits.spent = longer(waits.spent, wait)
 
 
-@lru_cache(maxsize=1_024)
-def _header(name: str) -> _Header | None:
+def _parse(name: str) -> _Header | None:
     found = _RETRY_AFTER.fullmatch(name)
     if found is not None or name in ("backoff", _PUSHBACK):
         is_fine = name in ("x-amz-retry-after", _PUSHBACK) or (
@@ -222,6 +221,10 @@ def _header(name: str) -> _Header | None:
     if any(map(_RESET.fullmatch, words)):
         return _Header("reset", 1.0 if _MILLISECONDS.isdisjoint(words) else 1e-3, limit)
     return None
+
+
+# The same few names come again and again.
+_header = lru_cache(maxsize=1_024)(_parse)
 
 
 def _remaining(value: object) -> float | None:
