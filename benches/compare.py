@@ -19,6 +19,7 @@ import batches
 import futures
 import limiters
 import loopback
+import refusals
 import streams
 from measuring import Target
 
@@ -37,6 +38,8 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "acquire-contended": limiters.acquire_contended,
     "paced": limiters.paced,
     "loopback": loopback.loopback,
+    "outage": refusals.outage,
+    "lockout": refusals.lockout,
 }
 
 

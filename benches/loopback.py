@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import limits
@@ -34,10 +34,14 @@ LEAST = (REQUESTS / LIMIT - 1) * PER + math.ceil(LIMIT / WORKERS) * LATENCY
 Get = Callable[[], int]
 
 
-@contextmanager
-def window_server() -> Iterator[int]:
+def window_server() -> AbstractContextManager[int]:
     """The port of a server in a process of its own."""
-    script = Path(__file__).with_name("window_server.py")
+    return serving(Path(__file__).with_name("window_server.py"))
+
+
+@contextmanager
+def serving(script: Path) -> Iterator[int]:
+    """The port of a server that a script runs in a process of its own."""
     process = subprocess.Popen(
         [sys.executable, str(script), str(LIMIT), str(PER), str(LATENCY)],
         stdin=subprocess.PIPE,
@@ -60,14 +64,18 @@ class Client:
         self._port = port
         self._local = threading.local()
 
-    def get(self, path: str = "/") -> tuple[int, bytes]:
-        """The status and the body of one GET."""
+    def request(self, path: str) -> http.client.HTTPResponse:
+        """The answer to one GET; its body is to be read before the next."""
         connection = getattr(self._local, "connection", None)
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
             self._local.connection = connection
         connection.request("GET", path)
-        response = connection.getresponse()
+        return connection.getresponse()
+
+    def get(self, path: str = "/") -> tuple[int, bytes]:
+        """The status and the body of one GET."""
+        response = self.request(path)
         return response.status, response.read()
 
     def status(self) -> int:

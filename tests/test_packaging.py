@@ -22,6 +22,7 @@ INSTALLED = Path(paceline.__file__).parent
 
 PUBLIC = [
     "BatchExecutor",
+    "BatchRefusedError",
     "BatchReport",
     "BatchTimeoutError",
     "ErrorRecord",

@@ -275,8 +275,9 @@ def test_a_batch_that_begins_in_a_pause_is_paused_for_the_rest_of_it(foreign: bo
     report = executor.run([int] * 3)
     assert report.counts["done"] == 3
     assert 0.3 <= report.paused <= report.elapsed
-    assert report.permit_wait < 0.1
-    assert report.bounded_by == "server pauses"
+    # Where no limit says how fast they may, the others follow over as long as the pause was.
+    assert report.permit_wait < (0.45 if foreign else 0.1)
+    assert foreign or report.bounded_by == "server pauses"
 
 
 @pytest.mark.parametrize("foreign", [False, True])
@@ -293,7 +294,7 @@ def test_a_pause_is_not_taken_off_the_waiting_for_the_limit_beside_it(foreign: b
 
 
 def test_hostile_wishes_are_cut() -> None:
-    executor = BatchExecutor(retry=Retry(2, retry_after=lambda _: 1e9, max_pause=0.2))
+    executor = BatchExecutor(retry=Retry(2, retry_after=lambda _: 1e9, max_pause=0.2, longer="cut"))
     began = time.monotonic()
     assert executor.execute(failing(1, refused)) == 2
     assert time.monotonic() - began < 10

@@ -4,7 +4,12 @@ from paceline import _logging as _logging
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__
 from paceline._error_record import ErrorRecord
-from paceline._errors import BatchTimeoutError, PermitRefusedError, report_of
+from paceline._errors import (
+    BatchRefusedError,
+    BatchTimeoutError,
+    PermitRefusedError,
+    report_of,
+)
 from paceline._executor import BatchExecutor
 from paceline._outcomes import Outcomes
 from paceline._permits import SupportsAcquire
@@ -14,6 +19,7 @@ from paceline.retry.results import RefusedResponseError
 
 __all__ = [
     "BatchExecutor",
+    "BatchRefusedError",
     "BatchReport",
     "BatchTimeoutError",
     "ErrorRecord",

@@ -18,7 +18,13 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, cast
 from paceline import _core
 from paceline._core import Step
 from paceline._duck import is_a
-from paceline._errors import BatchTimeoutError, add_note, attach_report, stand_in_for
+from paceline._errors import (
+    BatchTimeoutError,
+    add_note,
+    attach_report,
+    refused_for_good,
+    stand_in_for,
+)
 from paceline._logging import SAY_SO_AFTER, say_waiting, writes_batches
 from paceline._outcomes import Outcomes
 from paceline._report import BatchReport, failure_group
@@ -391,6 +397,8 @@ class Drive(Generic[T]):
     def _error(self, ended_by: str) -> BaseException:
         if ended_by == "timeout":
             return BatchTimeoutError(f"the batch did not end within {self._terms.timeout} seconds")
+        if ended_by == "refused":
+            return refused_for_good(self._batch.refusal())
         if ended_by == "limiter" and (error := self._batch.limiter_error()) is not None:
             return error
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = [
+    "BatchRefusedError",
     "BatchTimeoutError",
     "PermitRefusedError",
     "add_note",
     "attach_report",
+    "refused_for_good",
     "report_of",
     "stand_in_for",
 ]
@@ -27,6 +29,20 @@ class BatchTimeoutError(TimeoutError):
 
     Attributes:
         batch_report: What had become of each operation by then.
+    """
+
+    batch_report: BatchReport[object]
+
+
+class BatchRefusedError(RuntimeError):
+    """A server went on refusing, or asks for a longer pause than ``Retry(max_pause=)`` allows.
+
+    It ends a batch that has more to start; a submitted call that was never made fails with it. Its
+    ``__cause__`` is the last refusal, if that was one of a call of the same executor.
+
+    Attributes:
+        batch_report: What had become of each operation of the batch; what never began, and can go
+            on later, is ``"not_started"`` there. The exception of a submitted call has none.
     """
 
     batch_report: BatchReport[object]
@@ -66,8 +82,17 @@ def report_of(exception: BaseException) -> BatchReport[Any] | None:
     return None
 
 
-for _public in (BatchTimeoutError, PermitRefusedError, report_of):
+for _public in (BatchRefusedError, BatchTimeoutError, PermitRefusedError, report_of):
     _public.__module__ = "paceline"
+
+
+def refused_for_good(refusal: BaseException | None) -> BatchRefusedError:
+    """Make the exception of what was not called, as the server has refused others."""
+    error = BatchRefusedError(
+        "the server goes on refusing, or asks for a longer pause than Retry(max_pause=) allows"
+    )
+    error.__cause__ = refusal
+    return error
 
 
 def attach_report(error: BaseException, report: BatchReport[object]) -> None:

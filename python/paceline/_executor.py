@@ -247,6 +247,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                 an argument is of the wrong type.
             ValueError: If ``timeout``, ``max_failures`` or ``on_error`` is out of its range.
             BatchTimeoutError: If ``timeout`` has passed.
+            BatchRefusedError: If the server goes on refusing, or asks for too long a pause, and
+                something was not begun; see :class:`Retry`.
             ExceptionGroup: Of the failures, if there were ``max_failures``.
             BaseException: With ``on_error="raise"`` the first failure; always what the limiter or
                 the input raises, and what an operation raises that is not an ``Exception``.

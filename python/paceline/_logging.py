@@ -33,7 +33,8 @@ _SAYS = {
     "more_operations_failed": "and %(count)d more failed in the last second: %(error_types)s",
     "operation_retried": "operation %(index)d failed, attempt %(attempt)d, and is tried again in "
     "%(seconds).2f s: %(error_type)s: %(error)s",
-    "rate_limited": "the server asked for a pause of %(seconds).2f s, until %(until)s",
+    "rate_limited": "a server refused a call, and all wait for it for %(seconds).2f s, "
+    "until %(until)s",
     "limiter_paused": "no permits for %(seconds).2f s, until %(until)s",
     "waiting_for_limit": "no permit for %(seconds).1f s, until %(until)s",
     "batch_ended": "%(ended_by)s after %(elapsed).3f s: %(done)d done, %(failed)d failed, "
@@ -76,8 +77,42 @@ def _clock(seconds: float) -> str:
     return f"{then:%H:%M:%S}" if then.date() == now.date() else f"{then:%Y-%m-%d %H:%M:%S}"
 
 
+# A program that has not set up logging is told of a server's pause of more seconds.
+_LONG_PAUSE = 30.0
+
+
+class _Unheard(logging.NullHandler):
+    """Keeps a program silent that has not set up logging, but for its first long pause."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Taken by the thread that tells.
+        self._untold = [True]
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        fields = vars(record)
+        if fields.get("event") != "rate_limited" or fields["seconds"] <= _LONG_PAUSE:
+            return False
+        if logging.lastResort is None or _is_set_up():
+            return False
+        with suppress(IndexError):
+            self._untold.pop()
+            logging.lastResort.handle(record)
+        return True
+
+
+def _is_set_up() -> bool:
+    """Whether some other handler gets what is logged here."""
+    current: logging.Logger | None = logger
+    while current is not None:
+        if any(not isinstance(each, logging.NullHandler) for each in current.handlers):
+            return True
+        current = current.parent if current.propagate else None
+    return False
+
+
 logger = logging.getLogger("paceline")
-logger.addHandler(logging.NullHandler())
+logger.addHandler(_Unheard())
 logger.addFilter(_fill_in)
 
 

@@ -122,7 +122,8 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         pauses: Pauses that the server asked for.
         ended_by: Why the batch ended: ``"completed"``; ``"timeout"``; ``"max_failures"``;
             ``"interrupt"``, what a signal handler raised; ``"limiter"`` or ``"input"``, what that
-            raised; ``"operation"``, a failure that ends the batch; ``"consumer"``, who left the
+            raised; ``"operation"``, a failure that ends the batch; ``"refused"``, a server that
+            goes on refusing or asks for too long a pause; ``"consumer"``, who left the
             loop over a stream; ``"outer"``, that an operation of another batch had begun it, which
             was given up; ``"shutdown"`` with ``cancel_futures``; ``"broken"``, as the
             ``initializer`` raised, or gevent or eventlet have patched threads; ``"exit"``, the end

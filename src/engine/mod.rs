@@ -4,6 +4,7 @@ pub mod ledger;
 pub mod limiter;
 pub(crate) mod lock;
 pub mod process;
+pub mod recovery;
 pub mod retry;
 pub mod schedule;
 pub mod signal;

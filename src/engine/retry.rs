@@ -1,5 +1,5 @@
-//! When a failed operation is called again, and for how long everybody pauses when a server says
-//! that its limit was hit.
+//! When a failed operation is called again, for how long everybody pauses when a server says that
+//! its limit was hit, and when to give it up.
 
 use std::time::Duration;
 
@@ -30,6 +30,24 @@ impl Budget {
     }
 }
 
+/// What becomes of a server that asks for a longer pause than the policy allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Longer {
+    /// It is given up.
+    End,
+    /// It is called again when the longest pause is over.
+    Cut,
+}
+
+/// When a server is given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GiveUp {
+    /// At so many refusals in a row, each of a call that started after the pause before.
+    pub refusals: usize,
+    /// At a pause that still lasts longer than this.
+    pub pause: Duration,
+}
+
 /// When and how often failed operations are called again.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
@@ -43,8 +61,10 @@ pub struct Policy {
     pub jitter: bool,
     /// How long everybody pauses when the server did not say; by default as the backoff.
     pub default_pause: Option<Duration>,
-    /// What the server asks for is cut to this.
+    /// The longest pause.
     pub max_pause: Duration,
+    /// What becomes of a server that asks for a longer one.
+    pub longer: Longer,
     /// How many calls may be repetitions.
     pub budget: Option<Budget>,
 }
@@ -61,6 +81,33 @@ impl Policy {
             most
         }
     }
+
+    /// How long everybody pauses after a refusal that asks for `retry_after`, the last of so many in
+    /// a row.
+    #[must_use]
+    pub fn pause(&self, retry_after: Option<Duration>, in_a_row: u32) -> Duration {
+        let grown = || {
+            let grown = doubled(self.backoff, in_a_row.saturating_sub(1));
+            let unknown = self.default_pause.unwrap_or(grown.min(self.max_backoff));
+            unknown.min(self.max_pause)
+        };
+        match self.longer {
+            Longer::End => retry_after.unwrap_or_else(grown),
+            Longer::Cut => retry_after.unwrap_or_else(grown).min(self.max_pause),
+        }
+    }
+
+    /// When to give a server up. One refusal alone is never taken for the last word.
+    #[must_use]
+    pub fn give_up(&self) -> GiveUp {
+        GiveUp {
+            refusals: usize::try_from(self.attempts.max(2)).unwrap_or(usize::MAX),
+            pause: match self.longer {
+                Longer::End => self.max_pause,
+                Longer::Cut => Duration::MAX,
+            },
+        }
+    }
 }
 
 fn doubled(duration: Duration, times: u32) -> Duration {
@@ -68,7 +115,7 @@ fn doubled(duration: Duration, times: u32) -> Duration {
 }
 
 /// A pause that a server's refusal leads to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub struct Pause {
     /// Nothing starts before.
     pub until: Time,
@@ -78,59 +125,14 @@ pub struct Pause {
     pub new_episode: bool,
 }
 
-/// Tells refusals of one episode from new ones.
-#[derive(Debug, Default)]
-pub struct Episodes {
-    /// How many there were in a row.
-    count: u32,
-    /// When the last one began.
-    decided: Time,
-    /// When the last pause ends.
-    until: Time,
-    /// The longest pause of the last episode.
-    length: Duration,
-}
-
-impl Episodes {
-    /// A call that started at `started` was refused, and the server asks to wait `retry_after`.
-    ///
-    /// Those of calls that were under way when an episode began belong to it, however late they
-    /// come: they tell nothing of the speed since, and let unknown waits grow no further. What they
-    /// ask for is waited for all the same; one that does not say asks for no more than the pause
-    /// that goes on, if one does.
-    pub fn refused(
-        &mut self,
-        policy: &Policy,
-        started: Time,
-        now: Time,
-        retry_after: Option<Duration>,
-    ) -> Pause {
-        let new_episode = self.count == 0 || started > self.decided;
-        let over = now >= self.until;
-        if new_episode {
-            // After a quiet spell as long as that, growth begins anew.
-            if now > self.until + self.length.max(policy.backoff) {
-                self.count = 0;
-            }
-            self.count = self.count.saturating_add(1);
-            self.length = Duration::ZERO;
-            self.decided = now;
-        }
-        let unknown = || {
-            let grown = doubled(policy.backoff, self.count.saturating_sub(1));
-            policy
-                .default_pause
-                .unwrap_or(grown.min(policy.max_backoff))
-        };
-        if new_episode || over || retry_after.is_some() {
-            let length = retry_after.unwrap_or_else(unknown).min(policy.max_pause);
-            self.length = self.length.max(length);
-            self.until = self.until.max(now + length);
-        }
-        Pause {
-            until: self.until,
-            begins: new_episode || over && now < self.until,
-            new_episode,
+impl Pause {
+    /// The same at several limits at once.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            until: self.until.max(other.until),
+            begins: self.begins || other.begins,
+            new_episode: self.new_episode || other.new_episode,
         }
     }
 }
@@ -150,12 +152,9 @@ mod tests {
             jitter: true,
             default_pause: None,
             max_pause: Duration::from_secs(3600),
+            longer: Longer::End,
             budget: None,
         }
-    }
-
-    fn at(seconds: f64) -> Time {
-        Time::default() + Duration::from_secs_f64(seconds)
     }
 
     proptest! {
@@ -167,23 +166,6 @@ mod tests {
             prop_assert!(drawn <= whole);
             prop_assert!(whole <= policy.max_backoff);
             prop_assert!(whole >= policy.backoff);
-        }
-
-        #[test]
-        fn a_pause_is_never_shortened_nor_longer_than_allowed(
-            refusals in proptest::collection::vec((0.0..20.0, 0.0..5.0, proptest::option::of(0.0..1e9)), 1..40),
-        ) {
-            let policy = policy();
-            let mut episodes = Episodes::default();
-            let (mut now, mut until) = (Time::default(), Time::default());
-            for (step, ran, retry_after) in refusals {
-                now = now + Duration::from_secs_f64(step);
-                let started = now - Duration::from_secs_f64(ran);
-                let pause = episodes.refused(&policy, started, now, retry_after.map(Duration::from_secs_f64));
-                prop_assert!(pause.until >= until);
-                prop_assert!(pause.until <= until.max(now + policy.max_pause));
-                until = pause.until;
-            }
         }
     }
 
@@ -197,62 +179,6 @@ mod tests {
             .map(|attempt| policy.backoff_after(attempt, 0.3).as_secs_f64())
             .collect();
         assert_eq!(seconds, [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0]);
-    }
-
-    /// What follows from refusals of calls, by their start: until when, a pause, an episode of its own.
-    fn refusals() -> impl FnMut(f64, f64, Option<Duration>) -> (Time, bool, bool) {
-        let mut episodes = Episodes::default();
-        move |started, now, retry_after| {
-            let pause = episodes.refused(&policy(), at(started), at(now), retry_after);
-            (pause.until, pause.begins, pause.new_episode)
-        }
-    }
-
-    #[test]
-    fn refusals_of_calls_under_way_are_one_episode() {
-        let retry_after = Some(Duration::from_secs(2));
-        let mut refused = refusals();
-        assert_eq!(refused(0.0, 1.0, retry_after), (at(3.0), true, true));
-        assert_eq!(refused(0.9, 1.5, retry_after), (at(3.5), false, false));
-        assert_eq!(refused(0.9, 1.6, None), (at(3.5), false, false));
-        assert_eq!(refused(3.6, 3.7, retry_after), (at(5.7), true, true));
-    }
-
-    #[test]
-    fn a_late_refusal_of_a_call_under_way_pauses_again() {
-        let mut refused = refusals();
-        assert_eq!(refused(0.0, 1.0, None), (at(1.5), true, true));
-        // Each as long as the first: nothing was called meanwhile that would say more.
-        assert_eq!(refused(0.9, 1.5, None), (at(2.0), true, false));
-        assert_eq!(refused(0.5, 1.7, None), (at(2.0), false, false));
-        assert_eq!(refused(0.0, 8.0, None), (at(8.5), true, false));
-        let second = Some(Duration::from_secs(1));
-        assert_eq!(refused(0.8, 9.0, second), (at(10.0), true, false));
-        let at_once = Some(Duration::ZERO);
-        assert_eq!(refused(0.1, 20.0, at_once), (at(20.0), false, false));
-        // That of a later call is another episode, soon enough after the first to be longer.
-        assert_eq!(refused(20.1, 20.2, None), (at(21.2), true, true));
-    }
-
-    #[test]
-    fn unknown_waits_grow_and_recover() {
-        let mut episodes = Episodes::default();
-        assert_eq!(
-            episodes.refused(&policy(), at(0.0), at(1.0), None).until,
-            at(1.5)
-        );
-        assert_eq!(
-            episodes.refused(&policy(), at(1.6), at(1.7), None).until,
-            at(2.7)
-        );
-        assert_eq!(
-            episodes.refused(&policy(), at(2.8), at(2.9), None).until,
-            at(4.9)
-        );
-        assert_eq!(
-            episodes.refused(&policy(), at(60.0), at(60.1), None).until,
-            at(60.6)
-        );
     }
 
     #[test]

@@ -59,6 +59,8 @@ pub enum End {
     Cancelled,
     /// The limiter failed.
     Limiter,
+    /// The server goes on refusing, or asks for a longer pause than it is given.
+    Refused,
     /// The workers could not be set up.
     Broken,
     /// The source whose operation had begun it was given up.

@@ -17,6 +17,7 @@ use super::operations;
 use super::outcome::Outcome;
 use super::reading::Reading;
 use super::records::{Carrier, Records, Taken};
+use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
@@ -131,6 +132,10 @@ impl Open {
                         *seat = Some(own);
                         match claim {
                             Claim::Rest(time) => until = until.min(time),
+                            Claim::GiveUp => {
+                                give_up(py, &self.runtime);
+                                continue;
+                            }
                             _ => continue,
                         }
                         // What ran here has changed the batch without a signal.
@@ -476,8 +481,9 @@ impl Batch {
         };
         let show = |source: &mut PySource| {
             // A worker may still copy the context's variables, so those are not to be cleared.
-            if let Context::Batch { pool, .. } = source.context() {
+            if let Context::Batch { pool, refusal, .. } = source.context() {
                 see(visit.call(pool));
+                see(visit.call(&*lock(refusal)));
             }
             source.visit(
                 |job| see(job.traverse(&visit)),
@@ -554,6 +560,16 @@ impl Batch {
             .scheduler
             .with(open.id, Source::take_limiter_error);
         Ok(error.flatten())
+    }
+
+    /// The refusal that it was ended by, if that was met by the executor itself.
+    fn refusal(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
+        let open = self.open()?;
+        let refusal = |source: &mut PySource| match source.context() {
+            Context::Batch { refusal, .. } => lock(refusal).as_ref().map(|it| it.clone_ref(py)),
+            Context::Calls => None,
+        };
+        Ok(open.runtime.scheduler.with(open.id, refusal).flatten())
     }
 
     /// The error that ended it, if it was to be ended by one: the first failure that is fatal, or

@@ -14,7 +14,7 @@ use super::interpreter::take_permit_wait;
 use super::job::Job;
 use super::retrying::Decision;
 use super::runtime::Runtime;
-use super::work::{Context, Operations};
+use super::work::{CALLS, Context, Operations, PySource};
 use crate::engine::schedule::{Ending, Finished, Ongoing};
 use crate::engine::source::Running;
 use crate::engine::time::Time;
@@ -208,6 +208,29 @@ fn is_failure(error: &Bound<'_, PyBaseException>) -> bool {
         error.is_instance(&module.getattr("CancelledError")?)
     };
     error.is_instance_of::<PyException>() || is_cancelled().unwrap_or(false)
+}
+
+/// What a submitted call failed with the last time, if it was called.
+pub(super) fn last_error(runtime: &Runtime, number: usize) -> Option<Py<PyBaseException>> {
+    let history = |source: &mut PySource| source.ledger().history_of(number);
+    // The earlier ones are dropped here, not under the lock.
+    let mut attempts = runtime.scheduler.with(CALLS, history)?;
+    attempts.pop().map(|attempt| attempt.error)
+}
+
+/// Settles the future of a call that was taken back. A signal handler or a callback may raise
+/// meanwhile: nobody else would settle it then.
+pub(super) fn settle(
+    py: Python<'_>,
+    job: &Job,
+    error: Option<&Py<PyBaseException>>,
+) -> PyResult<()> {
+    let future = job.object(py).get_item(0)?;
+    let settle = || future.call_method1("settle", (error,)).map(|_| ());
+    settle().or_else(|raised| {
+        settle()?;
+        Err(raised)
+    })
 }
 
 /// Hands a result on: a batch's to its records, a submitted call's to its future.

@@ -12,6 +12,7 @@ use super::contexts::within;
 use super::failures::Failure;
 use super::interpreter;
 use super::job::Job;
+use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context};
 use crate::engine::lock::lock;
@@ -117,6 +118,7 @@ impl Dispatcher {
         loop {
             match scheduler.dispatch(Time::now()) {
                 Dispatch::Exit => return Ok(false),
+                Dispatch::GiveUp => give_up(py, &this.runtime),
                 Dispatch::Acquire(source) => {
                     *lock(&this.asking) = Some(source);
                     return Ok(true);

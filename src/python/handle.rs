@@ -1,6 +1,6 @@
 //! What one process has of an executor, as the Python side drives it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
@@ -8,16 +8,17 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::batch::Batch;
-use super::calls::{Names, run_submitted};
+use super::calls::{Names, last_error, run_submitted, settle};
 use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
 use super::job::Job;
 use super::logging;
 use super::reading::Reading;
+use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::terms;
-use super::work::{CALLS, Context, PySource};
+use super::work::{CALLS, Context};
 use super::worker::Worker;
 use crate::engine::ledger::Keep;
 use crate::engine::lock::lock;
@@ -39,14 +40,6 @@ impl Handle {
     fn runtime(&self) -> Result<&Arc<Runtime>, Inherited> {
         self.0.get()
     }
-}
-
-/// What a submitted call failed with the last time, if it was called.
-fn last_error(runtime: &Runtime, number: usize) -> Option<Py<PyBaseException>> {
-    let history = |source: &mut PySource| source.ledger().history_of(number);
-    // The earlier ones are dropped here, not under the lock.
-    let mut attempts = runtime.scheduler.with(CALLS, history)?;
-    attempts.pop().map(|attempt| attempt.error)
 }
 
 #[pymethods]
@@ -100,6 +93,7 @@ impl Handle {
             failures: logged.then(Arc::default),
             pool,
             reading: Arc::clone(&reading),
+            refusal: Mutex::new(None),
         });
         let outer = interpreter::works_on(runtime.id);
         let id = runtime
@@ -238,6 +232,7 @@ impl Handle {
                         break Err(error);
                     }
                 }
+                Claim::GiveUp => give_up(py, runtime),
                 Claim::Ready | Claim::Exit | Claim::Collect => {}
             }
         };
@@ -319,17 +314,6 @@ impl Handle {
         }
         Ok(())
     }
-}
-
-/// Settles the future of a call that was taken back. A signal handler or a callback may raise
-/// meanwhile: nobody else would settle it then.
-fn settle(py: Python<'_>, job: &Job, error: Option<&Py<PyBaseException>>) -> PyResult<()> {
-    let future = job.object(py).get_item(0)?;
-    let settle = || future.call_method1("settle", (error,)).map(|_| ());
-    settle().or_else(|raised| {
-        settle()?;
-        Err(raised)
-    })
 }
 
 /// Whether these are the terms of a batch, not of the calls that are submitted one by one.

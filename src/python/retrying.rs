@@ -1,5 +1,6 @@
 //! What an executor does about an operation that failed: call it again, and when.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
@@ -7,9 +8,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::logging;
+use super::refusals::refused;
 use super::runtime::Runtime;
-use crate::engine::lock::lock;
-use crate::engine::retry::{Budget, Policy};
+use crate::engine::recovery::Refusal;
+use crate::engine::retry::{Budget, GiveUp, Longer, Policy};
 use crate::engine::schedule::Ongoing;
 use crate::engine::time::Time;
 
@@ -61,6 +63,10 @@ impl Retrying {
                 .extract::<Option<f64>>()?
                 .map(duration),
             max_pause: seconds("max_pause")?,
+            longer: match retry.getattr("longer")?.extract::<String>()?.as_str() {
+                "cut" => Longer::Cut,
+                _ => Longer::End,
+            },
             budget,
         };
         let observe = retry.getattr("observe")?;
@@ -124,11 +130,16 @@ impl Retrying {
         }
     }
 
+    /// When a server is given up.
+    pub(crate) fn give_up(&self) -> GiveUp {
+        self.policy.give_up()
+    }
+
     /// Decides, pauses everybody where the server asks for it, and says both in the log.
     pub(crate) fn decide(
         &self,
         py: Python<'_>,
-        runtime: &Runtime,
+        runtime: &Arc<Runtime>,
         ongoing: &Ongoing,
         exception: &Bound<'_, PyBaseException>,
     ) -> Decision {
@@ -136,7 +147,8 @@ impl Retrying {
             return Decision::GiveUp;
         }
         let verdict = self.decide.call1(py, (exception,));
-        let (again, throttled, wait, _final): Verdict = match verdict.and_then(|it| it.extract(py))
+        let (again, throttled, wait, is_final): Verdict = match verdict
+            .and_then(|it| it.extract(py))
         {
             Ok(verdict) => verdict,
             Err(error) => {
@@ -150,13 +162,23 @@ impl Retrying {
         };
         let running = &ongoing.running;
         let now = Time::now();
-        let mut due = now;
-        if throttled {
-            due = self.pause(py, runtime, running.started, now, wait.map(duration));
-        } else if running.attempt < self.policy.attempts {
-            due = now + self.policy.backoff_after(running.attempt, fastrand::f64());
-        }
+        let (due, goes_on) = if throttled {
+            let refusal = Refusal {
+                policy: &self.policy,
+                started: running.started,
+                retry_after: wait.map(duration),
+            };
+            let refused = refused(py, runtime, ongoing, &refusal, exception, now);
+            (refused.pause.until.max(now), refused.goes_on)
+        } else {
+            if !is_final {
+                runtime.scheduler.answered(ongoing, now);
+            }
+            let backoff = self.policy.backoff_after(running.attempt, fastrand::f64());
+            (now + backoff, true)
+        };
         let again = again
+            && goes_on
             && running.attempt < self.policy.attempts
             && runtime
                 .scheduler
@@ -171,22 +193,6 @@ impl Retrying {
         } else {
             Decision::GiveUp
         }
-    }
-
-    fn pause(
-        &self,
-        py: Python<'_>,
-        runtime: &Runtime,
-        started: Time,
-        now: Time,
-        retry_after: Option<Duration>,
-    ) -> Time {
-        let pause = lock(&runtime.episodes).refused(&self.policy, started, now, retry_after);
-        runtime.scheduler.pause(now, pause);
-        if pause.begins {
-            logging::rate_limited(py, pause.until.since(now).as_secs_f64());
-        }
-        pause.until.max(now)
     }
 }
 

@@ -11,7 +11,6 @@ use super::worker::Pool;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::lock;
 use crate::engine::process;
-use crate::engine::retry::Episodes;
 use crate::engine::schedule::Scheduler;
 use crate::engine::terms::Acquirer;
 
@@ -45,8 +44,6 @@ pub(crate) struct Runtime {
     pub(crate) process: u64,
     pub(crate) scheduler: Scheduler<Operations>,
     pub(crate) config: Arc<Config>,
-    /// The refusals that it has met.
-    pub(crate) episodes: Mutex<Episodes>,
     pub(crate) has_dispatcher: AtomicBool,
     pub(crate) pool: Mutex<Pool>,
 }
@@ -65,7 +62,8 @@ impl Runtime {
             Arc::new(Context::Calls),
             acquirer,
         )
-        .one_at_a_time(config.one_at_a_time);
+        .one_at_a_time(config.one_at_a_time)
+        .giving_up(config.retrying.as_ref().map(Retrying::give_up));
         if config.shut.load(Ordering::Relaxed) {
             scheduler.close();
         }
@@ -74,7 +72,6 @@ impl Runtime {
             process: process::generation(),
             scheduler,
             config,
-            episodes: Mutex::default(),
             has_dispatcher: AtomicBool::new(false),
             pool: Mutex::new(Pool::default()),
         }

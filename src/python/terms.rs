@@ -74,6 +74,7 @@ pub(crate) const fn name_of(end: Option<End>) -> &'static str {
         Some(End::Owner | End::Failed) => "exit",
         Some(End::Cancelled) => "shutdown",
         Some(End::Limiter) => "limiter",
+        Some(End::Refused) => "refused",
         Some(End::Broken) => "broken",
         Some(End::Outer) => "outer",
     }

@@ -1,6 +1,6 @@
 //! What the engine carries for Python: its operations, and what those of one source share.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -44,6 +44,8 @@ pub(crate) enum Context {
         pool: Py<PyAny>,
         /// What its owner reads it by.
         reading: Arc<Reading>,
+        /// The last refusal that it was ended by, if it was.
+        refusal: Mutex<Option<Py<PyBaseException>>>,
     },
     /// Submitted calls: each job is a tuple of future, function with arguments, keywords and
     /// context; where its permit was refused, of the future and the exception.

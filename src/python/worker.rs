@@ -9,6 +9,7 @@ use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use super::interpreter::{attach_worker, detach_worker, work_for};
 use super::logging;
+use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::work::Context;
@@ -171,6 +172,12 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
                 }
                 Claim::Ready | Claim::Start(_) => {
                     seat = attach_worker(|py| run_ready(py, runtime, seat).0);
+                }
+                Claim::GiveUp => {
+                    seat = attach_worker(|py| {
+                        give_up(py, runtime);
+                        seat
+                    });
                 }
                 Claim::Collect => {
                     seat = attach_worker(|py| {

@@ -10,7 +10,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, Plain, SECOND, Started, add, again, at, delivered, dispatched, done, failed,
-    foreign, given, owned, pause, until, woken,
+    foreign, given, owned, until, woken,
 };
 
 #[test]
@@ -162,13 +162,13 @@ fn a_pause_keeps_owners_and_dispatcher_from_asking() {
     let scheduler = foreign(2);
     let (source, _) = add(&scheduler, until(at(50), owned()), 3);
     scheduler.submit(0, at(1)).unwrap();
-    scheduler.pause(at(1), pause(at(20), true));
+    scheduler.pause(CALLS, at(1), at(1), at(20));
     assert_eq!(scheduler.step(source, false, at(2)), Step::Rest(at(20)));
     assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(at(20)));
     assert_eq!(scheduler.step(source, false, at(20)), Step::Acquire);
     assert_eq!(scheduler.dispatch(at(20)), Dispatch::Acquire(CALLS));
     // A permit that was granted before another pause waits for its end, too.
-    scheduler.pause(at(21), pause(at(30), true));
+    scheduler.pause(CALLS, at(21), at(21), at(30));
     scheduler.grant(source, at(22));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(22)), at(30));

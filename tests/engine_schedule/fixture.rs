@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use paceline::engine::ledger::{Keep, Record};
 use paceline::engine::limiter::{Limiter, Rate};
-use paceline::engine::retry::Pause;
+use paceline::engine::recovery::Refusal;
+use paceline::engine::retry::{Longer, Policy};
 use paceline::engine::schedule::{
-    Claim, Ending, Finished, Leftover, Ongoing, Remains, Scheduler, Seat, SourceId,
+    Claim, Ending, Finished, GivenUp, Leftover, Ongoing, Refused, Remains, Scheduler, Seat,
+    SourceId,
 };
 use paceline::engine::signal::Signal;
 use paceline::engine::source::{Running, Source};
@@ -140,6 +142,8 @@ pub(crate) trait Add {
     fn rest(&self, seat: &mut Seat, now: Time) -> Time;
     fn rest_after(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Time;
     fn ended(&self, source: SourceId) -> Option<End>;
+    fn pause(&self, source: SourceId, started: Time, now: Time, until: Time);
+    fn refuse_call(&self, start: &Started, now: Time, seconds: u64) -> (Refused, GivenUp<Plain>);
 }
 
 impl Add for Scheduler<Plain> {
@@ -201,6 +205,26 @@ impl Add for Scheduler<Plain> {
     fn rest_after(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Time {
         resting(self.claim_next(seat, finished, now).1);
         resting(self.look(seat, now))
+    }
+
+    /// A call that started then is refused, and the server asks for a pause.
+    fn pause(&self, source: SourceId, started: Time, now: Time, until: Time) {
+        let refusal = Refusal {
+            policy: &attempts(5),
+            started,
+            retry_after: Some(until.since(now)),
+        };
+        self.refused(source, &refusal, |_, _, _| {}, now);
+    }
+
+    /// A call is refused, and the server asks for a pause of so many seconds.
+    fn refuse_call(&self, start: &Started, now: Time, seconds: u64) -> (Refused, GivenUp<Plain>) {
+        let refusal = Refusal {
+            policy: &attempts(5),
+            started: start.running.started,
+            retry_after: Some(Duration::from_secs(seconds)),
+        };
+        self.refused(start.source, &refusal, |_, _, _| {}, now)
     }
 
     fn ended(&self, source: SourceId) -> Option<End> {
@@ -320,12 +344,17 @@ pub(crate) fn add(
     scheduler.add_complete(terms, count, at(1))
 }
 
-/// A pause until then, which begins or is merely longer than before.
-pub(crate) fn pause(until: Time, begins: bool) -> Pause {
-    Pause {
-        until,
-        begins,
-        new_episode: begins,
+/// Gives up at so many refusals in a row, or at a pause of more than 1,000 s.
+pub(crate) fn attempts(attempts: u32) -> Policy {
+    Policy {
+        attempts,
+        backoff: Duration::from_secs(1),
+        max_backoff: Duration::from_secs(60),
+        jitter: false,
+        default_pause: None,
+        max_pause: Duration::from_secs(1000),
+        longer: Longer::End,
+        budget: None,
     }
 }
 

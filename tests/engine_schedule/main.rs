@@ -14,6 +14,7 @@ mod outcomes;
 mod pauses;
 mod permits;
 mod refusals;
+mod refused;
 mod repeat;
 mod retries;
 mod stragglers;

@@ -3,7 +3,7 @@
 use paceline::engine::schedule::{Scheduler, SourceId};
 use paceline::engine::time::Time;
 
-use crate::fixture::{Add, Plain, SECOND, at, batch, done, limited, pause, unlimited, woken};
+use crate::fixture::{Add, CALLS, Plain, SECOND, at, batch, done, limited, unlimited, woken};
 
 #[test]
 fn nothing_starts_during_a_pause_that_a_server_asked_for() {
@@ -11,15 +11,15 @@ fn nothing_starts_during_a_pause_that_a_server_asked_for() {
     let (source, _) = scheduler.add_complete(batch(), 4, at(1));
     let mut seats = [scheduler.seat(), scheduler.seat()];
     let running = scheduler.start(&mut seats[0], at(1));
-    scheduler.pause(at(2), pause(at(10), true));
+    scheduler.pause(CALLS, at(2), at(2), at(10));
     assert_eq!(scheduler.rest(&mut seats[1], at(3)), at(10));
     assert_eq!(
         scheduler.rest_after(&mut seats[0], done(&running, at(4)), at(4)),
         Time::NEVER
     );
     // Another refusal of the same episode makes it longer, and an earlier end does not shorten it.
-    scheduler.pause(at(5), pause(at(12), false));
-    scheduler.pause(at(6), pause(at(7), false));
+    scheduler.pause(CALLS, at(1), at(5), at(12));
+    scheduler.pause(CALLS, at(1), at(6), at(7));
     assert_eq!(scheduler.rest(&mut seats[1], at(10)), at(12));
     let start = scheduler.start(&mut seats[1], at(12));
     assert_eq!(start.running.permit_wait, 0, "it was not the limit");
@@ -38,7 +38,7 @@ fn a_pause_that_the_limiter_keeps_is_counted_and_not_kept_twice() {
     let (scheduler, _) = limited(1, 5, 10);
     let (source, _) = scheduler.add_complete(batch(), 2, at(1));
     let mut seat = scheduler.seat();
-    scheduler.pause(at(1), pause(at(4), true));
+    scheduler.pause(CALLS, at(1), at(1), at(4));
     assert_eq!(scheduler.rest(&mut seat, at(1)), at(4));
     scheduler.start(&mut seat, at(4));
     assert_eq!(paused(&scheduler, source, at(5)), (1, 3 * SECOND));
@@ -63,9 +63,9 @@ fn a_source_is_paused_for_as_long_as_it_is_there() {
                 source = Some(scheduler.add_complete(batch(), 1, at(now)).0);
             }
             match now {
-                2 => scheduler.pause(at(2), pause(at(7), true)),
-                4 => scheduler.pause(at(4), pause(at(10), false)),
-                20 => scheduler.pause(at(20), pause(at(30), true)),
+                2 => scheduler.pause(CALLS, at(2), at(2), at(7)),
+                4 => scheduler.pause(CALLS, at(1), at(4), at(10)),
+                20 => scheduler.pause(CALLS, at(20), at(20), at(30)),
                 _ => {}
             }
         }
@@ -82,7 +82,7 @@ fn a_wait_for_a_permit_goes_on_after_a_pause() {
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(2)), at(21));
     for (from, to) in [(3, 5), (8, 12), (20, 22)] {
-        scheduler.pause(at(from), pause(at(to), true));
+        scheduler.pause(CALLS, at(from), at(from), at(to));
     }
     assert_eq!(scheduler.rest(&mut seat, at(21)), at(22));
     let start = scheduler.start(&mut seat, at(23));

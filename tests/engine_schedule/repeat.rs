@@ -10,8 +10,7 @@ use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, Plain, Started, again, at, batch, done, failed, limited, pause, resting, stream,
-    unlimited, until,
+    Add, Plain, Started, again, at, batch, done, failed, limited, resting, stream, unlimited, until,
 };
 use crate::watch::{SHORT, Watched};
 
@@ -194,7 +193,9 @@ fn whatever_somebody_else_does_is_seen_first() {
         }),
         ("paused", |at_work| {
             let until = at_work.now + Duration::from_secs(1);
-            at_work.scheduler.pause(at_work.now, pause(until, true));
+            at_work
+                .scheduler
+                .pause(at_work.source, at_work.now, at_work.now, until);
         }),
         ("removed", |at_work| {
             at_work.scheduler.remove(at_work.source, at_work.now);

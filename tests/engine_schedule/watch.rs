@@ -10,7 +10,7 @@ use paceline::engine::terms::Terms;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, Started, at, batch, done, given, pause, resting, stream, unlimited, woken,
+    Add, CALLS, Plain, Started, at, batch, done, given, resting, stream, unlimited, woken,
 };
 
 const LOOK: Duration = Duration::from_millis(1);
@@ -337,7 +337,7 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
     let mut at_work = Watched::new(2, stream(Keep::Completed, 9), 4);
     assert!(at_work.scheduler.begin_reading(at_work.source, 9, now));
     let now = at(1) + SHORT;
-    at_work.scheduler.pause(now, pause(at(9), true));
+    at_work.scheduler.pause(at_work.source, now, now, at(9));
     let finished = done(&at_work.running, now);
     let (_, claim) = at_work
         .scheduler

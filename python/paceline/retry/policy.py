@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
+from typing import Literal, NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._arguments import refuse
 from paceline._checks import as_seconds, duration, is_suspended, positive_int
 from paceline._core import show
+from paceline._errors import BatchRefusedError
 from paceline.retry import refusals, results
 from paceline.retry.refusals import Finding
 from paceline.retry.results import Observe, OnResult, RefusedResponseError
@@ -28,7 +29,8 @@ class Verdict(NamedTuple):
     Attributes:
         again: The policy allows another attempt; attempts and budget are counted elsewhere.
         throttled: A limit was hit: everybody is to pause, also when this operation is given up.
-        wait: Seconds the server asks for, between 0 and ``max_pause``; None if it did not say.
+        wait: Seconds the server asks for, from 0 to 10**9; None if it did not say. With
+            ``longer="cut"`` at most ``max_pause``.
         final: A refusal that no waiting lifts, such as a spent quota. It fails its call at once,
             unless ``on`` says otherwise, and concerns nobody else: ``throttled`` is False.
     """
@@ -52,7 +54,9 @@ class Retry:
 
     Args:
         attempts: How often an operation is tried at most, the first attempt included; from 1 to
-            2**32 - 1.
+            2**32 - 1. So many refusals in a row (two at least) also end what waits for the server:
+            after each pause one call goes first, and when that is refused as well, the others are
+            not tried in vain. One that is answered begins the count anew.
         on: Which failures are repeated: an exception class, a tuple of them, or a callable that
             is given the exception and returns whether to repeat. By default (None) two kinds:
             refusals by which a server asks to come later, and errors of connecting, where no
@@ -87,7 +91,11 @@ class Retry:
             ``max_pause`` is left to the refusal.
         default_pause: Seconds everybody waits when a limit was hit and the server did not say
             for how long; by default exponential from ``backoff``. At most ``max_pause``.
-        max_pause: Seconds a server's wish is cut to.
+        max_pause: Seconds a pause lasts at most.
+        longer: What follows when a server asks for a longer pause. ``"end"``: whatever waits for
+            it ends at once, without another call: a batch with :exc:`BatchRefusedError`, submitted
+            calls with that as their exception. ``"cut"``: the next call is made after ``max_pause``
+            all the same.
         budget: How many attempts of a batch may be repetitions: a number (an int), or a share of
             its operations so far (a float from 0.0 to 1.0; above 0.0 one at least). None sets no
             bound. With it an outage ends the batch instead of multiplying the load. The calls of
@@ -126,6 +134,7 @@ class Retry:
     observe: Observe
     default_pause: float | None
     max_pause: float
+    longer: Literal["end", "cut"]
     budget: float | None
 
     def __init__(
@@ -143,6 +152,7 @@ class Retry:
         observe: Observe = False,
         default_pause: float | timedelta | None = None,
         max_pause: float | timedelta = 3600.0,
+        longer: Literal["end", "cut"] = "end",
         budget: float | None = None,
         **_unknown: Never,
     ) -> None:
@@ -165,6 +175,7 @@ class Retry:
             "observe": _observe(observe),
             "default_pause": pause,
             "max_pause": duration("max_pause", max_pause),
+            "longer": _longer(longer),
             "budget": _budget(budget),
         }
         for name, value in values.items():
@@ -208,6 +219,9 @@ class Retry:
         finding = refusals.of_exception(exception)
         if isinstance(exception, RefusedResponseError) and not exception.judged:
             return Verdict(False, False)
+        if isinstance(exception, BatchRefusedError):
+            # Its batch has waited for the server, and has done a part of what it was to do.
+            return Verdict(_applies(self.on or self.also, exception), False, None, True)
         wait, asked = finding.wait, False
         if self.retry_after is not None:
             wait = _asked(self.retry_after(exception))
@@ -217,7 +231,7 @@ class Retry:
         else:
             again = asked or self._repeats(exception, finding)
         if wait is not None:
-            wait = min(wait, self.max_pause)
+            wait = min(wait, self.max_pause if self.longer == "cut" else _LONGEST)
         return Verdict(again, finding.refused or asked, wait, finding.final and not asked)
 
     def judge_result(self, value: object) -> RefusedResponseError | None:
@@ -272,6 +286,8 @@ for _public in (Retry, Verdict):
 _DEFAULTS = Retry.__init__.__kwdefaults__ or {}
 
 _FIRST_ERROR, _LAST_STATUS = 400, 599
+# Seconds that a server may ask for at most: those of the longest duration.
+_LONGEST = 1e9
 
 _F = TypeVar("_F", bound=Callable[..., object] | None)
 
@@ -290,6 +306,12 @@ def _budget(value: object) -> float | None:
         )
     if not 0 <= value < 2**63:
         raise ValueError(f"budget must be at least 0 and below 2**63, not {show(value)}")
+    return value
+
+
+def _longer(value: object) -> object:
+    if not isinstance(value, str) or value not in {"end", "cut"}:
+        raise ValueError(f"longer must be 'end' or 'cut', not {show(value)}")
     return value
 
 

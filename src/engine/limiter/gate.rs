@@ -9,6 +9,8 @@ use super::pacing::{Arrival, Pacing};
 use super::quota::{Listener, Quota, Told};
 use super::rate::Rate;
 use super::window::Window;
+use crate::engine::recovery::{Recovery, Refusal, Spacing};
+use crate::engine::retry::Pause;
 use crate::engine::time::Time;
 
 /// Who takes a permit.
@@ -110,6 +112,14 @@ impl Speed {
         self.follow_limit(now);
     }
 
+    /// How those follow who have waited for a probe.
+    fn spacing(&self) -> Spacing {
+        Spacing {
+            interval: self.rate.interval(self.effective_limit(), self.margin),
+            window: self.rate.per() + self.margin,
+        }
+    }
+
     fn follow_limit(&mut self, now: Time) {
         let interval = self.rate.interval(self.effective_limit(), self.margin);
         if let Some(pacing) = &mut self.pacing {
@@ -147,6 +157,9 @@ pub(super) struct Gate {
     span: u64,
     listener: Listener,
     paused_until: Time,
+    recovery: Recovery,
+    /// Nothing starts before, for either of the two.
+    closed_until: Time,
     /// The latest time it was asked at.
     latest: Time,
 }
@@ -161,6 +174,8 @@ impl Gate {
             span: nanos(rate.span()),
             listener: Listener::default(),
             paused_until: Time::default(),
+            recovery: Recovery::default(),
+            closed_until: Time::default(),
             latest: Time::default(),
         }
     }
@@ -179,6 +194,7 @@ impl Gate {
     pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival, taker: Taker) {
         let settled = self.settle(now);
         self.give(weight, (now, settled), arrival, taker);
+        self.note_start(now, settled, weight);
     }
 
     /// Gives `weight` permits at `now` if they are due: what [`due`](Self::due) and
@@ -189,13 +205,14 @@ impl Gate {
         let free = self.is_free(weight, settled);
         if free {
             self.give(weight, (now, settled), Arrival::Direct, taker);
+            self.note_start(now, settled, weight);
         }
         free
     }
 
     #[inline(always)]
     fn is_free(&self, weight: u64, now: Time) -> bool {
-        self.has_room(weight) && self.paused_until <= now && self.speed.due(weight, now) <= now
+        self.has_room(weight) && self.closed_until <= now && self.speed.due(weight, now) <= now
     }
 
     #[inline(always)]
@@ -241,20 +258,22 @@ impl Gate {
     pub(super) fn forecast(&mut self, now: Time) -> Forecast<'_> {
         let now = self.settle(now);
         Forecast::new(
-            now.max(self.paused_until),
+            now.max(self.closed_until),
             self.speed,
             self.window.at_the_latest(),
             (self.window.used(), self.span),
         )
     }
 
-    /// The same if every call that runs ends at once, and so does every one that follows.
+    /// The same if every call that runs ends at once, and so does every one that follows,
+    /// a probe among them.
     pub(super) fn earliest_forecast(&mut self, now: Time) -> Forecast<'_> {
         let now = self.settle(now);
         let learns = self.margin.bound().is_some();
+        let opens = self.paused_until.max(self.recovery.surely_held_until());
         let span = if learns { self.per } else { self.span };
         Forecast::new(
-            now.max(self.paused_until),
+            now.max(opens),
             self.speed,
             self.window.in_order(self.per),
             (self.window.used(), span),
@@ -279,6 +298,50 @@ impl Gate {
         let resumes = self.settle(now).max(self.paused_until);
         self.paused_until = self.paused_until.max(until);
         self.speed.hold(until.since(resumes));
+        self.update_closed();
+    }
+
+    fn update_closed(&mut self) {
+        self.closed_until = self.paused_until.max(self.recovery.held_until());
+    }
+
+    /// A call that was given its permits was refused.
+    pub(super) fn refused(&mut self, refusal: &Refusal<'_>, now: Time) -> Pause {
+        let now = self.settle(now);
+        self.recovery.refused(refusal, now)
+    }
+
+    /// Nothing starts before `until`, as the server asks.
+    pub(super) fn pause_for_server(&mut self, until: Time, now: Time) {
+        self.recovery.extend(until);
+        self.pause_until(until, now);
+    }
+
+    #[inline(always)]
+    fn note_start(&mut self, started: Time, now: Time, weight: u64) {
+        if self.recovery.is_active() {
+            let spacing = self.speed.spacing();
+            self.recovery.start(started, now, weight, spacing);
+            self.update_closed();
+        }
+    }
+
+    /// A call that started then was answered without a refusal, or has ended without an answer.
+    /// Whether others may start earlier by that.
+    pub(super) fn ended(&mut self, started: Time, answered: bool, now: Time) -> bool {
+        let now = self.settle(now);
+        let opens = if answered {
+            let spacing = self.speed.spacing();
+            self.recovery.answered(started, now, spacing)
+        } else {
+            self.recovery.unanswered(started)
+        };
+        self.update_closed();
+        opens
+    }
+
+    pub(super) fn recovery(&self) -> &Recovery {
+        &self.recovery
     }
 
     /// Gives no more than what an answer says is left. Whether anybody may have permits sooner by

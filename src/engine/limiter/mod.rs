@@ -27,7 +27,7 @@ mod rate;
 mod ticket;
 mod window;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -43,6 +43,8 @@ use self::ticket::wake;
 pub use self::ticket::{Ticket, Turn};
 use super::lock::lock;
 use super::process::PerProcess;
+use super::recovery::Refusal;
+use super::retry::{GiveUp, Pause};
 use super::signal::Signal;
 use super::time::{Clock, Time};
 
@@ -61,6 +63,8 @@ struct Part {
     rate: ArcSwap<Rate>,
     /// The largest weight that is ever granted, to be read without the lock.
     largest_weight: AtomicU64,
+    /// It matters what calls come to: one is the probe, or its answer ends an episode of refusals.
+    recovers: AtomicBool,
     state: PerProcess<Mutex<State>>,
 }
 
@@ -140,6 +144,7 @@ impl Limiter {
             number: next_number(),
             rate: ArcSwap::from_pointee(rate),
             largest_weight: AtomicU64::new(rate.largest_weight()),
+            recovers: AtomicBool::new(false),
             state: PerProcess::new(State::new(rate)),
         };
         Self {
@@ -346,6 +351,68 @@ impl Limiter {
         wake(&woken);
     }
 
+    /// A call was refused: everybody pauses, and one call goes first after that. All who wait look
+    /// again, as the pause may be longer than they want to wait.
+    pub fn refused(&self, refusal: &Refusal<'_>, clock: impl Clock) -> Pause {
+        let (pause, told) = self.locked(|states| {
+            let now = clock.now();
+            let mut all = Pause::default();
+            for state in &mut *states {
+                all = all.and(state.gate.refused(refusal, now));
+            }
+            for state in &mut *states {
+                state.gate.pause_for_server(all.until, now);
+            }
+            for part in &*self.parts {
+                part.recovers.store(true, Ordering::Relaxed);
+            }
+            (all, all_who_wait(states))
+        });
+        wake(&told);
+        if pause.new_episode {
+            self.slow_down(clock);
+        }
+        pause
+    }
+
+    /// Whether somebody is to tell when the calls end that have been permitted.
+    #[inline(always)]
+    #[must_use]
+    pub fn recovers(&self) -> bool {
+        let mut parts = self.parts.iter();
+        parts.any(|part| part.recovers.load(Ordering::Relaxed))
+    }
+
+    /// The call that started then was answered without a refusal, or has ended without an answer
+    /// that anybody could judge.
+    pub fn ended(&self, started: Time, answered: bool, clock: impl Clock) {
+        let told = self.locked(|states| {
+            let now = clock.now();
+            let mut opens = false;
+            for (state, part) in states.iter_mut().zip(&*self.parts) {
+                opens |= state.gate.ended(started, answered, now);
+                let active = state.gate.recovery().is_active();
+                part.recovers.store(active, Ordering::Relaxed);
+            }
+            if opens {
+                all_who_wait(states)
+            } else {
+                Vec::new()
+            }
+        });
+        wake(&told);
+    }
+
+    /// Whether one who has waited since then is to give up the server.
+    #[must_use]
+    pub fn is_hopeless(&self, give_up: &GiveUp, since: Time, now: Time) -> bool {
+        self.recovers()
+            && self.locked(|states| {
+                let mut recoveries = states.iter().map(|state| state.gate.recovery());
+                recoveries.any(|recovery| recovery.is_hopeless(give_up, since, now))
+            })
+    }
+
     /// Tells the adaptive rates that the server refused. Refusals of one episode cut once.
     pub fn slow_down(&self, clock: impl Clock) {
         self.locked(|states| {
@@ -379,6 +446,12 @@ impl Limiter {
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
     }
+}
+
+/// The signals of all who wait.
+fn all_who_wait(states: &[MutexGuard<'_, State>]) -> Vec<Arc<Signal>> {
+    let waiting = states.iter().flat_map(|state| state.queue.signals());
+    waiting.cloned().collect()
 }
 
 /// Whether one who comes now may have `weight` permits at once.

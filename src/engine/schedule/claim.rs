@@ -73,6 +73,8 @@ pub enum Claim<W: Work> {
     Ready,
     /// An owner waits for its input: attach, add what it has read, and claim again.
     Collect,
+    /// A server is to be given up: attach, do so, and claim again.
+    GiveUp,
     /// Nothing can start before this time, unless signalled.
     Rest(Time),
     /// Its thread is to end: there will never be anything more, or it is a spare that nobody needs.
@@ -188,6 +190,8 @@ pub enum Remains<W: Work> {
 pub enum Dispatch {
     /// Ask for a permit for this source; a worker is kept free meanwhile.
     Acquire(SourceId),
+    /// A server is to be given up.
+    GiveUp,
     /// Nothing to do before this time, unless signalled.
     Rest(Time),
     /// There will never be anything more.

@@ -13,6 +13,7 @@ mod locked;
 mod owners;
 mod pauses;
 mod permits;
+mod refusals;
 mod repeat;
 mod spares;
 mod state;
@@ -30,11 +31,13 @@ pub use self::front::LONG_WAIT;
 use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
 use self::pauses::Pauses;
+pub use self::refusals::{GivenUp, Refused};
 use self::state::State;
 pub use self::stragglers::{Late, Stragglers, TakenOut};
 use self::watch::Watch;
 use super::limiter::{Ended, Limiter, Told};
-use super::retry::Pause;
+use super::recovery::Recovery;
+use super::retry::GiveUp;
 use super::signal::Signal;
 use super::source::Source;
 use super::terms::{Acquirer, End, Terms, Work};
@@ -77,10 +80,12 @@ impl<W: Work> Scheduler<W> {
                 dispatcher: Arc::default(),
                 dispatcher_waits: false,
                 joiners: Vec::new(),
+                workers,
                 capacity: workers,
                 threads: 0,
                 busy: 0,
-                paused_until: Time::default(),
+                recovery: Recovery::default(),
+                gives_up: None,
                 pauses: Pauses::default(),
                 told_until: Time::default(),
                 closed: false,
@@ -99,6 +104,13 @@ impl<W: Work> Scheduler<W> {
     #[must_use]
     pub fn one_at_a_time(self, one: bool) -> Self {
         self.state().watch.one_at_a_time = one;
+        self
+    }
+
+    /// Says when a server is given up that goes on refusing.
+    #[must_use]
+    pub fn giving_up(self, gives_up: Option<GiveUp>) -> Self {
+        self.state().gives_up = gives_up;
         self
     }
 
@@ -172,6 +184,7 @@ impl<W: Work> Scheduler<W> {
     ) -> (Leftover<W>, Claim<W>) {
         let mut state = self.state();
         if let Some(finished) = finished {
+            self.note_end(&mut state, seat.ongoing(), &finished, now);
             let ended = self.end_of(seat.ongoing, &finished);
             let leftover = state.finish(seat, finished, now);
             if leftover.is_some() {
@@ -196,7 +209,9 @@ impl<W: Work> Scheduler<W> {
     /// Books the call that the worker has finished; it claims the next one later.
     pub fn finish(&self, seat: &mut Seat, finished: Finished<W>, now: Time) -> Leftover<W> {
         self.tell_end(self.end_of(seat.ongoing, &finished), now);
-        self.state().finish(seat, finished, now)
+        let mut state = self.state();
+        self.note_end(&mut state, seat.ongoing(), &finished, now);
+        state.finish(seat, finished, now)
     }
 
     /// Whether the worker could start something at once; takes nothing. A thread that is to exit is
@@ -231,7 +246,9 @@ impl<W: Work> Scheduler<W> {
     /// Books an operation without claiming another.
     pub fn book(&self, ongoing: &Ongoing, finished: Finished<W>, now: Time) -> Leftover<W> {
         self.tell_end(self.end_of(Some(*ongoing), &finished), now);
-        self.state().book(ongoing, finished, now)
+        let mut state = self.state();
+        self.note_end(&mut state, Some(ongoing), &finished, now);
+        state.book(ongoing, finished, now)
     }
 
     /// Gives up a nested seat, in whatever it was doing.
@@ -241,25 +258,6 @@ impl<W: Work> Scheduler<W> {
         let now = Time::now();
         state.leave_front(&mut seat, now);
         state.wake_one(now);
-    }
-
-    /// Applies a server's wish that nothing starts for a time. The limiter keeps it, for everybody who
-    /// shares that; where there is none, the scheduler does.
-    pub fn pause(&self, now: Time, pause: Pause) {
-        if let Some(limiter) = &self.limiter {
-            limiter.pause_until(pause.until, now);
-            if pause.new_episode {
-                limiter.slow_down(now);
-            }
-        }
-        let mut state = self.state();
-        let until = state.pauses.extend(now, pause.until);
-        if self.limiter.is_none() {
-            state.paused_until = until;
-        }
-        for (_, source) in state.sources.iter_mut().flatten() {
-            source.ledger.totals.pauses += usize::from(pause.begins);
-        }
     }
 
     /// Takes note of what the answer to a call that still runs says is left of the server's limit, and

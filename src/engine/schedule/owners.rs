@@ -77,7 +77,10 @@ impl<W: Work> Scheduler<W> {
     pub fn step(&self, id: SourceId, nested: bool, now: Time) -> Step {
         let mut state = self.state();
         let free = state.free_slots(now);
-        let paused_until = state.paused_until;
+        let opens = state.recovery.opens();
+        if now < opens {
+            state.end_if_hopeless(id, now);
+        }
         let unpaused = state.pauses.unpaused(now);
         let Some(source) = state.source(id) else {
             return Step::Settled;
@@ -109,8 +112,8 @@ impl<W: Work> Scheduler<W> {
                 } else {
                     free > 0
                 };
-                if now < paused_until {
-                    until = until.min(paused_until);
+                if now < opens {
+                    until = until.min(opens);
                 } else if free {
                     source.ask(unpaused);
                     return Step::Acquire;

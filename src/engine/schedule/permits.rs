@@ -15,7 +15,10 @@ impl<W: Work> Scheduler<W> {
         state.dispatcher_waits = false;
         let mut until = Time::NEVER;
         let free = state.free_slots(now);
-        let paused_until = state.paused_until;
+        let opens = state.recovery.opens();
+        if now < opens && state.is_to_give_up(None, now) {
+            return Dispatch::GiveUp;
+        }
         let unpaused = state.pauses.unpaused(now);
         for slot in state.turns() {
             let Some((serial, source)) = &mut state.sources[slot] else {
@@ -25,8 +28,8 @@ impl<W: Work> Scheduler<W> {
                 continue;
             }
             if source.wants_permit(now) {
-                if now < paused_until {
-                    until = until.min(paused_until);
+                if now < opens {
+                    until = until.min(opens);
                 } else if free > 0 {
                     source.ask(unpaused);
                     let id = SourceId {
@@ -86,7 +89,7 @@ impl<W: Work> Scheduler<W> {
         let Some((id, Some(index))) = seat.only else {
             return false;
         };
-        if now < state.paused_until {
+        if now < state.recovery.opens() {
             return false;
         }
         state.source(id).is_some_and(|source| {

@@ -37,6 +37,7 @@ impl<W: Work> Scheduler<W> {
         if !source.can_repeat(&ongoing.running, now) {
             return Err(value);
         }
+        let started = ongoing.running.started;
         if let Some(limiter) = &self.limiter {
             let ended = limiter.learns().then(|| ongoing.end(now, true)).flatten();
             if !limiter.try_start(1, ended.as_ref(), now) {
@@ -45,7 +46,11 @@ impl<W: Work> Scheduler<W> {
         }
         ongoing.goes_on();
         state.watch.last_start = now;
-        source.repeat(&mut ongoing.running, value, now)
+        let next = source.repeat(&mut ongoing.running, value, now);
+        if let Some(limiter) = self.limiter.as_ref().filter(|it| it.recovers()) {
+            limiter.ended(started, true, now);
+        }
+        next
     }
 }
 
@@ -53,7 +58,7 @@ impl<W: Work> State<W> {
     /// Notes whether the seat, which has just claimed, may [`repeat`](Scheduler::repeat) that.
     #[inline(always)]
     pub(super) fn note_repeater(&mut self, seat: &mut Seat) {
-        seat.may_repeat = self.watched() && self.only_serves(seat);
+        seat.may_repeat = self.watched() && !self.recovery.is_active() && self.only_serves(seat);
         if seat.may_repeat {
             self.repeater = Some(seat.id);
         }

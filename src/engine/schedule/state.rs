@@ -11,6 +11,8 @@ use super::stragglers::Stragglers;
 use super::watch::Watch;
 use crate::engine::ledger::Attempt;
 use crate::engine::limiter::{Limiter, Turn};
+use crate::engine::recovery::Recovery;
+use crate::engine::retry::GiveUp;
 use crate::engine::signal::Signal;
 use crate::engine::source::{Running, Source};
 use crate::engine::terms::{Acquirer, End, Work};
@@ -30,11 +32,14 @@ pub(super) struct State<W: Work> {
     pub(super) dispatcher: Arc<Signal>,
     pub(super) dispatcher_waits: bool,
     pub(super) joiners: Vec<Arc<Signal>>,
+    /// How many run at once, beside those that wait for others.
+    pub(super) workers: usize,
     pub(super) capacity: usize,
     pub(super) threads: usize,
     pub(super) busy: usize,
-    /// Nothing starts before.
-    pub(super) paused_until: Time,
+    /// What follows refusals, where there is no limiter that keeps it.
+    pub(super) recovery: Recovery,
+    pub(super) gives_up: Option<GiveUp>,
     pub(super) pauses: Pauses,
     /// The end of the last long wait for the limit that was told.
     pub(super) told_until: Time,
@@ -86,7 +91,7 @@ impl<W: Work> State<W> {
     pub(super) fn is_given_up(&mut self, id: SourceId, now: Time) -> bool {
         !self
             .source(id)
-            .is_some_and(|source| source.uses_its_permits() && now < source.terms.deadline)
+            .is_some_and(|source| source.is_patient() && now < source.terms.deadline)
     }
 
     /// Ends what the running operations of a source have begun, which is given up, and theirs in
@@ -261,8 +266,12 @@ impl<W: Work> State<W> {
             self.leave_front(seat, now);
             return self.park(seat);
         }
-        if now < self.paused_until {
-            return self.wait_for_permit(seat, slot, self.paused_until, now);
+        let opens = self.recovery.opens();
+        if now < opens {
+            if self.is_to_give_up(limiter, now) {
+                return Claim::GiveUp;
+            }
+            return self.wait_for_permit(seat, slot, opens, now);
         }
         let gated = self.sources[slot]
             .as_ref()
@@ -272,6 +281,9 @@ impl<W: Work> State<W> {
                 return self.park(seat);
             }
             let turn = turn_of(seat, limiter, now, attached);
+            if turn != Turn::Ready && self.is_to_give_up(Some(limiter), now) {
+                return Claim::GiveUp;
+            }
             match turn {
                 Turn::Ready => {}
                 Turn::At(time) => return self.wait_for_permit(seat, slot, time, now),
@@ -290,6 +302,12 @@ impl<W: Work> State<W> {
         let Some(start) = self.start(seat, slot, now, permit_wait) else {
             return self.nothing_to_start(seat, now);
         };
+        if !seat
+            .ongoing()
+            .is_some_and(|ongoing| ongoing.running.refused)
+        {
+            self.note_start(now);
+        }
         if seat.only.is_none() {
             self.busy += 1;
         } else {

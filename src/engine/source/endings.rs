@@ -121,6 +121,24 @@ impl<W: Work> Source<W> {
         self.limiter_error.take()
     }
 
+    /// Whether what runs is waited for, whatever has ended it.
+    pub(in crate::engine) fn is_patient(&self) -> bool {
+        self.uses_its_permits() || self.ended == Some(End::Refused)
+    }
+
+    /// Whether something of it was not begun.
+    pub(in crate::engine) fn has_more(&self) -> bool {
+        !self.complete || self.unstarted().next().is_some()
+    }
+
+    /// Whether something of it may be called that does not run.
+    pub(in crate::engine) fn waits_for_server(&self) -> bool {
+        let waits = !self.granted.is_empty() || !self.held.is_empty() || self.live > 0;
+        let waits = waits || !self.retries.is_empty();
+        let more = !self.complete && self.terms.keep != Keep::Nothing;
+        self.ended.is_none() && (waits || more)
+    }
+
     /// Whether nothing of it runs, or is about to.
     pub(in crate::engine) fn idle(&self) -> bool {
         self.running.is_empty() && (self.granted.is_empty() || !self.uses_its_permits())

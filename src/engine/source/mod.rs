@@ -98,6 +98,8 @@ pub struct Source<W: Work> {
     pub(super) began: Time,
     /// The same by the clock that stands still in pauses.
     pub(super) began_unpaused: Time,
+    /// Refusals that were met before do not tell it that the server is to be given up.
+    pub(super) hopeful_since: Time,
     /// Since when a worker waits for the permit of what is next, by the same clock.
     pub(super) waiting_since: Option<Time>,
     /// Its owner is a worker itself, and runs operations of it while it waits.
@@ -162,6 +164,7 @@ impl<W: Work> Source<W> {
             limiter_error: None,
             began: now,
             began_unpaused: unpaused,
+            hopeful_since: now,
             waiting_since: None,
             asking: 0,
             asking_since: unpaused,
@@ -198,6 +201,7 @@ impl<W: Work> Source<W> {
             return;
         };
         self.outer = Some((id, running.index));
+        self.hopeful_since = outer.hopeful_since;
         self.ends_with_outer = outer.terms.deadline < self.terms.deadline;
         self.terms.deadline = self.terms.deadline.min(outer.terms.deadline);
     }

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
+use std::time::Duration;
 
 use super::{Running, Source};
+use crate::engine::ledger::Attempt;
 use crate::engine::retry::Budget;
 use crate::engine::terms::{Acquirer, Work};
 use crate::engine::time::Time;
@@ -93,6 +95,56 @@ impl<W: Work> Source<W> {
             job,
         };
         self.retries.add(due, retry);
+    }
+
+    /// Takes those that wait to be tried again for failed, and shows `failed` with what. Returns what
+    /// is to be dropped: the operations, and the results of which no record is kept.
+    pub(in crate::engine) fn fail_retries(
+        &mut self,
+        mut failed: impl FnMut(usize, &Attempt<W::Error>),
+    ) -> Vec<(W::Job, Option<Result<W::Value, W::Error>>)> {
+        let mut waiting: Vec<_> = std::iter::from_fn(|| self.retries.pop()).collect();
+        for granted in std::mem::take(&mut self.granted) {
+            if granted.attempts == 0 {
+                self.granted.push_back(granted);
+                continue;
+            }
+            self.spare_permits += usize::from(!granted.refused);
+            waiting.push(Retry {
+                index: granted.index,
+                attempts: granted.attempts,
+                waited: granted.waited,
+                job: granted.job,
+            });
+        }
+        let mut dropped = Vec::with_capacity(waiting.len());
+        for retry in waiting {
+            let mut attempts = self.ledger.history_of(retry.index);
+            let Some(last) = attempts.pop() else {
+                // Those of a source whose owner has gone are not kept.
+                self.ledger.count(true);
+                dropped.push((retry.job, None));
+                continue;
+            };
+            for attempt in attempts {
+                self.ledger.remember(retry.index, attempt);
+            }
+            let running = Running {
+                index: retry.index,
+                seat: Running::NOBODY,
+                attempt: retry.attempts,
+                refused: false,
+                started: last.started,
+                permit_wait: last.permit_wait,
+                waited_before: retry.waited.saturating_sub(last.permit_wait),
+            };
+            let ended = last.started + Duration::from_nanos(last.duration);
+            failed(retry.index, &last);
+            let result = self.ledger.enter(&running, Err(last.error), ended);
+            dropped.push((retry.job, result));
+            self.judge(retry.index, true, false);
+        }
+        dropped
     }
 
     /// Notes that an operation was to be tried again, and has failed as the source had ended.

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
+use paceline::engine::recovery::{Recovery, Spacing};
 use paceline::engine::schedule::{Scheduler, Seat, SourceId};
 use paceline::engine::signal::Signal;
 use paceline::engine::terms::{Acquirer, Ahead, End, FailureLimit, Terms};
@@ -198,7 +199,7 @@ pub(super) struct World {
     scheduler: Scheduler<Plain>,
     limiter: Option<Limiter>,
     permits: Vec<u64>,
-    paused_until: Time,
+    recovery: Recovery,
     now: u64,
     workers: Vec<Worker>,
     accounts: Vec<Account>,
@@ -237,7 +238,7 @@ impl World {
             scheduler,
             limiter,
             permits: Vec::new(),
-            paused_until: Time::default(),
+            recovery: Recovery::default(),
             now: 1_000_000 * UNIT,
             workers: Vec::new(),
             accounts: vec![calls],
@@ -254,6 +255,19 @@ impl World {
 
     fn now(&self) -> Time {
         Time::from_nanos(self.now)
+    }
+
+    /// How those follow who have waited for a probe.
+    fn spacing(&self) -> Spacing {
+        if let Some((limit, units)) = self.setting.limit {
+            let window = Duration::from_nanos(units * UNIT);
+            let interval = Duration::from_nanos((units * UNIT).div_ceil(limit));
+            return Spacing { interval, window };
+        }
+        let window = self.recovery.length().min(Duration::from_secs(1));
+        let workers = u32::try_from(self.setting.workers).unwrap();
+        let interval = window / workers;
+        Spacing { interval, window }
     }
 
     fn grow(&mut self) {

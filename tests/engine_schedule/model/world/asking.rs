@@ -1,13 +1,14 @@
 //! Permits: of the limiter that the workers share, and of one of another make that is asked.
 
+use paceline::engine::recovery::Refusal;
 use paceline::engine::schedule::{Dispatch, Ending, Finished};
 use paceline::engine::terms::Acquirer;
 
-use paceline::engine::time::Time;
+use std::time::Duration;
 
 use super::nested::Nested;
 use super::{Mood, UNIT, World};
-use crate::fixture::{CALLS, given, pause};
+use crate::fixture::{CALLS, attempts, given};
 
 impl World {
     pub(super) fn outsider(&mut self) {
@@ -15,13 +16,21 @@ impl World {
             && limiter.try_acquire(1, self.now())
         {
             self.take_permit();
+            let (now, spacing) = (self.now(), self.spacing());
+            self.recovery.start(now, now, 1, spacing);
         }
     }
 
     pub(super) fn pause(&mut self, units: u64) {
-        let until = Time::from_nanos(self.now + units * UNIT);
-        self.paused_until = self.paused_until.max(until);
-        self.scheduler.pause(self.now(), pause(until, true));
+        let now = self.now();
+        let refusal = Refusal {
+            policy: &attempts(5),
+            started: now,
+            retry_after: Some(Duration::from_nanos(units * UNIT)),
+        };
+        let pause = self.recovery.refused(&refusal, now);
+        let (refused, _) = self.scheduler.refused(CALLS, &refusal, |_, _, _| {}, now);
+        assert_eq!(refused.pause, pause);
     }
 
     /// No window holds more than the limit: told by the list of all starts.
@@ -31,7 +40,7 @@ impl World {
     }
 
     pub(super) fn permit_there(&self) -> bool {
-        if self.now() < self.paused_until {
+        if self.now() < self.recovery.opens() {
             return false;
         }
         self.setting.limit.is_none_or(|(limit, units)| {
@@ -58,6 +67,7 @@ impl World {
                 );
                 Mood::Resting(until)
             }
+            Dispatch::GiveUp => panic!("nobody gives up"),
             Dispatch::Acquire(id) => {
                 let account = self.account_of(id);
                 assert_eq!(self.accounts[account].terms.acquirer, Acquirer::Dispatcher);

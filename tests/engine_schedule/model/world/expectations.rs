@@ -39,10 +39,10 @@ impl World {
             }
             let stuck = !account.refused.is_empty() && resting && free > 0;
             assert!(
-                !stuck || now < self.paused_until,
+                !stuck || now < self.recovery.opens(),
                 "all sleep beside a refusal of source {place}"
             );
-            if over || account.startable(now) == 0 || now < self.paused_until {
+            if over || account.startable(now) == 0 || now < self.recovery.opens() {
                 continue;
             }
             if account.terms.acquirer == Acquirer::Worker {

@@ -50,6 +50,7 @@ impl World {
                 Post::Attached
             }
             Claim::Start(_) => panic!("a look took something"),
+            Claim::GiveUp => panic!("nobody gives up"),
         };
         self.workers[place].post = post;
     }
@@ -58,7 +59,7 @@ impl World {
     pub(super) fn placed(&mut self, place: usize, claim: Claim<Plain>) {
         self.workers[place].post = match claim {
             Claim::Rest(_) | Claim::Exit => Post::Awake,
-            Claim::Ready | Claim::Collect => panic!("a claim only looked"),
+            Claim::Ready | Claim::Collect | Claim::GiveUp => panic!("a claim only looked"),
             claim @ Claim::Start(_) => {
                 let start = Started::by(&self.workers[place].seat, claim).unwrap();
                 assert!(
@@ -95,7 +96,7 @@ impl World {
         let now = self.now();
         let account = self.account_of(start.source);
         let ended = self.ended(account);
-        assert!(now >= self.paused_until, "started during a pause");
+        assert!(now >= self.recovery.opens(), "started during a pause");
         if start.running.refused {
             let Running { index, attempt, .. } = start.running;
             let account = &mut self.accounts[account];
@@ -106,6 +107,8 @@ impl World {
         if !self.setting.foreign {
             self.take_permit();
         }
+        let spacing = self.spacing();
+        self.recovery.start(now, now, 1, spacing);
         let account = &mut self.accounts[account];
         let running = start.running;
         let index = running.index;
@@ -218,6 +221,14 @@ impl World {
         } else {
             verdict
         };
+        if !start.running.refused {
+            let (began, spacing) = (start.running.started, self.spacing());
+            if matches!(verdict, Verdict::Done) {
+                self.recovery.answered(began, now, spacing);
+            } else {
+                self.recovery.unanswered(began);
+            }
+        }
         let account = self.account_of(start.source);
         let gone = self.scheduler.with(start.source, |_| ()).is_none();
         let ended = self.ended(account).is_some();

@@ -1,0 +1,110 @@
+//! Giving up a server that goes on refusing: what ends by that is told to those who wait for it.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::PyBaseException;
+use pyo3::prelude::*;
+
+use super::calls::{last_error, settle};
+use super::failures::Failure;
+use super::logging;
+use super::outcome::seconds;
+use super::runtime::Runtime;
+use super::work::{Context, Operations, PyAttempt};
+use crate::engine::lock::lock;
+use crate::engine::recovery::Refusal;
+use crate::engine::schedule::{GivenUp, Ongoing, Refused};
+use crate::engine::time::Time;
+
+/// What an operation has failed with that is not called again, with what it shares with others, its
+/// index, and how long its last call took.
+type Failed = (Arc<Context>, usize, Py<PyBaseException>, u64);
+
+/// A call was refused: everybody pauses, and what gives up the server by that ends.
+pub(crate) fn refused(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    ongoing: &Ongoing,
+    refusal: &Refusal<'_>,
+    exception: &Bound<'_, PyBaseException>,
+    now: Time,
+) -> Refused {
+    let mut failed = Vec::new();
+    let collect = |context: &Arc<Context>, index, last: &PyAttempt| {
+        let error = last.error.clone_ref(py);
+        failed.push((Arc::clone(context), index, error, last.duration));
+    };
+    let (refused, given_up) = runtime
+        .scheduler
+        .refused(ongoing.source, refusal, collect, now);
+    // Their owners wait for the call that was refused, so they ask later.
+    for context in &given_up.ended {
+        if let Context::Batch { refusal: last, .. } = &**context {
+            let _before = lock(last).replace(exception.clone().unbind());
+        }
+    }
+    if refused.pause.begins {
+        logging::rate_limited(py, refused.pause.until.since(now).as_secs_f64());
+    }
+    settle_all(py, runtime, failed, given_up, Some(exception));
+    refused
+}
+
+/// Ends what does not wait for the server any more, though this executor was not refused now.
+pub(crate) fn give_up(py: Python<'_>, runtime: &Arc<Runtime>) {
+    let mut failed = Vec::new();
+    let collect = |context: &Arc<Context>, index, last: &PyAttempt| {
+        let error = last.error.clone_ref(py);
+        failed.push((Arc::clone(context), index, error, last.duration));
+    };
+    let given_up = runtime.scheduler.give_up(collect, Time::now());
+    settle_all(py, runtime, failed, given_up, None);
+}
+
+/// Writes what has failed, and settles the futures of the calls that will not be made.
+fn settle_all(
+    py: Python<'_>,
+    runtime: &Arc<Runtime>,
+    failed: Vec<Failed>,
+    given_up: GivenUp<Operations>,
+    refusal: Option<&Bound<'_, PyBaseException>>,
+) {
+    for (context, index, error, duration) in failed {
+        if let Context::Batch {
+            failures: Some(log),
+            ..
+        } = &*context
+        {
+            let (seconds, exception) = (seconds(duration), error.bind(py));
+            log.note(
+                py,
+                &Failure {
+                    index,
+                    seconds,
+                    exception,
+                },
+            );
+        }
+    }
+    for (number, job) in given_up.calls {
+        // Were the error not to be made, that is what its future fails with: none is left out.
+        let made = || {
+            let made = make_error(py, refusal);
+            made.unwrap_or_else(|error| error.into_value(py))
+        };
+        let error = last_error(runtime, number).unwrap_or_else(made);
+        if let Err(error) = settle(py, &job, Some(&error)) {
+            error.write_unraisable(py, Some(job.object(py)));
+        }
+    }
+}
+
+/// What a submitted call fails with that was never made.
+fn make_error(
+    py: Python<'_>,
+    refusal: Option<&Bound<'_, PyBaseException>>,
+) -> PyResult<Py<PyBaseException>> {
+    let errors = py.import("paceline._errors")?;
+    let error = errors.call_method1("refused_for_good", (refusal,))?;
+    Ok(error.extract()?)
+}

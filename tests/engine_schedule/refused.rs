@@ -1,0 +1,367 @@
+//! A server that refuses: one call goes first after a pause, and in the end the server is given up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use paceline::engine::ledger::Keep;
+use paceline::engine::limiter::{Limiter, Rate};
+use paceline::engine::retry::GiveUp;
+use paceline::engine::schedule::{Claim, Dispatch, Scheduler, Seat, Step};
+use paceline::engine::terms::{Acquirer, End};
+use paceline::engine::time::Time;
+
+use crate::fixture::{
+    Add, CALLS, Plain, SECOND, Started, add, again, at, attempts, batch, delivered, done, failed,
+    foreign, given, limited, owned, resting, stream, unlimited, woken,
+};
+
+fn millis(millis: u64) -> Time {
+    Time::from_nanos(millis * SECOND / 1000)
+}
+
+/// Gives up as a policy of five attempts does.
+fn giving_up(scheduler: Scheduler<Plain>) -> Scheduler<Plain> {
+    scheduler.giving_up(Some(attempts(5).give_up()))
+}
+
+/// Until when a worker rests, which looks and does not look again for itself.
+fn rests(scheduler: &Scheduler<Plain>, seat: &mut Seat, now: Time) -> Time {
+    resting(scheduler.look(seat, now))
+}
+
+/// A scheduler of two workers that have both begun, at 1 s, one of which is refused for a second.
+fn in_a_pause(scheduler: &Scheduler<Plain>, seats: &mut [Seat; 2]) -> Started {
+    let first = scheduler.start(&mut seats[0], at(1));
+    let second = scheduler.start(&mut seats[1], at(1));
+    let (refused, _) = scheduler.refuse_call(&first, at(2), 1);
+    assert!(refused.goes_on);
+    let finished = again(&first, at(2), refused.pause.until);
+    assert!(scheduler.rest_after(&mut seats[0], finished, at(2)) >= at(3));
+    second
+}
+
+#[test]
+fn one_goes_first_and_the_others_follow_when_it_is_answered() {
+    for limit in [false, true] {
+        let scheduler = if limit {
+            limited(2, 10, 1).0
+        } else {
+            unlimited(2)
+        };
+        scheduler.add_complete(batch(), 9, at(1));
+        let mut seats = [scheduler.seat(), scheduler.seat()];
+        let second = in_a_pause(&scheduler, &mut seats);
+        scheduler.rest_after(&mut seats[1], done(&second, at(2)), at(2));
+        let probe = scheduler.start(&mut seats[0], at(3));
+        assert_eq!(probe.running.started, at(3));
+        // Refusals have taken a second, so it may take two of them, and a little.
+        assert_eq!(rests(&scheduler, &mut seats[1], at(3)), millis(5100));
+        scheduler.finish(&mut seats[0], done(&probe, at(4)), at(4));
+        assert!(
+            woken(&seats[1]),
+            "limit {limit}: one sleeps until the probe would be late"
+        );
+        let next = scheduler.start(&mut seats[1], at(4));
+        // A tenth of a second for the limit of ten, half of the pause for two workers.
+        let follows = if limit { 4100 } else { 4500 };
+        assert_eq!(rests(&scheduler, &mut seats[0], at(4)), millis(follows));
+        let third = scheduler.start(&mut seats[0], millis(follows));
+        let finished = done(&next, millis(follows));
+        let rest = scheduler.rest_after(&mut seats[1], finished, millis(follows));
+        assert_eq!(rest, millis(if limit { 4200 } else { 5000 }));
+        // For a window.
+        scheduler.start(&mut seats[1], millis(5001));
+        scheduler.start_next(&mut seats[0], done(&third, millis(5001)), millis(5001));
+    }
+}
+
+#[test]
+fn what_was_under_way_when_the_pause_began_is_of_the_same_episode() {
+    let scheduler = giving_up(unlimited(2));
+    let (source, _) = scheduler.add_complete(batch(), 9, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat()];
+    let second = in_a_pause(&scheduler, &mut seats);
+    for now in 3..20 {
+        let (refused, _) = scheduler.refuse_call(&second, at(now), 5);
+        assert!(refused.goes_on && !refused.pause.new_episode);
+        assert_eq!(refused.pause.until, at(now + 5));
+    }
+    assert_eq!(scheduler.ended(source), None);
+}
+
+#[test]
+fn a_probe_that_runs_long_counts_no_longer() {
+    let (scheduler, _) = limited(2, 10, 1);
+    scheduler.add_complete(batch(), 9, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat()];
+    let second = in_a_pause(&scheduler, &mut seats);
+    scheduler.rest_after(&mut seats[1], done(&second, at(2)), at(2));
+    scheduler.start(&mut seats[0], at(3));
+    let next = scheduler.start(&mut seats[1], millis(5100));
+    let rest = scheduler.rest_after(&mut seats[1], done(&next, millis(5101)), millis(5101));
+    assert_eq!(rest, millis(5200), "they follow one by one");
+}
+
+#[test]
+fn a_probe_that_dies_hands_its_part_on() {
+    for limit in [false, true] {
+        let scheduler = if limit {
+            limited(2, 10, 1).0
+        } else {
+            unlimited(2)
+        };
+        let (source, _) = scheduler.add_complete(batch(), 9, at(1));
+        let mut seats = [scheduler.seat(), scheduler.seat()];
+        let second = in_a_pause(&scheduler, &mut seats);
+        scheduler.rest_after(&mut seats[1], done(&second, at(2)), at(2));
+        let probe = scheduler.start(&mut seats[0], at(3));
+        rests(&scheduler, &mut seats[1], at(3));
+        // Its batch goes meanwhile, and another one waits.
+        scheduler.remove(source, at(3));
+        scheduler.add_complete(batch(), 9, at(3));
+        rests(&scheduler, &mut seats[1], at(3));
+        woken(&seats[1]);
+        let (leftover, _) = scheduler.claim_next(&mut seats[0], failed(&probe, at(4)), at(4));
+        drop(leftover);
+        let (first, second) = (seats[0].ongoing().is_some(), woken(&seats[1]));
+        assert!(first || second, "limit {limit}: nobody goes first");
+        let mut probes = 0;
+        for seat in &mut seats {
+            if seat.ongoing().is_some() {
+                probes += 1;
+            } else if let Claim::Start(_) = scheduler.claim(seat, None, at(4)).1 {
+                probes += 1;
+            }
+        }
+        assert_eq!(probes, 1);
+    }
+}
+
+#[test]
+fn a_batch_ends_at_so_many_refusals_in_a_row() {
+    for limit in [false, true] {
+        let scheduler = giving_up(if limit {
+            limited(2, 1000, 1).0
+        } else {
+            unlimited(2)
+        });
+        let (source, owner) = scheduler.add_complete(batch(), 1000, at(1));
+        let mut seat = scheduler.seat();
+        let mut now = at(1);
+        for pause in 1..=5 {
+            let start = scheduler.start(&mut seat, now);
+            let (refused, given_up) =
+                scheduler.refuse_call(&start, now + Duration::from_millis(10), 1);
+            assert_eq!(
+                (refused.goes_on, given_up.ended.len()),
+                (pause < 5, pause / 5)
+            );
+            now = refused.pause.until;
+            if pause < 5 {
+                scheduler.rest_after(
+                    &mut seat,
+                    again(&start, now, now),
+                    now - Duration::from_millis(900),
+                );
+                continue;
+            }
+            assert!(given_up.calls.is_empty() && given_up.dropped.is_empty());
+            assert!(given(&owner));
+            assert_eq!(scheduler.ended(source), Some(End::Refused));
+            scheduler.rest_after(&mut seat, failed(&start, now), now);
+        }
+        assert_eq!(scheduler.step(source, false, now), Step::Settled);
+        let mut source = scheduler.remove(source, now).unwrap();
+        let waiting = source.waiting_retries().len();
+        let totals = source.ledger().totals;
+        assert_eq!((totals.attempts, totals.pauses, totals.failed), (5, 4, 1));
+        assert_eq!(source.unstarted().count() + waiting + 1, 1000);
+    }
+}
+
+#[test]
+fn where_nothing_is_left_to_start_what_waits_has_failed() {
+    let scheduler = giving_up(unlimited(3));
+    let (source, _) = scheduler.add_complete(stream(Keep::Ordered, 9), 3, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat(), scheduler.seat()];
+    let running = seats.each_mut().map(|seat| scheduler.start(seat, at(1)));
+    for (seat, start) in seats.iter_mut().zip(&running) {
+        let until = scheduler.refuse_call(start, at(2), 1).0.pause.until;
+        scheduler.rest_after(seat, again(start, at(2), until), at(2));
+    }
+    for pause in 2..=5 {
+        let now = at(pause * 10);
+        let start = scheduler.start(&mut seats[0], now);
+        let (refused, given_up) = scheduler.refuse_call(&start, now, 1);
+        assert_eq!(refused.goes_on, pause < 5);
+        if refused.goes_on {
+            let finished = again(&start, now, refused.pause.until);
+            scheduler.rest_after(&mut seats[0], finished, now);
+            continue;
+        }
+        assert_eq!((given_up.ended.len(), given_up.dropped.len()), (0, 2));
+        scheduler.rest_after(&mut seats[0], failed(&start, now), now);
+    }
+    assert_eq!(scheduler.ended(source), None);
+    let outcomes: Vec<_> = std::iter::from_fn(|| {
+        let next = scheduler.with(source, |source| source.hand_over())?;
+        Some((next.as_ref()?.index, next?.record.result))
+    })
+    .collect();
+    assert_eq!(outcomes, [(0, Err(0)), (1, Err(1)), (2, Err(2))]);
+    assert_eq!(scheduler.step(source, false, at(60)), Step::Settled);
+}
+
+#[test]
+fn calls_that_wait_are_taken_back_and_later_ones_begin_anew() {
+    let scheduler = giving_up(unlimited(1));
+    for job in 0..3 {
+        scheduler.submit(job, at(1)).unwrap();
+    }
+    let mut seat = scheduler.seat();
+    for pause in 1..=5 {
+        let now = at(pause * 10);
+        let start = scheduler.start(&mut seat, now);
+        let (refused, given_up) = scheduler.refuse_call(&start, now, 1);
+        if refused.goes_on {
+            scheduler.rest_after(&mut seat, again(&start, now, at(pause * 10 + 1)), now);
+            continue;
+        }
+        let mut calls = given_up.calls;
+        calls.push((start.running.index, start.job));
+        calls.sort_unstable();
+        assert_eq!(calls, [(0, 0), (1, 1), (2, 2)]);
+        scheduler.rest_after(&mut seat, delivered(&start, now), now);
+    }
+    scheduler.submit(9, at(60)).unwrap();
+    let start = scheduler.start(&mut seat, at(60));
+    assert!(scheduler.refuse_call(&start, at(61), 1).0.goes_on);
+}
+
+#[test]
+fn a_pause_that_is_too_long_is_waited_for_by_nobody() {
+    let scheduler = giving_up(unlimited(2));
+    let (source, _) = scheduler.add_complete(batch(), 3, at(1));
+    let mut seat = scheduler.seat();
+    let start = scheduler.start(&mut seat, at(1));
+    assert_eq!(scheduler.refuse_call(&start, at(2), 5000).1.ended.len(), 1);
+    assert_eq!(scheduler.ended(source), Some(End::Refused));
+    scheduler.rest_after(&mut seat, failed(&start, at(2)), at(2));
+    // Nor by a batch that comes in the middle of it; but by one that comes near its end.
+    let (source, owner) = scheduler.add_complete(batch(), 3, at(10));
+    assert!(matches!(scheduler.look(&mut seat, at(10)), Claim::GiveUp));
+    drop(scheduler.give_up(|_, _, _| {}, at(10)));
+    assert!(given(&owner));
+    assert_eq!(scheduler.ended(source), Some(End::Refused));
+    scheduler.rest(&mut seat, at(10));
+    let (source, _) = scheduler.add_complete(batch(), 3, at(4002));
+    assert_eq!(scheduler.rest(&mut seat, at(4002)), at(5002));
+    assert_eq!(scheduler.ended(source), None);
+}
+
+#[test]
+fn owners_and_the_dispatcher_give_up_as_well() {
+    let scheduler = giving_up(foreign(2));
+    let (source, _) = add(&scheduler, owned(), 3);
+    scheduler.pause(CALLS, at(1), at(1), at(5000));
+    assert_eq!(scheduler.step(source, false, at(2)), Step::Settled);
+    assert_eq!(scheduler.ended(source), Some(End::Refused));
+    scheduler.submit(0, at(3)).unwrap();
+    assert_eq!(scheduler.dispatch(at(3)), Dispatch::GiveUp);
+    assert_eq!(scheduler.give_up(|_, _, _| {}, at(3)).calls, [(0, 0)]);
+    assert!(matches!(scheduler.dispatch(at(3)), Dispatch::Rest(_)));
+}
+
+/// Two executors on one limiter.
+fn two_on_one() -> (Limiter, [Scheduler<Plain>; 2]) {
+    let rate = Rate::new(100, Duration::from_secs(1), None, Some(Duration::ZERO)).unwrap();
+    let limiter = Limiter::new(rate);
+    let make = || {
+        let limiter = Some(limiter.clone());
+        let scheduler = Scheduler::new(2, limiter, Arc::new("calls".into()), Acquirer::Worker);
+        giving_up(scheduler)
+    };
+    let schedulers = [make(), make()];
+    (limiter, schedulers)
+}
+
+#[test]
+fn executors_that_share_a_limiter_share_its_probe_and_its_end() {
+    let (_, executors) = two_on_one();
+    let sources = executors
+        .each_ref()
+        .map(|executor| executor.add_complete(batch(), 100, at(1)).0);
+    let mut seats = executors.each_ref().map(|executor| executor.seat());
+    for pause in 1..=5 {
+        let now = at(pause * 10);
+        let mut starts = Vec::new();
+        for place in [0, 1] {
+            let (executor, seat) = (&executors[place], &mut seats[place]);
+            woken(seat);
+            if let (_, Claim::Start(start)) = executor.claim(seat, None, now) {
+                starts.push((place, Started::by(seat, Claim::Start(start)).unwrap()));
+            } else {
+                assert!(rests(executor, seat, now) > now);
+            }
+        }
+        // At first they do not know better.
+        assert_eq!(
+            starts.len(),
+            if pause == 1 { 2 } else { 1 },
+            "in pause {pause}"
+        );
+        for (place, start) in starts {
+            let (executor, seat) = (&executors[place], &mut seats[place]);
+            let (refused, _) = executor.refuse_call(&start, now, 1);
+            let finished = if refused.goes_on {
+                again(&start, now, refused.pause.until)
+            } else {
+                failed(&start, now)
+            };
+            executor.rest_after(seat, finished, now);
+            let (other, waiting) = (&executors[1 - place], &mut seats[1 - place]);
+            if pause == 5 {
+                assert!(woken(waiting), "it is not told of the pause");
+                assert!(matches!(other.look(waiting, now), Claim::GiveUp));
+                drop(other.give_up(|_, _, _| {}, now));
+            }
+        }
+    }
+    for (executor, source) in executors.iter().zip(sources) {
+        assert_eq!(executor.ended(source), Some(End::Refused));
+    }
+}
+
+#[test]
+fn the_probe_of_another_executor_opens_the_limiter() {
+    let (_, [one, other]) = two_on_one();
+    one.add_complete(batch(), 100, at(1));
+    let (mut seat, mut waiting) = (one.seat(), other.seat());
+    let start = one.start(&mut seat, at(1));
+    let until = one.refuse_call(&start, at(2), 1).0.pause.until;
+    one.rest_after(&mut seat, again(&start, at(2), until), at(2));
+    let probe = one.start(&mut seat, at(3));
+    other.add_complete(batch(), 100, at(3));
+    assert!(rests(&other, &mut waiting, at(3)) > at(4));
+    let now = millis(3500);
+    one.finish(&mut seat, done(&probe, now), now);
+    assert!(woken(&waiting));
+    other.start(&mut waiting, now);
+    assert_eq!(rests(&one, &mut seat, now), millis(3510));
+}
+
+#[test]
+fn an_executor_without_a_policy_waits_and_never_gives_up() {
+    let scheduler = unlimited(1);
+    let (source, _) = scheduler.add_complete(batch(), 3, at(1));
+    scheduler.pause(CALLS, at(1), at(1), at(9_000_000));
+    let mut seat = scheduler.seat();
+    assert_eq!(scheduler.rest(&mut seat, at(2)), at(9_000_000));
+    assert_eq!(scheduler.ended(source), None);
+    let never = GiveUp {
+        refusals: usize::MAX,
+        pause: Duration::MAX,
+    };
+    let scheduler = scheduler.giving_up(Some(never));
+    assert_eq!(scheduler.rest(&mut seat, at(2)), at(9_000_000));
+}
