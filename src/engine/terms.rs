@@ -17,6 +17,13 @@ pub trait Work: Debug {
     type Error: Debug;
 }
 
+/// An operation that is not called again, and its result where no record is kept of that: both are
+/// to be dropped without the lock.
+pub type Dropped<W> = (
+    <W as Work>::Job,
+    Option<Result<<W as Work>::Value, <W as Work>::Error>>,
+);
+
 /// Who takes the permits of a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Acquirer {

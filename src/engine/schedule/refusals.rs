@@ -12,7 +12,7 @@ use crate::engine::limiter::Limiter;
 use crate::engine::recovery::{Refusal, Spacing};
 use crate::engine::retry::Pause;
 use crate::engine::source::Source;
-use crate::engine::terms::{Acquirer, End, Work};
+use crate::engine::terms::{Acquirer, Dropped, End, Work};
 use crate::engine::time::Time;
 
 /// Where no limit says how fast calls may follow each other after a probe, the workers begin one by
@@ -36,7 +36,7 @@ pub struct GivenUp<W: Work> {
     /// The submitted calls that waited, by their indexes.
     pub calls: Vec<(usize, W::Job)>,
     /// Operations that are not called again, and results of which no record is kept: to be dropped.
-    pub dropped: Vec<(W::Job, Option<Result<W::Value, W::Error>>)>,
+    pub dropped: Vec<Dropped<W>>,
     /// Sources that nobody else will take out: to be dropped.
     pub forgotten: Vec<Source<W>>,
 }
@@ -55,13 +55,12 @@ impl<W: Work> Scheduler<W> {
     ) -> (Refused, GivenUp<W>) {
         let limiter = self.limiter.as_ref();
         let mut state = self.state();
-        let pause = match limiter {
-            Some(limiter) => limiter.refused(refusal, now),
-            None => {
-                // None has started later that was under way.
-                let now = now.max(state.watch.last_start);
-                state.recovery.refused(refusal, now)
-            }
+        let pause = if let Some(limiter) = limiter {
+            limiter.refused(refusal, now)
+        } else {
+            // None has started later that was under way.
+            let now = now.max(state.watch.last_start);
+            state.recovery.refused(refusal, now)
         };
         state.pauses.extend(now, pause.until);
         let hopeless = state.hopeless(limiter, now);

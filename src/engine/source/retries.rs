@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Running, Source};
 use crate::engine::ledger::Attempt;
 use crate::engine::retry::Budget;
-use crate::engine::terms::{Acquirer, Work};
+use crate::engine::terms::{Acquirer, Dropped, Work};
 use crate::engine::time::Time;
 
 /// An operation that is to be tried again.
@@ -102,7 +102,7 @@ impl<W: Work> Source<W> {
     pub(in crate::engine) fn fail_retries(
         &mut self,
         mut failed: impl FnMut(usize, &Attempt<W::Error>),
-    ) -> Vec<(W::Job, Option<Result<W::Value, W::Error>>)> {
+    ) -> Vec<Dropped<W>> {
         let mut waiting: Vec<_> = std::iter::from_fn(|| self.retries.pop()).collect();
         for granted in std::mem::take(&mut self.granted) {
             if granted.attempts == 0 {
