@@ -204,7 +204,7 @@ fn where_nothing_is_left_to_start_what_waits_has_failed() {
     }
     assert_eq!(scheduler.ended(source), None);
     let outcomes: Vec<_> = std::iter::from_fn(|| {
-        let next = scheduler.with(source, |source| source.hand_over())?;
+        let next = scheduler.with(source, paceline::engine::source::Source::hand_over)?;
         Some((next.as_ref()?.index, next?.record.result))
     })
     .collect();
@@ -291,7 +291,7 @@ fn executors_that_share_a_limiter_share_its_probe_and_its_end() {
     let sources = executors
         .each_ref()
         .map(|executor| executor.add_complete(batch(), 100, at(1)).0);
-    let mut seats = executors.each_ref().map(|executor| executor.seat());
+    let mut seats = executors.each_ref().map(Scheduler::seat);
     for pause in 1..=5 {
         let now = at(pause * 10);
         let mut starts = Vec::new();
