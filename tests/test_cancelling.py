@@ -221,7 +221,9 @@ def test_a_batch_of_which_something_was_left_is_cancelled_with_its_report(verb: 
     report = caught.value.batch_report  # type: ignore[attr-defined]
     assert report.ended_by == "shutdown"
     assert report.counts["done"] == 3
-    assert report.counts["cancelled"] == 2
+    # Of a generator as many as were read by then.
+    assert report.counts["cancelled"] == len(report) - 3
+    assert "generator" in verb or len(report) == 5
 
 
 def test_a_batch_that_was_cancelled_in_vain_still_ends_at_its_timeout() -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import re
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -371,7 +371,7 @@ def test_the_input_is_read_on_the_calling_thread() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [SystemExit(3), KeyboardInterrupt("mine"), GeneratorExit(), asyncio.CancelledError("task")],
+    [SystemExit(3), KeyboardInterrupt("mine"), GeneratorExit()],
     ids=lambda error: type(error).__name__,
 )
 @pytest.mark.parametrize("on_error", ["record", "return", "raise"])
@@ -385,7 +385,11 @@ def test_a_base_exception_ends_the_batch_and_is_raised(error: BaseException, on_
     assert caught.value is error
     report = report_of(error)
     assert statuses(report) == ["done", "failed", "not_started", "not_started"]
-    assert report[1].exception is error
+    # The error holds the report, so the report holds its likeness.
+    likeness = report[1].exception
+    assert type(likeness) is type(error)
+    assert likeness.args == error.args
+    assert traceback.extract_tb(likeness.__traceback__)[-1].name == "leave"
     assert report.ended_by == "operation"
     assert caught.traceback[-1].name == "leave"
 

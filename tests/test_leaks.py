@@ -21,6 +21,8 @@ from observing import PATIENCE
 
 from paceline import BatchExecutor, BatchTimeoutError, RateLimiter, _core
 
+pytestmark = pytest.mark.usefixtures("unlogged")
+
 WATCH = """
 import contextlib, gc, itertools, json, resource
 from paceline import BatchExecutor, BatchTimeoutError, RateLimiter

@@ -273,6 +273,7 @@ class Drive(Generic[T]):
             self._feed_more(room)
         except Exception as error:  # noqa: BLE001 - it waits until the value has been taken
             failure.append(error)
+        self._cause = "consumer"
 
     def _end_by_input(self, failure: list[Exception]) -> Never:
         self._cause = "input"

@@ -384,9 +384,9 @@ def _before_threads_end() -> None:
     The interpreter's end goes on with what ``atexit`` knows: then we are to be the first there, as
     submitted calls may use what other handlers take down. Whoever else ends its threads, such as a
     child of ``multiprocessing``, may end the process next: then a thread that is waited for sees to
-    ours.
+    ours. What is registered already stays: an interrupt in between would lose both, and a second
+    call finds nothing to wait for.
     """
-    atexit.unregister(_core.at_exit)
     _register()
     if sys._getframe(1).f_back is None:  # noqa: SLF001
         return

@@ -37,8 +37,10 @@ WAITS = {
         operations = [work] * 50
         """,
     "a lock of the limiter": """
-        lock = threading.Semaphore(2)
-        executor = BatchExecutor(lock, max_workers=4)
+        # A plain semaphore is refused.
+        class Permits(threading.Semaphore):
+            pass
+        executor = BatchExecutor(Permits(2), max_workers=4)
         operations = [work] * 50
         """,
     "the input": """
