@@ -20,6 +20,9 @@ CARGO_ENV = PYO3_PYTHON="$(CURDIR)/$(PY)" \
 export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
 export no_proxy := 127.0.0.1,localhost,$(no_proxy)
 
+# Tests mostly wait, so more of them run side by side than there are cores.
+SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(2 * (os.cpu_count() or 1) + 1)') --dist loadgroup
+
 .DEFAULT_GOAL := help
 
 .PHONY: help
@@ -36,7 +39,7 @@ test: $(STAMPS)/package $(STAMPS)/dev ## Run the Rust tests and the Python tests
 	@echo "Running the Rust tests, which are built first (about a minute) ..."
 	$(CARGO_ENV) cargo test --locked --quiet
 	@echo "Running the Python tests ..."
-	$(PY) -m pytest -m "not slow" -n auto --dist loadgroup $(ARGS)
+	$(PY) -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-all
 test-all: test ## The same, then what depends on the interpreter on each other Python at hand
@@ -44,7 +47,7 @@ test-all: test ## The same, then what depends on the interpreter on each other P
 
 .PHONY: test-pythons
 test-pythons: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons
-	$(PY) -m pytest -m "every_python and not slow" -n auto --dist loadgroup $(ARGS)
+	$(PY) -m pytest -m "every_python and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: stress
 stress: $(STAMPS)/package $(STAMPS)/dev ## Run the tests that take minutes

@@ -222,8 +222,9 @@ def test_a_batch_of_which_something_was_left_is_cancelled_with_its_report(verb: 
     assert report.ended_by == "shutdown"
     assert report.counts["done"] == 3
     # Of a generator as many as were read by then.
-    assert report.counts["cancelled"] == len(report) - 3
-    assert "generator" in verb or len(report) == 5
+    read = sum(report.counts.values())
+    assert report.counts["cancelled"] == read - 3
+    assert "generator" in verb or read == 5
 
 
 def test_a_batch_that_was_cancelled_in_vain_still_ends_at_its_timeout() -> None:
