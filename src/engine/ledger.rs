@@ -270,18 +270,20 @@ impl<V, E> Ledger<V, E> {
         std::mem::replace(self, rest)
     }
 
-    pub(super) fn visit(&self, mut value: impl FnMut(&V), mut error: impl FnMut(&E)) {
+    pub(super) fn visit<F>(
+        &self,
+        mut value: impl FnMut(&V) -> Result<(), F>,
+        mut error: impl FnMut(&E) -> Result<(), F>,
+    ) -> Result<(), F> {
         let slots = self.slots.iter().flatten();
         for record in slots.chain(self.completed.iter().map(|(_, record)| record)) {
             match &record.result {
-                Ok(result) => value(result),
-                Err(failure) => error(failure),
+                Ok(result) => value(result)?,
+                Err(failure) => error(failure)?,
             }
         }
-        self.history
-            .values()
-            .flatten()
-            .for_each(|attempt| error(&attempt.error));
+        let mut earlier = self.history.values().flatten();
+        earlier.try_for_each(|attempt| error(&attempt.error))
     }
 
     /// Takes the earlier attempts of one operation.

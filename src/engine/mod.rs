@@ -2,7 +2,7 @@
 
 pub mod ledger;
 pub mod limiter;
-pub(crate) mod lock;
+pub mod lock;
 pub mod process;
 pub mod recovery;
 pub mod retry;

@@ -1,8 +1,7 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
 
-use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -17,12 +16,13 @@ use super::operations;
 use super::outcome::Outcome;
 use super::reading::Reading;
 use super::records::{Carrier, Records, Taken};
+use super::refs::Refs;
 use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
 use super::work::{Context, PySource};
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process::{Inherited, Owned};
 use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
 use crate::engine::signal::Signal;
@@ -56,14 +56,14 @@ pub(crate) struct Open {
     runtime: Arc<Runtime>,
     id: SourceId,
     owner: Arc<Signal>,
-    closed: Mutex<Option<Py<Records>>>,
+    closed: Guarded<Option<Py<Records>>>,
     reading: Arc<Reading>,
     /// It ends at a time of its own.
     timed: bool,
     /// It ends when too many fail, and its owner is then to raise at least one of the failures.
     limits_failures: bool,
     /// The last failure that was handed over, where failures are limited.
-    last_failure: Mutex<Option<Py<PyBaseException>>>,
+    last_failure: Guarded<Option<Py<PyBaseException>>>,
     /// When nobody holds the batch any more, what was read of it still runs.
     left_to_run: AtomicBool,
     /// Whoever takes its outcomes is done with it: no wait of its owner is to go on.
@@ -83,11 +83,11 @@ impl Batch {
             runtime,
             id,
             owner,
-            closed: Mutex::new(None),
+            closed: Guarded::new(None),
             reading,
             timed: terms.deadline != Time::NEVER,
             limits_failures: terms.failure_limit.is_some(),
-            last_failure: Mutex::new(None),
+            last_failure: Guarded::new(None),
             left_to_run: AtomicBool::new(false),
             left: AtomicBool::new(false),
             discarded: AtomicBool::new(false),
@@ -177,8 +177,8 @@ impl Open {
         if self.limits_failures
             && let Some(failure) = outcome.exception()
         {
-            // What was there before is not dropped under the lock.
-            let _before = lock(&self.last_failure).replace(failure.clone_ref(py));
+            let failure = failure.clone_ref(py);
+            drop(self.last_failure.with(|last| last.replace(failure)));
         }
         Some(outcome)
     }
@@ -206,25 +206,25 @@ impl Open {
         &self,
         py: Python<'_>,
         fresh: &Py<Records>,
-        error: Option<&Bound<'_, PyBaseException>>,
+        error: Option<&Py<PyBaseException>>,
         carrier: &mut Option<Carrier>,
     ) -> PyResult<(Py<Records>, Option<PySource>)> {
-        let mut closed = lock(&self.closed);
-        if let Some(records) = &*closed {
-            return Ok((records.clone_ref(py), None));
-        }
-        let (runtime, at) = (&self.runtime, Time::now());
-        let taken = runtime.scheduler.take_out(self.id, at);
-        let (mut source, stragglers) =
-            taken.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))?;
-        let late = stragglers.map(|them| Late::new(them, source.running(), runtime, self.id));
-        let mut records = Taken::of(&mut source, late, at);
-        if let (Some(error), Some(it)) = (error, carrier.take()) {
-            *carrier = records.let_go_of(error, it);
-        }
-        fresh.get().fill(records);
-        *closed = Some(fresh.clone_ref(py));
-        Ok((fresh.clone_ref(py), Some(source)))
+        let taken = self.closed.with_lent(Refs::new(py), |closed, refs| {
+            if let Some(records) = &*closed {
+                return Some((refs.clone(records), None));
+            }
+            let (runtime, at) = (&self.runtime, Time::now());
+            let (mut source, stragglers) = runtime.scheduler.take_out(self.id, at)?;
+            let late = stragglers.map(|them| Late::new(them, source.running(), runtime, self.id));
+            let mut records = Taken::of(&mut source, late, at);
+            if let (Some(error), Some(it)) = (error, carrier.take()) {
+                *carrier = records.let_go_of(error, it, refs);
+            }
+            fresh.get().fill(records);
+            *closed = Some(refs.clone(fresh));
+            Some((refs.clone(fresh), Some(source)))
+        });
+        taken.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))
     }
 
     /// Ends it, as its owner will raise `error`, and adds what was read and not checked, so that it
@@ -233,7 +233,7 @@ impl Open {
         &self,
         py: Python<'_>,
         error: &PyErr,
-        operations: impl ExactSizeIterator<Item = Py<PyAny>>,
+        operations: impl ExactSizeIterator<Item = Py<PyAny>> + Send,
     ) {
         let end = end_of(is_exception(py, error));
         self.runtime.scheduler.end(self.id, end, Time::now());
@@ -420,8 +420,8 @@ impl Batch {
     /// The last failure that was handed over, where failures are limited.
     fn last_failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
         let open = self.open()?;
-        let last = lock(&open.last_failure);
-        Ok(last.as_ref().map(|failure| failure.clone_ref(py)))
+        let last = |last: &mut Option<_>, refs: Refs<'_>| last.as_ref().map(|it| refs.clone(it));
+        Ok(open.last_failure.with_lent(Refs::new(py), last))
     }
 
     /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.
@@ -473,28 +473,26 @@ impl Batch {
         open.reading.traverse(&visit)?;
         // The lock is waited for: whoever has it does not wait for Python, and what one pass of the
         // collector sees all of its passes must see.
-        let seen = Cell::new(Ok(()));
-        let see = |result: Result<(), PyTraverseError>| {
-            if result.is_err() {
-                seen.set(result);
-            }
-        };
-        let show = |source: &mut PySource| {
+        let scheduler = &open.runtime.scheduler;
+        let show = |source: &mut PySource, visit: &PyVisit<'_>| {
             // A worker may still copy the context's variables, so those are not to be cleared.
             if let Context::Batch { pool, refusal, .. } = source.context() {
-                see(visit.call(pool));
-                see(visit.call(&*lock(refusal)));
+                visit.call(pool)?;
+                refusal.with_lent(visit, |refusal, visit| visit.call(&*refusal))?;
             }
             source.visit(
-                |job| see(job.traverse(&visit)),
-                |value| see(visit.call(value)),
-                |error| see(visit.call(error)),
-            );
+                |job| job.traverse(visit),
+                |value| visit.call(value),
+                |error| visit.call(error),
+            )
         };
-        open.runtime.scheduler.with(open.id, show);
-        see(visit.call(&*lock(&open.closed)));
-        see(visit.call(&*lock(&open.last_failure)));
-        seen.into_inner()
+        scheduler
+            .with_lent(open.id, &visit, show)
+            .unwrap_or(Ok(()))?;
+        open.closed
+            .with_lent(&visit, |closed, visit| visit.call(&*closed))?;
+        open.last_failure
+            .with_lent(&visit, |last, visit| visit.call(&*last))
     }
 
     fn __clear__(&self) {
@@ -506,8 +504,8 @@ impl Batch {
         if let Ok(open) = self.open() {
             open.discarded.store(true, Ordering::Relaxed);
             let source = open.runtime.scheduler.remove(open.id, Time::now());
-            let closed = lock(&open.closed).take();
-            let last_failure = lock(&open.last_failure).take();
+            let closed = open.closed.with(Option::take);
+            let last_failure = open.last_failure.with(Option::take);
             drop((source, closed, last_failure, open.reading.take_all()));
         }
     }
@@ -523,12 +521,15 @@ impl Batch {
         stand_in: Option<Py<PyBaseException>>,
     ) -> PyResult<Py<Records>> {
         let open = self.open()?;
-        if let Some(records) = &*lock(&open.closed) {
-            return Ok(records.clone_ref(py));
+        let known =
+            |closed: &mut Option<_>, refs: Refs<'_>| closed.as_ref().map(|it| refs.clone(it));
+        if let Some(records) = open.closed.with_lent(Refs::new(py), known) {
+            return Ok(records);
         }
         let carrier = error.zip(stand_in);
         let mut carrier = carrier.map(|(error, stand_in)| Carrier::new(error, stand_in));
         let fresh = Py::new(py, Records::default())?;
+        let error = error.map(Bound::as_unbound);
         let (records, source) = open.take_out(py, &fresh, error, &mut carrier)?;
         if source.is_some() {
             drop(source);
@@ -565,21 +566,25 @@ impl Batch {
     /// The refusal that it was ended by, if that was met by the executor itself.
     fn refusal(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
         let open = self.open()?;
-        let refusal = |source: &mut PySource| match source.context() {
-            Context::Batch { refusal, .. } => lock(refusal).as_ref().map(|it| it.clone_ref(py)),
+        let copy = |source: &mut PySource, refs: Refs<'_>| match source.context() {
+            Context::Batch { refusal, .. } => refusal.with_lent(refs, |refusal, refs| {
+                refusal.as_ref().map(|error| refs.clone(error))
+            }),
             Context::Calls => None,
         };
-        Ok(open.runtime.scheduler.with(open.id, refusal).flatten())
+        let scheduler = &open.runtime.scheduler;
+        Ok(scheduler.with_lent(open.id, Refs::new(py), copy).flatten())
     }
 
     /// The error that ended it, if it was to be ended by one: the first failure that is fatal, or
     /// the first at all.
     fn first_failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
         let open = self.open()?;
-        let error = open.runtime.scheduler.with(open.id, |source| {
-            source.ending_error().map(|error| error.clone_ref(py))
-        });
-        Ok(error.flatten())
+        let copy = |source: &mut PySource, refs: Refs<'_>| {
+            source.ending_error().map(|error| refs.clone(error))
+        };
+        let scheduler = &open.runtime.scheduler;
+        Ok(scheduler.with_lent(open.id, Refs::new(py), copy).flatten())
     }
 }
 

@@ -1,14 +1,14 @@
 //! The `contextvars` that a batch's operations see: those of the verb's caller, each operation in a
 //! copy of its own.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyCFunction;
 
 use super::job::Job;
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 
 /// The caller's context, as it was when the verb was called.
 #[derive(Debug)]
@@ -76,16 +76,16 @@ pub(crate) fn within<T: Send + 'static>(
         return work(py);
     };
     let work = Arc::new(work);
-    let done = Arc::new(Mutex::new(None));
+    let done = Arc::new(Guarded::new(None));
     let inside = {
         let (work, done) = (Arc::clone(&work), Arc::clone(&done));
         PyCFunction::new_closure(py, None, None, move |arguments, _| {
             let result = work(arguments.py());
-            *lock(&done) = Some(result);
+            drop(done.with(|done| done.replace(result)));
         })
     };
     let entered = inside.and_then(|inside| context.call_method1("run", (inside,)));
-    let result = lock(&done).take();
+    let result = done.with(Option::take);
     if let (Err(error), Some(_)) = (entered, &result) {
         error.write_unraisable(py, None);
     }

@@ -1,7 +1,7 @@
 //! The dispatcher's side: it asks a limiter that is not ours, for owners that must not block.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -15,7 +15,7 @@ use super::job::Job;
 use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context};
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::schedule::{Dispatch, Finished, SourceId};
 use crate::engine::terms::End;
@@ -28,8 +28,8 @@ pub(crate) struct Dispatcher(Owned<Dispatching>);
 /// What it is for the process that it was made in.
 struct Dispatching {
     runtime: Arc<Runtime>,
-    asking: Mutex<Option<SourceId>>,
-    thread: Mutex<Thread>,
+    asking: Guarded<Option<SourceId>>,
+    thread: Guarded<Thread>,
 }
 
 /// What has become of a dispatcher's thread.
@@ -47,8 +47,8 @@ impl Dispatcher {
         (!another).then(|| {
             Self(Owned::new(Dispatching {
                 runtime: Arc::clone(runtime),
-                asking: Mutex::new(None),
-                thread: Mutex::new(Thread::ToStart),
+                asking: Guarded::new(None),
+                thread: Guarded::new(Thread::ToStart),
             }))
         })
     }
@@ -57,15 +57,16 @@ impl Dispatcher {
 impl Dispatching {
     /// Whether its thread may go on: nobody has given it up.
     fn begins(&self) -> bool {
-        let mut thread = lock(&self.thread);
-        if *thread == Thread::ToStart {
-            *thread = Thread::Begun;
-        }
-        *thread == Thread::Begun
+        self.thread.with(|thread| {
+            if *thread == Thread::ToStart {
+                *thread = Thread::Begun;
+            }
+            *thread == Thread::Begun
+        })
     }
 
     fn asked(&self) -> Option<SourceId> {
-        lock(&self.asking).take()
+        self.asking.with(Option::take)
     }
 
     /// Lets the next operation of a source fail without having run.
@@ -98,13 +99,14 @@ impl Dispatcher {
     /// The thread was not started, unless it has begun. Returns whether it never will.
     fn abandon(&self) -> PyResult<bool> {
         let this = self.0.get()?;
-        let mut thread = lock(&this.thread);
-        let never_begins = *thread == Thread::ToStart;
-        if never_begins {
-            *thread = Thread::Abandoned;
-            this.runtime.has_dispatcher.store(false, Ordering::SeqCst);
-        }
-        Ok(never_begins)
+        Ok(this.thread.with(|thread| {
+            let never_begins = *thread == Thread::ToStart;
+            if never_begins {
+                *thread = Thread::Abandoned;
+                this.runtime.has_dispatcher.store(false, Ordering::SeqCst);
+            }
+            never_begins
+        }))
     }
 
     /// Waits until a permit is to be asked for; False when there will be nothing more to dispatch.
@@ -120,7 +122,7 @@ impl Dispatcher {
                 Dispatch::Exit => return Ok(false),
                 Dispatch::GiveUp => give_up(py, &this.runtime),
                 Dispatch::Acquire(source) => {
-                    *lock(&this.asking) = Some(source);
+                    this.asking.with(|asking| *asking = Some(source));
                     return Ok(true);
                 }
                 Dispatch::Rest(until) => interpreter::work_for(this.runtime.id, || {
@@ -176,7 +178,7 @@ impl Dispatcher {
 
 impl Drop for Dispatching {
     fn drop(&mut self) {
-        if *lock(&self.thread) != Thread::Abandoned {
+        if self.thread.with(|thread| *thread != Thread::Abandoned) {
             self.runtime.has_dispatcher.store(false, Ordering::SeqCst);
         }
     }

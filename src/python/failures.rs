@@ -1,14 +1,13 @@
 //! The failures of one batch on their way to the log: the first of each second one by one, the
 //! others as a number. An outage is not to fill a disk, nor to hide what else is written there.
 
-use std::sync::Mutex;
 use std::time::Duration;
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::logging;
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::time::Time;
 
 /// How many failures of one second are written one by one.
@@ -29,7 +28,7 @@ pub(crate) struct Failure<'a, 'py> {
 
 /// What is known of the failures of one batch that are being logged.
 #[derive(Debug, Default)]
-pub(crate) struct FailureLog(Mutex<State>);
+pub(crate) struct FailureLog(Guarded<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -66,10 +65,9 @@ impl FailureLog {
             return Ok(());
         }
         let now = Time::now();
-        let kind = || logging::type_name(failure.exception);
-        let (untold, write) = lock(&self.0).admit(now, kind);
+        let (untold, write) = self.0.with(|state| state.admit(now));
         logging::failures_counted(py, untold)?;
-        if write {
+        if write || !self.count(failure) {
             logging::operation_failed(py, failure)?;
         }
         Ok(())
@@ -77,27 +75,34 @@ impl FailureLog {
 
     /// Writes what was counted and not written, as the batch ends. On the thread of its owner.
     pub(crate) fn end(&self, py: Python<'_>) -> PyResult<()> {
-        let untold = lock(&self.0).end(Time::now());
+        let untold = self.0.with(|state| state.end(Time::now()));
         logging::failures_counted(py, untold)
+    }
+
+    /// Counts a failure, unless nobody would ask for the count any more.
+    fn count(&self, failure: &Failure<'_, '_>) -> bool {
+        let kind = logging::type_name(failure.exception);
+        self.0.with(|state| {
+            if !state.ended {
+                state.untold.count(kind);
+            }
+            !state.ended
+        })
     }
 }
 
 impl State {
-    /// What is to be written before a failure, and whether that is written itself. No code of
-    /// anybody's runs.
-    fn admit(&mut self, now: Time, kind: impl FnOnce() -> String) -> (Option<Untold>, bool) {
+    /// What is to be written before a failure, and whether that is written itself, not counted.
+    fn admit(&mut self, now: Time) -> (Option<Untold>, bool) {
         let mut before = None;
         if self.since.is_none_or(|since| now >= since + SECOND) {
             before = self.take_untold(now);
             self.since = Some(now);
             self.written = 0;
         }
-        if self.ended || self.written < ONE_BY_ONE {
-            self.written += 1;
-            return (before, true);
-        }
-        self.untold.count(kind());
-        (before, false)
+        let write = self.ended || self.written < ONE_BY_ONE;
+        self.written += u32::from(write);
+        (before, write)
     }
 
     fn end(&mut self, now: Time) -> Option<Untold> {

@@ -1,6 +1,6 @@
 //! What one process has of an executor, as the Python side drives it.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyRuntimeError};
@@ -21,7 +21,7 @@ use super::terms;
 use super::work::{CALLS, Context};
 use super::worker::Worker;
 use crate::engine::ledger::Keep;
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process::{Inherited, Owned};
 use crate::engine::schedule::Claim;
 use crate::engine::signal::Signal;
@@ -93,7 +93,7 @@ impl Handle {
             failures: logged.then(Arc::default),
             pool,
             reading: Arc::clone(&reading),
-            refusal: Mutex::new(None),
+            refusal: Guarded::default(),
         });
         let outer = interpreter::works_on(runtime.id);
         let id = runtime
@@ -166,7 +166,7 @@ impl Handle {
         if !runtime.scheduler.reserve_thread(Time::now()) {
             return Ok(None);
         }
-        let entry = lock(&runtime.pool).take_entry(runtime);
+        let entry = runtime.pool.with(|pool| pool.take_entry(runtime));
         match entry {
             Ok(entry) => Ok(Some(Worker::new(Arc::clone(runtime), entry))),
             Err(error) => {

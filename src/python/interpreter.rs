@@ -154,6 +154,7 @@ fn stack_address() -> usize {
 /// Attaches a worker for `work`.
 pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
     Waiter::Worker.comes_back(|| ());
+    #[expect(clippy::disallowed_methods)] // a worker holds no lock between its operations
     let result = Python::try_attach(|py| {
         returned();
         work(py)

@@ -6,6 +6,7 @@ use pyo3::types::PyTuple;
 
 use super::operations::partial;
 use super::partials::Parts;
+use super::refs::Refs;
 
 /// One operation of a batch, or the tuple that stands for a submitted call.
 #[derive(Debug)]
@@ -43,11 +44,18 @@ impl Job {
         }
     }
 
-    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+    #[inline]
+    pub(crate) fn clone_ref(&self, refs: Refs<'_>) -> Self {
         Self {
-            object: self.object.clone_ref(py),
-            arguments: self.arguments.as_ref().map(|it| it.clone_ref(py)),
+            object: refs.clone(&self.object),
+            arguments: self.arguments.as_ref().map(|it| refs.clone(it)),
         }
+    }
+
+    /// What is called: the operation, or the function of a partial.
+    #[inline]
+    pub(crate) fn callee(&self) -> &Py<PyAny> {
+        &self.object
     }
 
     /// The operation: as it was given, or a partial like it.

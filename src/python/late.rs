@@ -1,9 +1,8 @@
 //! What becomes of the operations that still ran when their batch was taken out for its report.
 
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -13,9 +12,9 @@ use super::interpreter;
 use super::outcome::Outcome;
 use super::runtime::Runtime;
 use super::work::{Operations, PyRecord};
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
-use crate::engine::schedule::{SourceId, Stragglers};
+use crate::engine::schedule::{Late as Straggler, SourceId, Stragglers};
 use crate::engine::signal::Signal;
 use crate::engine::source::Running;
 use crate::engine::time::Time;
@@ -32,7 +31,7 @@ pub(super) struct Late {
     /// Nanoseconds that they waited for permits inside.
     waited: AtomicU64,
     /// Held by whoever moves records here from the stragglers.
-    moving: Mutex<()>,
+    moving: Guarded<()>,
     /// By index.
     entries: BTreeMap<usize, Entry>,
 }
@@ -66,7 +65,7 @@ impl Late {
             runtime: Arc::downgrade(runtime),
             source,
             waited: AtomicU64::new(0),
-            moving: Mutex::default(),
+            moving: Guarded::default(),
             entries: indexes.map(|index| (index, Entry::default())).collect(),
         }
     }
@@ -94,19 +93,22 @@ impl Late {
     /// Takes what has ended.
     fn take(&self, stragglers: &Stragglers<Operations>, signal: &Arc<Signal>, waited: &mut Waited) {
         // Whoever sees that none runs is to find all of them here.
-        let _moving = lock(&self.moving);
-        let (ended, running) = stragglers.take(signal);
-        waited.running = running;
-        for late in ended {
-            if late.unretried {
-                waited.unlogged.push(late.index);
-            }
-            self.waited.fetch_add(late.waited, Ordering::Relaxed);
-            if let Some(entry) = self.entries.get(&late.index) {
-                // Each ends once.
-                entry.record.get_or_init(|| late.record);
-            }
-        }
+        let unplaced = self.moving.with(|()| {
+            let (ended, running) = stragglers.take(signal);
+            waited.running = running;
+            let place = |late: Straggler<Operations>| {
+                if late.unretried {
+                    waited.unlogged.push(late.index);
+                }
+                self.waited.fetch_add(late.waited, Ordering::Relaxed);
+                let entry = self.entries.get(&late.index);
+                entry.map_or(Ok(()), |entry| entry.record.set(late.record))
+            };
+            let results = ended.into_iter().map(place);
+            results.filter_map(Result::err).collect::<Vec<_>>()
+        });
+        // Each ends once, so there are none.
+        drop(unplaced);
     }
 
     /// Refuses to wait for an operation that runs on this thread, or waits for one that does.
@@ -160,17 +162,12 @@ impl Late {
         let Ok(stragglers) = self.stragglers.get() else {
             return Ok(());
         };
-        let seen = Cell::new(Ok(()));
-        let see = |result: Result<(), PyTraverseError>| {
-            if result.is_err() {
-                seen.set(result);
-            }
-        };
-        stragglers.visit(
-            |value| see(visit.call(value)),
-            |error| see(visit.call(error)),
-        );
-        seen.into_inner()
+        stragglers.with_ended(visit, |ended, visit| {
+            ended.iter().try_for_each(|late| match &late.record.result {
+                Ok(value) => visit.call(value),
+                Err(error) => visit.call(error),
+            })
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::doc_markdown)] // what is public is documented for Python
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::exceptions::{PyAttributeError, PyValueError};
 use pyo3::prelude::*;
@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::arguments::{Given, flag, rate, refuse, seconds, wait, whole};
 use super::{interpreter, logging};
 use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::schedule::LONG_WAIT;
 use crate::engine::signal::Signal;
@@ -79,13 +79,13 @@ enum Makeup {
 /// A rate in the numbers that the user gave.
 struct Spec {
     /// With its `per` in seconds.
-    rate: Mutex<(Rate, f64)>,
+    rate: Guarded<(Rate, f64)>,
     margin: Option<f64>,
 }
 
 impl Spec {
     fn rate(&self) -> Rate {
-        lock(&self.rate).0
+        self.rate.with(|(rate, _)| *rate)
     }
 }
 
@@ -208,7 +208,7 @@ impl RateLimiter {
         Ok(Self {
             limiter: Limiter::new(rate),
             makeup: Makeup::Single(Spec {
-                rate: Mutex::new((rate, per.number)),
+                rate: Guarded::new((rate, per.number)),
                 margin: margin.map(|margin| margin.number),
             }),
         })
@@ -373,11 +373,13 @@ impl RateLimiter {
     fn update(&self, limit: Given<'_>, per: Given<'_>) -> PyResult<()> {
         let spec = self.spec("limit")?;
         let (limit, per) = rate(limit, per)?;
-        let mut known = lock(&spec.rate);
-        let rate = known.0.changed(limit, per.duration).map_err(refused)?;
-        self.limiter.change(rate, Monotonic);
-        *known = (rate, per.number);
-        Ok(())
+        let changed = spec.rate.with(|known| {
+            let rate = known.0.changed(limit, per.duration)?;
+            self.limiter.change(rate, Monotonic);
+            *known = (rate, per.number);
+            Ok(())
+        });
+        changed.map_err(refused)
     }
 
     /// Permits in any window.
@@ -393,7 +395,7 @@ impl RateLimiter {
     /// Length of the window in seconds.
     #[getter]
     fn per(&self) -> PyResult<f64> {
-        Ok(lock(&self.spec("per")?.rate).1)
+        Ok(self.spec("per")?.rate.with(|(_, per)| *per))
     }
 
     /// Permits that may follow each other at once; None if they are not paced.
@@ -470,7 +472,7 @@ fn refused(error: RateError) -> PyErr {
 
 impl std::fmt::Display for Spec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (rate, per) = *lock(&self.rate);
+        let (rate, per) = self.rate.with(|known| *known);
         // `{:?}` writes a float so that it reads back as the same float.
         write!(f, "RateLimiter({}, per={per:?}", rate.limit())?;
         if let Some(burst) = rate.burst() {

@@ -21,6 +21,7 @@ pub(crate) mod partials;
 pub(crate) mod reading;
 pub(crate) mod ready;
 pub(crate) mod records;
+pub(crate) mod refs;
 mod refusals;
 pub(crate) mod retrying;
 pub(crate) mod runtime;

@@ -35,27 +35,25 @@ impl Seen {
 
     /// Whether this is what the last operation calls.
     #[inline]
-    pub(crate) fn is(&self, function: &Bound<'_, PyAny>) -> bool {
+    pub(crate) fn is(&self, function: &Py<PyAny>) -> bool {
         self.function
             .as_ref()
             .is_some_and(|known| known.is(function))
     }
 
-    /// Whether it calls the same function as the one before. No code of anybody's runs.
-    pub(crate) fn knows(&self, operation: &Bound<'_, PyAny>) -> bool {
-        self.function.as_ref().is_some_and(|known| {
-            let calls_known = |inner: Bound<'_, PyAny>| {
-                // As a rule, no more than a partial of a method.
-                known.is(&inner) || beneath(&inner).is_some_and(|function| known.is(&function))
-            };
-            known.is(operation) || beneath(operation).is_some_and(calls_known)
-        })
+    /// Whether it calls the same function as the one before.
+    fn knows(&self, operation: &Bound<'_, PyAny>) -> bool {
+        let is = |function: &Bound<'_, PyAny>| self.is(function.as_unbound());
+        // As a rule, no more than a partial of a method.
+        is(operation)
+            || beneath(operation)
+                .is_some_and(|inner| is(&inner) || beneath(&inner).is_some_and(|it| is(&it)))
     }
 }
 
-/// What a partial or a bound method was made of. No code of anybody's runs.
+/// What a partial or a bound method was made of.
 #[inline]
-fn beneath<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+pub(crate) fn beneath<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
     let py = operation.py();
     let class = operation.get_type_ptr().cast();
     let attribute = if class == partial(py).ok()?.as_ptr() {

@@ -1,6 +1,7 @@
 //! Which operation an outcome is of, for those who ask.
 
 use std::collections::{HashMap, VecDeque};
+use std::mem;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -8,6 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 use super::job::Job;
 use super::operations::partial;
+use super::refs::Refs;
 
 /// Where the operation of one outcome is to be found.
 #[derive(Debug)]
@@ -76,36 +78,34 @@ pub(crate) struct Origins {
 }
 
 impl Origins {
-    /// The batch is this list or tuple. Called once.
-    pub(crate) fn are(&mut self, sequence: Py<PyAny>) {
-        self.sequence.get_or_insert(sequence);
-    }
-
-    /// Operations are kept from when they are read until their outcomes are handed over.
-    pub(crate) fn keep(&mut self) {
-        self.keeps = true;
+    /// The batch is this list or tuple; without one, operations are kept from when they are read
+    /// until their outcomes are handed over. Returns what the batch was taken for before.
+    pub(crate) fn know(&mut self, sequence: Option<Py<PyAny>>) -> Option<Py<PyAny>> {
+        self.keeps = sequence.is_none();
+        mem::replace(&mut self.sequence, sequence)
     }
 
     /// Notes what was read.
     #[inline]
-    pub(crate) fn note(&mut self, py: Python<'_>, job: &Job) {
+    pub(crate) fn note(&mut self, refs: Refs<'_>, job: &Job) {
         if self.keeps && self.sequence.is_none() {
-            self.read.push_back(Some(job.clone_ref(py)));
+            self.read.push_back(Some(job.clone_ref(refs)));
         }
     }
 
-    /// Notes what has failed for good.
-    pub(crate) fn note_failed(&mut self, py: Python<'_>, index: usize, job: &Job) {
-        if !self.keeps && self.sequence.is_none() {
-            self.failed.insert(index, job.clone_ref(py));
+    /// Notes what has failed for good. Returns what was noted before, if anything.
+    pub(crate) fn note_failed(&mut self, refs: Refs<'_>, index: usize, job: &Job) -> Option<Job> {
+        if self.keeps || self.sequence.is_some() {
+            return None;
         }
+        self.failed.insert(index, job.clone_ref(refs))
     }
 
     /// What the outcome that is handed over is of.
     #[inline]
-    pub(crate) fn take(&mut self, py: Python<'_>, index: usize) -> Option<Origin> {
+    pub(crate) fn take(&mut self, refs: Refs<'_>, index: usize) -> Option<Origin> {
         if let Some(sequence) = &self.sequence {
-            return Some(Origin::Within(sequence.clone_ref(py)));
+            return Some(Origin::Within(refs.clone(sequence)));
         }
         let job = self.read.get_mut(index.checked_sub(self.base)?)?.take();
         while let Some(None) = self.read.front() {
@@ -122,7 +122,7 @@ impl Origins {
         }
         let read = || self.read.get(index.checked_sub(self.base)?)?.as_ref();
         let job = read().or_else(|| self.failed.get(&index))?;
-        Some(Origin::Read(job.clone_ref(py)))
+        Some(Origin::Read(job.clone_ref(Refs::new(py))))
     }
 
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

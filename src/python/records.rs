@@ -18,6 +18,7 @@ use super::late::{Late, Waited};
 use super::logging;
 use super::origins::Origins;
 use super::outcome::{Outcome, Status, copy_of, seconds};
+use super::refs::Refs;
 use super::work::{Context, PyAttempt, PyRecord, PySource};
 use crate::engine::ledger::{History, Keep, Ledger, Totals};
 use crate::engine::source::{HandedOver, Running};
@@ -194,8 +195,9 @@ impl Taken {
     /// carrier back if it is not. Nothing is dropped here, as somebody else holds it.
     pub(super) fn let_go_of(
         &mut self,
-        error: &Bound<'_, PyBaseException>,
+        error: &Py<PyBaseException>,
         carrier: Carrier,
+        refs: Refs<'_>,
     ) -> Option<Carrier> {
         let slots = self.slots.iter_mut().flatten();
         let last = slots.filter_map(|record| record.result.as_mut().err());
@@ -203,7 +205,7 @@ impl Taken {
         let all = last.chain(earlier.map(|attempt| &mut attempt.error));
         let mut held = false;
         for each in all.filter(|each| each.is(error)) {
-            *each = carrier.stand_in.clone_ref(error.py());
+            *each = refs.clone(&carrier.stand_in);
             held = true;
         }
         if !held {

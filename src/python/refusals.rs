@@ -9,9 +9,9 @@ use super::calls::{last_error, settle};
 use super::failures::Failure;
 use super::logging;
 use super::outcome::seconds;
+use super::refs::Refs;
 use super::runtime::Runtime;
 use super::work::{Context, Operations, PyAttempt};
-use crate::engine::lock::lock;
 use crate::engine::recovery::Refusal;
 use crate::engine::schedule::{GivenUp, Ongoing, Refused};
 use crate::engine::time::Time;
@@ -30,17 +30,19 @@ pub(crate) fn refused(
     now: Time,
 ) -> Refused {
     let mut failed = Vec::new();
-    let collect = |context: &Arc<Context>, index, last: &PyAttempt| {
-        let error = last.error.clone_ref(py);
+    let collect = |context: &Arc<Context>, index, last: &PyAttempt, refs: Refs<'_>| {
+        let error = refs.clone(&last.error);
         failed.push((Arc::clone(context), index, error, last.duration));
     };
-    let (refused, given_up) = runtime
-        .scheduler
-        .refused(ongoing.source, refusal, collect, now);
+    let (refused, given_up) =
+        runtime
+            .scheduler
+            .refused(ongoing.source, refusal, Refs::new(py), collect, now);
     // Their owners wait for the call that was refused, so they ask later.
     for context in &given_up.ended {
         if let Context::Batch { refusal: last, .. } = &**context {
-            let _before = lock(last).replace(exception.clone().unbind());
+            let exception = exception.clone().unbind();
+            drop(last.with(|last| last.replace(exception)));
         }
     }
     if refused.pause.begins {
@@ -53,11 +55,13 @@ pub(crate) fn refused(
 /// Ends what does not wait for the server any more, though this executor was not refused now.
 pub(crate) fn give_up(py: Python<'_>, runtime: &Arc<Runtime>) {
     let mut failed = Vec::new();
-    let collect = |context: &Arc<Context>, index, last: &PyAttempt| {
-        let error = last.error.clone_ref(py);
+    let collect = |context: &Arc<Context>, index, last: &PyAttempt, refs: Refs<'_>| {
+        let error = refs.clone(&last.error);
         failed.push((Arc::clone(context), index, error, last.duration));
     };
-    let given_up = runtime.scheduler.give_up(collect, Time::now());
+    let given_up = runtime
+        .scheduler
+        .give_up(Refs::new(py), collect, Time::now());
     settle_all(py, runtime, failed, given_up, None);
 }
 

@@ -1,7 +1,7 @@
 //! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 
@@ -9,7 +9,7 @@ use super::retrying::Retrying;
 use super::work::{Context, Operations};
 use super::worker::Pool;
 use crate::engine::limiter::Limiter;
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::schedule::Scheduler;
 use crate::engine::terms::Acquirer;
@@ -45,7 +45,7 @@ pub(crate) struct Runtime {
     pub(crate) scheduler: Scheduler<Operations>,
     pub(crate) config: Arc<Config>,
     pub(crate) has_dispatcher: AtomicBool,
-    pub(crate) pool: Mutex<Pool>,
+    pub(crate) pool: Guarded<Pool>,
 }
 
 impl Runtime {
@@ -73,7 +73,7 @@ impl Runtime {
             scheduler,
             config,
             has_dispatcher: AtomicBool::new(false),
-            pool: Mutex::new(Pool::default()),
+            pool: Guarded::default(),
         }
     }
 
@@ -93,7 +93,6 @@ impl Runtime {
         if self.scheduler.threads() > 0 || !self.scheduler.closed() {
             return;
         }
-        let pool = std::mem::take(&mut *lock(&self.pool));
-        drop(pool);
+        drop(self.pool.with(std::mem::take));
     }
 }

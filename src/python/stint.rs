@@ -1,7 +1,7 @@
 //! One stint of a worker: from one operation to the next without letting go of Python.
 
 use std::mem;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::job::Job;
 use super::operations::{is_suspended, refuse_suspended};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::schedule::{Claim, Ending, Finished, Leftover, Ongoing, Seat};
 use crate::engine::time::Time;
 
@@ -125,9 +125,9 @@ impl Stint {
             Err(error) => return self.go_on_after(py, job, Err(error)),
         };
         let runtime = Arc::clone(&self.runtime);
-        *lock(&within.get().0) = Some((self, Within::Begun(job)));
+        within.get().put((self, Within::Begun(job)));
         let returned = caller.call_with_copy(within.as_any());
-        let state = lock(&within.get().0).take();
+        let state = within.get().take();
         let Some((stint, within)) = state else {
             // The call always leaves it there. Were it lost, the worker would go on in a new place.
             let seat = runtime.scheduler.seat();
@@ -307,15 +307,25 @@ pub(super) fn prepare(py: Python<'_>) {
 /// What `Context.run` calls to go on with a stint. Nobody else gets hold of it.
 #[pyclass(frozen, module = "paceline._core")]
 #[derive(Default)]
-struct InOneContext(Mutex<Option<(Box<Stint>, Within)>>);
+struct InOneContext(Guarded<Option<(Box<Stint>, Within)>>);
+
+impl InOneContext {
+    fn put(&self, state: (Box<Stint>, Within)) {
+        drop(self.0.with(|held| held.replace(state)));
+    }
+
+    fn take(&self) -> Option<(Box<Stint>, Within)> {
+        self.0.with(Option::take)
+    }
+}
 
 #[pymethods]
 impl InOneContext {
     fn __call__(&self, copy: Bound<'_, PyAny>) {
-        let state = lock(&self.0).take();
+        let state = self.take();
         if let Some((mut stint, Within::Begun(job))) = state {
             let within = stint.call_while_untouched(copy.py(), &Untouched::new(copy.clone()), job);
-            *lock(&self.0) = Some((stint, within));
+            self.put((stint, within));
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What the engine carries for Python: its operations, and what those of one source share.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
@@ -10,6 +10,7 @@ use super::failures::FailureLog;
 use super::job::Job;
 use super::reading::Reading;
 use crate::engine::ledger::{Attempt, Record};
+use crate::engine::lock::Guarded;
 use crate::engine::schedule::{Scheduler, SourceId};
 use crate::engine::source::Source;
 use crate::engine::terms::Work;
@@ -45,7 +46,7 @@ pub(crate) enum Context {
         /// What its owner reads it by.
         reading: Arc<Reading>,
         /// The last refusal that it was ended by, if it was.
-        refusal: Mutex<Option<Py<PyBaseException>>>,
+        refusal: Guarded<Option<Py<PyBaseException>>>,
     },
     /// Submitted calls: each job is a tuple of future, function with arguments, keywords and
     /// context; where its permit was refused, of the future and the exception.

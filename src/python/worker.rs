@@ -1,8 +1,8 @@
 //! The workers: rayon threads that Python knows as its own, each in one resident loop.
 
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
@@ -13,7 +13,7 @@ use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::work::Context;
-use crate::engine::lock::lock;
+use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::schedule::{Claim, Seat};
 use crate::engine::time::Time;
@@ -39,19 +39,19 @@ impl Pool {
     /// Takes the entry of a thread that is not yet started.
     pub(crate) fn take_entry(&mut self, runtime: &Arc<Runtime>) -> io::Result<Entry> {
         if self.rayon.is_none() {
-            let builders = Arc::new(Mutex::new(Vec::new()));
+            let builders = Arc::new(Guarded::new(Vec::new()));
             let collect = Arc::clone(&builders);
             let pool = ThreadPoolBuilder::new()
                 .num_threads(runtime.config.max_workers)
                 .panic_handler(|_| {})
                 .spawn_handler(move |builder| {
-                    lock(&collect).push(builder);
+                    collect.with(|builders| builders.push(builder));
                     Ok(())
                 })
                 .build()
                 .map_err(io::Error::other)?;
-            let mut builders = lock(&builders);
-            self.waiting = builders.drain(..).rev().collect();
+            self.waiting = builders.with(std::mem::take);
+            self.waiting.reverse();
             self.rayon = Some(pool);
         }
         Ok(match (self.waiting.pop(), &self.rayon) {
@@ -103,14 +103,14 @@ pub(crate) struct Worker(Owned<Starting>);
 /// What it is for the process that it was made in.
 struct Starting {
     runtime: Arc<Runtime>,
-    entry: Mutex<Option<Entry>>,
+    entry: Guarded<Option<Entry>>,
 }
 
 impl Worker {
     pub(crate) fn new(runtime: Arc<Runtime>, entry: Entry) -> Self {
         Self(Owned::new(Starting {
             runtime,
-            entry: Mutex::new(Some(entry)),
+            entry: Guarded::new(Some(entry)),
         }))
     }
 }
@@ -118,11 +118,11 @@ impl Worker {
 impl Starting {
     /// The thread was not started, unless it has begun. Returns whether it never will.
     fn abandon(&self) -> bool {
-        let entry = lock(&self.entry).take();
+        let entry = self.entry.with(Option::take);
         let Some(entry) = entry else {
             return false;
         };
-        let undone = lock(&self.runtime.pool).put_back(entry);
+        let undone = self.runtime.pool.with(|pool| pool.put_back(entry));
         if undone {
             self.runtime.scheduler.release_thread();
             // Those that went before may have left it to this one.
@@ -138,7 +138,7 @@ impl Worker {
     /// has so many bytes.
     fn __call__(&self, py: Python<'_>, stack: usize) -> PyResult<()> {
         let starting = self.0.get()?;
-        let entry = lock(&starting.entry).take();
+        let entry = starting.entry.with(Option::take);
         if let Some(entry) = entry {
             detach_worker(py, stack, || entry.run(&starting.runtime));
         }

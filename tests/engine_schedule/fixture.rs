@@ -214,7 +214,7 @@ impl Add for Scheduler<Plain> {
             started,
             retry_after: Some(until.since(now)),
         };
-        self.refused(source, &refusal, |_, _, _| {}, now);
+        self.refused(source, &refusal, (), |_, _, _, ()| {}, now);
     }
 
     /// A call is refused, and the server asks for a pause of so many seconds.
@@ -224,7 +224,7 @@ impl Add for Scheduler<Plain> {
             started: start.running.started,
             retry_after: Some(Duration::from_secs(seconds)),
         };
-        self.refused(start.source, &refusal, |_, _, _| {}, now)
+        self.refused(start.source, &refusal, (), |_, _, _, ()| {}, now)
     }
 
     fn ended(&self, source: SourceId) -> Option<End> {

@@ -250,7 +250,7 @@ fn a_pause_that_is_too_long_is_waited_for_by_nobody() {
     // Nor by a batch that comes in the middle of it; but by one that comes near its end.
     let (source, owner) = scheduler.add_complete(batch(), 3, at(10));
     assert!(matches!(scheduler.look(&mut seat, at(10)), Claim::GiveUp));
-    drop(scheduler.give_up(|_, _, _| {}, at(10)));
+    drop(scheduler.give_up((), |_, _, _, ()| {}, at(10)));
     assert!(given(&owner));
     assert_eq!(scheduler.ended(source), Some(End::Refused));
     scheduler.rest(&mut seat, at(10));
@@ -268,7 +268,10 @@ fn owners_and_the_dispatcher_give_up_as_well() {
     assert_eq!(scheduler.ended(source), Some(End::Refused));
     scheduler.submit(0, at(3)).unwrap();
     assert_eq!(scheduler.dispatch(at(3)), Dispatch::GiveUp);
-    assert_eq!(scheduler.give_up(|_, _, _| {}, at(3)).calls, [(0, 0)]);
+    assert_eq!(
+        scheduler.give_up((), |_, _, _, ()| {}, at(3)).calls,
+        [(0, 0)]
+    );
     assert!(matches!(scheduler.dispatch(at(3)), Dispatch::Rest(_)));
 }
 
@@ -323,7 +326,7 @@ fn executors_that_share_a_limiter_share_its_probe_and_its_end() {
             if pause == 5 {
                 assert!(woken(waiting), "it is not told of the pause");
                 assert!(matches!(other.look(waiting, now), Claim::GiveUp));
-                drop(other.give_up(|_, _, _| {}, now));
+                drop(other.give_up((), |_, _, _, ()| {}, now));
             }
         }
     }

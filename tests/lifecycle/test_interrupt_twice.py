@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from childprocess import Child, Ended, run_script
+from childprocess import Child, Ended, interpreters, run_script
 from interrupting import VERBS
 
 LONG = """
@@ -117,6 +117,66 @@ except KeyboardInterrupt:
         ended = child.finish(10)
     assert_ended_by_ctrl_c(ended)
     assert ended.stderr == "", ended.describe()
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("python", interpreters())
+@pytest.mark.parametrize("leaving", ["with", "shutdown", "stream"])
+def test_what_still_runs_after_the_second_ctrl_c_finishes_at_exit(
+    leaving: str, python: str
+) -> None:
+    """Until Python 3.12 an interrupted `Thread.join` takes a thread that runs for ended."""
+    ways = {
+        "with": """
+def leave():
+    with executor:
+        interrupted(lambda: executor.execute_batch([work] * 10))
+interrupted(leave)
+""",
+        "shutdown": """
+interrupted(lambda: executor.run([work] * 10))
+interrupted(executor.shutdown)
+""",
+        "stream": """
+interrupted(lambda: list(executor.stream([work] * 10)))
+interrupted(lambda: executor.__exit__(None, None, None))
+""",
+    }
+    script = """
+from paceline import BatchExecutor
+released = threading.Event()
+def work():
+    print("running", flush=True)
+    released.wait()
+    print("finished", flush=True)
+def interrupted(call):
+    try:
+        call()
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    else:
+        raise AssertionError("nothing was raised")
+executor = BatchExecutor(max_workers=1)
+"""
+    # The call ends when the main thread has been waiting for it at exit for a while.
+    end = """
+def release():
+    time.sleep(0.5)
+    released.set()
+threading.Thread(target=release, daemon=True).start()
+print("at the end", flush=True)
+"""
+    with Child(script + ways[leaving] + end, python=python) as child:
+        child.expect("running")
+        time.sleep(0.05)
+        child.send(signal.SIGINT)
+        child.expect("interrupted", timeout=10)
+        time.sleep(0.3)
+        child.send(signal.SIGINT)
+        child.expect("at the end", timeout=10)
+        ended = child.finish(20).assert_silent()
+    assert ended.stdout.count("running") == 1, ended.describe()
+    assert ended.stdout.endswith("at the end\nfinished\n"), ended.describe()
 
 
 def test_ctrl_c_at_exit_with_submitted_futures_ends_the_process() -> None:

@@ -12,7 +12,7 @@ impl<W: Work> Scheduler<W> {
     pub fn feed(
         &self,
         id: SourceId,
-        jobs: impl ExactSizeIterator<Item = W::Job>,
+        jobs: impl ExactSizeIterator<Item = W::Job> + Send,
         complete: bool,
         now: Time,
     ) {
@@ -28,7 +28,7 @@ impl<W: Work> Scheduler<W> {
     pub fn feed_some(
         &self,
         id: SourceId,
-        jobs: impl ExactSizeIterator<Item = W::Job>,
+        jobs: impl ExactSizeIterator<Item = W::Job> + Send,
         now: Time,
     ) -> bool {
         let mut state = self.state();

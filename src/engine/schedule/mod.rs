@@ -307,7 +307,7 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Whether `which` picks the context of a source that its owner attends.
-    pub fn attends(&self, which: impl Fn(&W::Context) -> bool) -> bool {
+    pub fn attends(&self, which: impl Fn(&W::Context) -> bool + Send) -> bool {
         let state = self.state();
         state
             .live()
@@ -334,7 +334,7 @@ impl<W: Work> Scheduler<W> {
     /// Ends every source that `which` picks. Gives those that nobody else will take out, to be
     /// dropped.
     #[must_use]
-    pub fn end_where(&self, end: End, which: impl Fn(&Terms) -> bool) -> Vec<Source<W>> {
+    pub fn end_where(&self, end: End, which: impl Fn(&Terms) -> bool + Send) -> Vec<Source<W>> {
         let state = &mut *self.state();
         let mut forgotten = Vec::new();
         for entry in &mut state.sources {

@@ -7,6 +7,7 @@ use super::Scheduler;
 use super::claim::{SourceId, Step};
 use super::locked::Locked;
 use crate::engine::ledger::Ledger;
+use crate::engine::lock::LockSafe;
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
 use crate::engine::terms::{Acquirer, End, Terms, Work};
@@ -59,9 +60,27 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Looks at one source, or takes its outcomes; None if it has been removed.
-    pub fn with<T>(&self, id: SourceId, look: impl FnOnce(&mut Source<W>) -> T) -> Option<T> {
+    ///
+    /// `look` runs under the lock. It is `Send`, so that it holds nothing that belongs to one thread,
+    /// such as the interpreter.
+    pub fn with<T>(
+        &self,
+        id: SourceId,
+        look: impl FnOnce(&mut Source<W>) -> T + Send,
+    ) -> Option<T> {
         // None of that changes what may start.
         Locked::new(&self.state).source(id).map(look)
+    }
+
+    /// The same with something lent to `look` that is not `Send`, and harmless.
+    pub fn with_lent<L: LockSafe, T>(
+        &self,
+        id: SourceId,
+        lent: L,
+        look: impl FnOnce(&mut Source<W>, L) -> T + Send,
+    ) -> Option<T> {
+        let mut state = Locked::new(&self.state);
+        state.source(id).map(|source| look(source, lent))
     }
 
     /// Wakes and tells those who were not, as they would only have queued for the interpreter.

@@ -9,6 +9,7 @@ use super::claim::{Ending, Finished, Ongoing, SourceId};
 use super::state::State;
 use crate::engine::ledger::Attempt;
 use crate::engine::limiter::Limiter;
+use crate::engine::lock::LockSafe;
 use crate::engine::recovery::{Refusal, Spacing};
 use crate::engine::retry::Pause;
 use crate::engine::source::Source;
@@ -46,11 +47,12 @@ impl<W: Work> Scheduler<W> {
     /// everybody who shares it; where there is none, the scheduler does.
     ///
     /// What gives up the server by that has ended when anybody else looks.
-    pub fn refused(
+    pub fn refused<L: LockSafe + Copy>(
         &self,
         id: SourceId,
         refusal: &Refusal<'_>,
-        failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>),
+        lent: L,
+        failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>, L) + Send,
         now: Time,
     ) -> (Refused, GivenUp<W>) {
         let limiter = self.limiter.as_ref();
@@ -72,7 +74,7 @@ impl<W: Work> Scheduler<W> {
             }
         }
         let goes_on = !hopeless.contains(&id.slot);
-        let given_up = state.give_up(&hopeless, failed, now);
+        let given_up = state.give_up(&hopeless, lent, failed, now);
         state.reopen(now);
         (Refused { pause, goes_on }, given_up)
     }
@@ -86,15 +88,16 @@ impl<W: Work> Scheduler<W> {
     }
 
     /// Ends what does not wait for the server any more. Shows `failed` each operation that has failed
-    /// by that, as its source has nothing else left to start.
-    pub fn give_up(
+    /// by that, as its source has nothing else left to start; under the lock, with what is lent to it.
+    pub fn give_up<L: LockSafe + Copy>(
         &self,
-        failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>),
+        lent: L,
+        failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>, L) + Send,
         now: Time,
     ) -> GivenUp<W> {
         let mut state = self.state();
         let hopeless = state.hopeless(self.limiter.as_ref(), now);
-        state.give_up(&hopeless, failed, now)
+        state.give_up(&hopeless, lent, failed, now)
     }
 
     /// Tells how a call has ended, where that matters to those who wait for it.
@@ -203,10 +206,11 @@ impl<W: Work> State<W> {
             .collect()
     }
 
-    fn give_up(
+    fn give_up<L: LockSafe + Copy>(
         &mut self,
         hopeless: &[usize],
-        mut failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>),
+        lent: L,
+        mut failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>, L) + Send,
         now: Time,
     ) -> GivenUp<W> {
         let mut given_up = GivenUp {
@@ -232,7 +236,8 @@ impl<W: Work> State<W> {
                 given_up.ended.push(Arc::clone(&source.context));
             } else {
                 let context = Arc::clone(&source.context);
-                let dropped = source.fail_retries(|index, last| failed(&context, index, last));
+                let dropped =
+                    source.fail_retries(|index, last| failed(&context, index, last, lent));
                 given_up.dropped.extend(dropped);
             }
             self.notices.add(source.tell_owner());

@@ -11,7 +11,7 @@ use super::claim::{Finished, Leftover, SourceId};
 use super::state::{State, both, parts_of};
 use super::{Ending, Remains, Scheduler};
 use crate::engine::ledger::Record;
-use crate::engine::lock::lock;
+use crate::engine::lock::{LockSafe, lock};
 use crate::engine::signal::Signal;
 use crate::engine::source::{Running, Source};
 use crate::engine::terms::Work;
@@ -81,14 +81,13 @@ impl<W: Work> Stragglers<W> {
         lock(&self.0).waiting.retain(others);
     }
 
-    /// Shows every object that is held.
-    pub fn visit(&self, mut value: impl FnMut(&W::Value), mut error: impl FnMut(&W::Error)) {
-        for late in &lock(&self.0).ended {
-            match &late.record.result {
-                Ok(result) => value(result),
-                Err(failure) => error(failure),
-            }
-        }
+    /// Looks at what has ended since it was last taken, under the lock, with something lent to `look`.
+    pub fn with_ended<L: LockSafe, T>(
+        &self,
+        lent: L,
+        look: impl FnOnce(&[Late<W>], L) -> T + Send,
+    ) -> T {
+        look(&lock(&self.0).ended, lent)
     }
 }
 

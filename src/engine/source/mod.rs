@@ -275,18 +275,18 @@ impl<W: Work> Source<W> {
     }
 
     /// Shows every object that is held for the source: operations, values and errors.
-    pub fn visit(
+    pub fn visit<F>(
         &self,
-        mut job: impl FnMut(&W::Job),
-        value: impl FnMut(&W::Value),
-        mut error: impl FnMut(&W::Error),
-    ) {
-        self.granted.iter().for_each(|granted| job(&granted.job));
-        self.held.iter().for_each(|(_, held)| job(held));
-        self.queue.iter().flatten().for_each(&mut job);
-        self.retries.iter().for_each(|retry| job(&retry.job));
-        self.limiter_error.iter().for_each(&mut error);
-        self.ledger.visit(value, error);
+        mut job: impl FnMut(&W::Job) -> Result<(), F>,
+        value: impl FnMut(&W::Value) -> Result<(), F>,
+        mut error: impl FnMut(&W::Error) -> Result<(), F>,
+    ) -> Result<(), F> {
+        self.granted.iter().try_for_each(|it| job(&it.job))?;
+        self.held.iter().try_for_each(|(_, held)| job(held))?;
+        self.queue.iter().flatten().try_for_each(&mut job)?;
+        self.retries.iter().try_for_each(|retry| job(&retry.job))?;
+        self.limiter_error.iter().try_for_each(&mut error)?;
+        self.ledger.visit(value, error)
     }
 
     /// The operations that have started and not ended.

@@ -29,7 +29,9 @@ impl World {
             retry_after: Some(Duration::from_nanos(units * UNIT)),
         };
         let pause = self.recovery.refused(&refusal, now);
-        let (refused, _) = self.scheduler.refused(CALLS, &refusal, |_, _, _| {}, now);
+        let (refused, _) = self
+            .scheduler
+            .refused(CALLS, &refusal, (), |_, _, _, ()| {}, now);
         assert_eq!(refused.pause, pause);
     }
 
