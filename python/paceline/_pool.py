@@ -130,7 +130,9 @@ class Pool:
         """
         if not self.runtime.works_here():
             self.runtime.join_threads()
-        for thread, runtime in list(_threads.items()):
+        # Copied in one go: the collector may run anybody's code while a list of pairs is made, and
+        # threads end meanwhile.
+        for thread, runtime in _threads.copy().items():
             if runtime is not self.runtime or thread is threading.current_thread():
                 continue
             asks = thread in _dispatchers and thread.ident in self._asking
