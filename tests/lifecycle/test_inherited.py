@@ -126,6 +126,9 @@ def child():
                 name.partition(" ")[0] == "with" or "map" in name or "report" in name
             ), name
         else:
+            if name == "list(map)" and answer == []:
+                # A generator that has raised the error once has ended.
+                continue
             if name.startswith(("next(stream", "list(stream", "next(map", "list(map")):
                 raise AssertionError(f"{{name}} gave {{answer!r}}")
     assert finished.result() == parent
@@ -141,7 +144,7 @@ def hung(*_):
     os.write(2, f"{{asked}} hangs\\n".encode())
     os._exit(3)
 
-deadline = time.monotonic() + 25
+deadline = time.monotonic() + 10
 for number in range(40):
     if number > 5 and time.monotonic() > deadline:
         break
