@@ -47,7 +47,7 @@ test-all: test ## The same, then what depends on the interpreter on each other P
 
 .PHONY: test-pythons
 test-pythons: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons
-	$(PY) -m pytest -m "every_python and not slow" $(SIDE_BY_SIDE) $(ARGS)
+	$(PY) -m pytest --other-pythons -m "every_python and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: stress
 stress: $(STAMPS)/package $(STAMPS)/dev ## Run the tests that take minutes

@@ -24,13 +24,14 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _QUIET = ["-W", "ignore:This process:DeprecationWarning"]
 
 
-def interpreters() -> list[str]:
-    """This interpreter and those of the virtual environments beside the sources, each once."""
-    found = {Path(sys.prefix).resolve(): sys.executable}
+def other_interpreters() -> list[str]:
+    """Those of the virtual environments beside the sources, but for the one that runs this."""
+    found = {}
     for environment in sorted(Path(__file__).resolve().parent.parent.glob(".venv*")):
         for python in (environment / "bin" / "python", environment / "Scripts" / "python.exe"):
             if python.exists():
                 found.setdefault(environment.resolve(), str(python))
+    found.pop(Path(sys.prefix).resolve(), None)
     return list(found.values())
 
 

@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from childprocess import other_interpreters
 from observing import Blocker
 
 from paceline import BatchExecutor
@@ -23,6 +24,22 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
         (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
     ]
     return report
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--other-pythons",
+        action="store_true",
+        help="run tests that are marked every_python on the interpreters of .venv-* in the place "
+        "of this one",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if metafunc.definition.get_closest_marker("every_python"):
+        others = metafunc.config.getoption("other_pythons")
+        pythons = other_interpreters() if others else [sys.executable]
+        metafunc.parametrize("python", pythons, ids=lambda python: Path(python).parts[-3])
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from concurrent.futures import Future, wait
 from typing import Any
 
 import pytest
-from childprocess import interpreters, run_script
+from childprocess import run_script
 from helpers import RecordingLimiter, in_thread, wait_until
 from nesting import PATIENCE, WAYS, by_ordered_stream, by_result, by_stream, executor_of, nested
 
@@ -218,7 +218,6 @@ def test_result_of_the_future_itself_in_its_callback() -> None:
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("python", interpreters())
 def test_batches_nest_as_deep_as_python_recurses(python: str) -> None:
     run_script(
         """

@@ -386,16 +386,29 @@ def _before_threads_end() -> None:
     The interpreter's end goes on with what ``atexit`` knows: then we are to be the first there, as
     submitted calls may use what other handlers take down. Whoever else ends its threads, such as a
     child of ``multiprocessing``, may end the process next: then a thread that is waited for sees to
-    ours. What is registered already stays: an interrupt in between would lose both, and a second
-    call finds nothing to wait for.
+    ours.
     """
-    _register()
-    if sys._getframe(1).f_back is None:  # noqa: SLF001
+    try:
+        atexit.unregister(_core.at_exit)
+    finally:
+        # Not by a function, at whose beginning a signal handler may raise.
+        atexit.register(_core.at_exit, _wait_for_workers, _end_process)
+    if _is_interpreter_ending():
         return
     try:
         threading.Thread(target=_finish, name="paceline_exit", daemon=False).start()
     except RuntimeError:
         _core.at_exit(_wait_for_workers, _end_process)
+
+
+def _is_interpreter_ending() -> bool:
+    """Whether ``threading`` is told to end its threads by nothing that is written in Python."""
+    frame = sys._getframe()  # noqa: SLF001
+    # What stands between the two differs among the versions of Python.
+    while frame.f_back is not None:
+        frame = frame.f_back
+    ends_threads = threading._shutdown  # type: ignore[attr-defined]  # noqa: SLF001
+    return frame.f_code is getattr(ends_threads, "__code__", None)
 
 
 def _finish() -> None:
@@ -410,12 +423,8 @@ def _finish() -> None:
     _core.at_exit(_wait_for_workers, _end_process)
 
 
-def _register() -> None:
-    # In Rust, so that nothing that a signal handler raises comes between the two.
-    atexit.register(_core.at_exit, _wait_for_workers, _end_process)
-
-
-_register()
+# In Rust, so that nothing that a signal handler raises comes between the two.
+atexit.register(_core.at_exit, _wait_for_workers, _end_process)
 # While the interpreter ends nothing can be registered there any more.
 with suppress(AttributeError, RuntimeError):
     threading._register_atexit(_before_threads_end)  # type: ignore[attr-defined]  # noqa: SLF001

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from childprocess import interpreters
+from childprocess import other_interpreters
 
 HERE = Path(__file__).resolve().parent
 RUNNER = HERE / "run_executor_tests.py"
@@ -47,10 +47,13 @@ def reason_to_skip(python: str) -> str | None:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+def runs(
+    tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[dict[str, Any]]:
     """All runs, started together: the tests spend most of their time asleep."""
     started: dict[str, Any] = {}
-    for number, python in enumerate(interpreters()):
+    others = pytestconfig.getoption("other_pythons")
+    for number, python in enumerate(other_interpreters() if others else [sys.executable]):
         started[python] = reason_to_skip(python)
         if started[python] is not None:
             continue
@@ -81,7 +84,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize(("limiter", "mode"), RUNS, ids=["-".join(run) for run in RUNS])
 @pytest.mark.every_python
-@pytest.mark.parametrize("python", interpreters())
 def test_cpython_executor_tests(runs: dict[str, Any], python: str, limiter: str, mode: str) -> None:
     if isinstance(runs[python], str):
         # It has no such tests, or not our package: the reason names the interpreter.

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 
 import pytest
-from childprocess import interpreters, run_script
+from childprocess import run_script
 
 SCRIPT = """
 from functools import partial
@@ -52,7 +51,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("python", interpreters(), ids=lambda path: Path(path).parts[-3])
+@pytest.mark.every_python
 @pytest.mark.parametrize("way", WAYS)
 def test_it_raises(way: str, python: str) -> None:
     script = SCRIPT.format(way=WAYS[way], setting="", limiter="")

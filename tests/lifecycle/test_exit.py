@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from pathlib import Path
 
 import pytest
-from childprocess import Child, interpreters, run_script
+from childprocess import Child, run_script
 
 MODES = pytest.mark.parametrize("dev", [False, True], ids=["plain", "dev"])
 
@@ -101,23 +100,14 @@ def test_exit_while_a_daemon_thread_runs_a_batch_50_times_in_a_row() -> None:
         run_script(script, dev=attempt % 5 == 4, timeout=20).assert_silent()
 
 
-@pytest.mark.timeout(120)
-@pytest.mark.parametrize("activity", ACTIVITIES)
-def test_exit_while_a_daemon_thread_is_inside_a_verb(activity: str) -> None:
-    for attempt in range(4):
-        script = background_script(activity, 0.05 + attempt * 0.03)
-        run_script(script, dev=attempt == 3, timeout=25).assert_silent()
-
-
 # Each version has its own ways of ending threads, and refuses new ones from another point on.
 @pytest.mark.every_python
 @pytest.mark.timeout(120)
 @pytest.mark.parametrize("activity", ACTIVITIES)
-@pytest.mark.parametrize("python", interpreters()[1:], ids=lambda path: Path(path).parts[-3])
-def test_exit_of_other_pythons(python: str, activity: str) -> None:
-    for attempt in range(3):
-        script = background_script(activity, 0.07 + attempt * 0.04)
-        run_script(script, python=python, timeout=25).assert_silent()
+def test_exit_while_a_daemon_thread_is_inside_a_verb(python: str, activity: str) -> None:
+    for attempt in range(4):
+        script = background_script(activity, 0.05 + attempt * 0.03)
+        run_script(script, dev=attempt == 3, python=python, timeout=25).assert_silent()
 
 
 @MODES

@@ -6,7 +6,7 @@ import os
 import signal
 
 import pytest
-from childprocess import interpreters, run_script
+from childprocess import run_script
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
 
@@ -23,7 +23,6 @@ def ring(handler, seconds=0.3):
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("python", interpreters())
 def test_an_exception_of_a_handler_is_shown_and_ends_the_process(python: str) -> None:
     script = """
 def handler(*_):
@@ -53,27 +52,52 @@ ring(handler)
     assert ended.stdout == "printed\n"
 
 
-def test_ctrl_c_at_any_call_while_the_end_waits_ends_the_process() -> None:
-    # What is registered with threading comes before the handlers of atexit; the last comes first.
-    script = """
+# Begins before the package is told that threads end, as what was registered last comes first.
+AT_ANY_CALL = """
 def interrupt(frame, event, arg, left=[int(sys.argv[1])]):
-    # Where Python calls the hook itself, it says what is raised and goes on.
-    hook = frame.f_code.co_name in ("_before_threads_end", "_register")
-    if frame.f_code.co_filename.endswith("_pool.py") and not hook:
+    code = frame.f_code
+    if code.co_filename.endswith("_pool.py") and {condition}:
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt
-executor.shutdown(wait=False)
 threading._register_atexit(sys.setprofile, interrupt)
 """
+PREPARED_BY = ("_before_threads_end", "_is_interpreter_ending")
+WAITS = f"code.co_name not in {PREPARED_BY}"
+# What a handler raises comes after the call of a function in C, not before.
+PREPARES = f"code.co_name in {PREPARED_BY} and event != 'c_call'"
+
+
+@pytest.mark.every_python
+def test_ctrl_c_at_any_call_while_the_end_waits_ends_the_process(python: str) -> None:
+    at_any_call = AT_ANY_CALL.format(condition=WAITS)
+    script = BUSY.replace("20_000", "200") + "executor.shutdown(wait=False)" + at_any_call
     place, code = 1, -signal.SIGINT
     while code == -signal.SIGINT:
-        ended = run_script(BUSY.replace("20_000", "200") + script, str(place), timeout=20)
+        ended = run_script(script, str(place), python=python, timeout=20)
         assert ended.stderr == "", (place, ended.describe())
         code = ended.returncode
         place += 1
     assert code == 0, ended.describe()
     assert place > 6
+
+
+@pytest.mark.every_python
+def test_ctrl_c_at_any_call_before_the_end_waits_loses_no_work(python: str) -> None:
+    script = """
+from paceline import BatchExecutor
+for _ in range(3):
+    BatchExecutor(max_workers=1).submit(lambda: (time.sleep(0.1), print("done", flush=True)))
+"""
+    place, interrupted = 1, True
+    while interrupted:
+        ended = run_script(
+            script + AT_ANY_CALL.format(condition=PREPARES), str(place), python=python, timeout=20
+        )
+        assert ended.stdout == "done\n" * 3, (place, ended)
+        interrupted = "KeyboardInterrupt" in ended.stderr
+        place += 1
+    assert place > 4
 
 
 def test_ctrl_c_ends_the_flush_of_what_nobody_reads() -> None:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from childprocess import Ended, interpreters, run_script
+from childprocess import Ended, run_script
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 
@@ -65,9 +65,10 @@ def lines(place: Path) -> list[int]:
     return sorted(int(line) for line in (place / "lines").read_text().split())
 
 
+@pytest.mark.every_python
 @pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_process_of_multiprocessing(kind: str, method: str, place: Path) -> None:
+def test_a_process_of_multiprocessing(kind: str, method: str, python: str, place: Path) -> None:
     run(
         place,
         f"""
@@ -80,21 +81,8 @@ def test_a_process_of_multiprocessing(kind: str, method: str, place: Path) -> No
             process.join(30)
             assert process.exitcode == 0
         """,
+        python=python,
     ).assert_silent()
-    assert lines(place) == list(range(10))
-
-
-@pytest.mark.parametrize("python", interpreters()[1:], ids=lambda path: Path(path).parts[-3])
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_forked_process_on_other_pythons(kind: str, python: str, place: Path) -> None:
-    test = """
-        import multiprocessing, work
-        process = multiprocessing.get_context("fork").Process(target=work.{}, args=(place,))
-        process.start()
-        process.join(30)
-        assert process.exitcode == 0
-        """
-    run(place, test.format(kind), python=python).assert_silent()
     assert lines(place) == list(range(10))
 
 
