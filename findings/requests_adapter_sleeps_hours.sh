@@ -45,7 +45,7 @@ url = f"http://127.0.0.1:{server.server_port}"
 import requests as client
 
 session = client.Session()
-session.mount("http://", client.adapters.HTTPAdapter(max_retries=3))
+session.mount(url, client.adapters.HTTPAdapter(max_retries=3))
 status = session.get(url).status_code
 for package in ("requests", "urllib3"):
     print(package, importlib.metadata.version(package))
