@@ -101,6 +101,9 @@ class Round:
     def nested_batch(self, executor: BatchExecutor) -> None:
         operations = [self.register(None) for _ in range(3)]
         values = executor.execute_batch(operations)
+        if any(isinstance(getattr(each, "exception", None), Flaky) for each in values):
+            # As above.
+            raise Deliberate
         self._books.check(values == [each.name for each in operations], "a nested batch is wrong")
 
     def nested_wait(self, executor: BatchExecutor) -> None:

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from childprocess import Child, Ended, interpreters, run_script
+from childprocess import Child, Ended, run_script
 from interrupting import VERBS
 
 LONG = """
@@ -120,7 +120,6 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("python", interpreters())
 @pytest.mark.parametrize("leaving", ["with", "shutdown", "stream"])
 def test_what_still_runs_after_the_second_ctrl_c_finishes_at_exit(
     leaving: str, python: str
