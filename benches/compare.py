@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable
 
+import arrivals
 import batches
 import futures
 import limiters
@@ -38,6 +39,7 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "acquire-contended": limiters.acquire_contended,
     "paced": limiters.paced,
     "loopback": loopback.loopback,
+    "arrivals": arrivals.arrivals,
     "outage": refusals.outage,
     "lockout": refusals.lockout,
 }
