@@ -9,8 +9,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use paceline::engine::limiter::{Limiter, Rate, Turn};
-use paceline::engine::time::Monotonic;
+use paceline::engine::limiter::{Ended, Limiter, Rate, Turn};
+use paceline::engine::time::{Monotonic, Time};
 
 /// Short enough that permits leave the window as fast as they come.
 const WINDOW: Duration = Duration::from_millis(1);
@@ -43,6 +43,30 @@ fn uncontended(criterion: &mut Criterion) {
         });
     }
     group.finish();
+}
+
+/// A worker that is left alone ends a call and starts the next, at a margin that is learnt.
+fn from_call_to_call(criterion: &mut Criterion) {
+    let Ok(rate) = Rate::new(LIMIT, WINDOW, None, None) else {
+        return;
+    };
+    let limiter = Limiter::new(rate);
+    let mut started = Time::now();
+    limiter.try_start(1, None, started);
+    criterion.bench_function("permit, from call to call", |bencher| {
+        bencher.iter(|| {
+            let now = Time::now();
+            let ended = Ended {
+                started,
+                weight: 1,
+                ended: now,
+                first: false,
+                typical: true,
+            };
+            started = now;
+            limiter.try_start(1, Some(&ended), now)
+        });
+    });
 }
 
 fn through_the_queue(criterion: &mut Criterion) {
@@ -127,6 +151,6 @@ criterion_group! {
         .warm_up_time(Duration::from_millis(500))
         .measurement_time(Duration::from_secs(2))
         .without_plots();
-    targets = uncontended, through_the_queue, contended, forecasts
+    targets = uncontended, from_call_to_call, through_the_queue, contended, forecasts
 }
 criterion_main!(limiter);

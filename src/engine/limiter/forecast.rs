@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::iter::Peekable;
 
-use super::gate::Speed;
 use super::pacing::Arrival;
+use super::speed::Speed;
 use super::window::{InOrder, Stamp};
 use crate::engine::time::Time;
 

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::adaptive::Adaptive;
 use super::forecast::Forecast;
 use super::margin::{Ended, Margin};
-use super::pacing::{Arrival, Pacing};
-use super::quota::{Listener, Quota, Told};
+use super::pacing::Arrival;
+use super::quota::{Listener, Told};
 use super::rate::Rate;
+use super::speed::Speed;
 use super::window::Window;
-use crate::engine::recovery::{Recovery, Refusal, Spacing};
+use crate::engine::recovery::{Recovery, Refusal};
 use crate::engine::retry::Pause;
 use crate::engine::time::Time;
 
@@ -20,129 +20,6 @@ pub(super) enum Taker {
     Call,
     /// Somebody of whom nothing more is heard.
     Anybody,
-}
-
-/// How fast permits may follow each other now: what of the rate changes as time goes by.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Speed {
-    rate: Rate,
-    /// That is in effect.
-    margin: Duration,
-    adaptive: Option<Adaptive>,
-    pacing: Option<Pacing>,
-    /// What the server says is left.
-    quota: Quota,
-}
-
-impl Speed {
-    fn new(rate: Rate) -> Self {
-        let margin = rate.margin();
-        Self {
-            rate,
-            margin,
-            adaptive: rate
-                .is_adaptive()
-                .then(|| Adaptive::new(rate.limit(), rate.span())),
-            pacing: rate
-                .pace()
-                .map(|burst| Pacing::new(burst, rate.interval(rate.limit(), margin))),
-            quota: Quota::NONE,
-        }
-    }
-
-    fn effective_limit(&self) -> u64 {
-        self.adaptive
-            .map_or(self.rate.limit(), |adaptive| adaptive.effective())
-    }
-
-    pub(super) fn largest_weight(&self) -> u64 {
-        self.rate.largest_weight()
-    }
-
-    /// What the window may hold once `weight` is in it. A weight beyond a limit that was cut has
-    /// the window for itself: waiting for the limit to grow back would keep everybody waiting.
-    pub(super) fn capacity_for(&self, weight: u64) -> u64 {
-        self.effective_limit().max(weight)
-    }
-
-    pub(super) fn next_step(&self) -> Time {
-        self.adaptive
-            .map_or(Time::NEVER, |adaptive| adaptive.next_step())
-    }
-
-    #[inline(always)]
-    pub(super) fn advance(&mut self, now: Time) {
-        // Step by step, so that it makes no difference how often anybody looks.
-        while let Some(step) = self
-            .adaptive
-            .as_mut()
-            .and_then(|adaptive| adaptive.step(now))
-        {
-            self.follow_limit(step);
-        }
-    }
-
-    fn cut(&mut self, now: Time) -> bool {
-        let cut = self
-            .adaptive
-            .as_mut()
-            .is_some_and(|adaptive| adaptive.cut(now));
-        if cut {
-            self.follow_limit(now);
-        }
-        cut
-    }
-
-    fn hold(&mut self, longer: Duration) {
-        if let Some(adaptive) = &mut self.adaptive {
-            adaptive.hold(longer);
-        }
-    }
-
-    fn follow_margin(&mut self, margin: u64, now: Time) {
-        self.margin = Duration::from_nanos(margin);
-        self.follow_limit(now);
-    }
-
-    fn change(&mut self, rate: Rate, now: Time) {
-        self.rate = rate;
-        if let Some(adaptive) = &mut self.adaptive {
-            adaptive.change(rate.limit(), rate.span());
-        }
-        self.follow_limit(now);
-    }
-
-    /// How those follow who have waited for a probe.
-    fn spacing(&self) -> Spacing {
-        Spacing {
-            interval: self.rate.interval(self.effective_limit(), self.margin),
-            window: self.rate.per() + self.margin,
-        }
-    }
-
-    fn follow_limit(&mut self, now: Time) {
-        let interval = self.rate.interval(self.effective_limit(), self.margin);
-        if let Some(pacing) = &mut self.pacing {
-            pacing.change_interval(interval, now);
-        }
-    }
-
-    #[inline(always)]
-    pub(super) fn due(&self, weight: u64, now: Time) -> Time {
-        let due = self.pacing.map_or(now, |pacing| pacing.due(weight, now));
-        due.max(self.quota.due(weight, now))
-    }
-
-    #[inline(always)]
-    pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
-        if let Some(pacing) = &mut self.pacing {
-            pacing.charge(weight, now, arrival);
-        }
-        if let Some(adaptive) = &mut self.adaptive {
-            adaptive.started();
-        }
-        self.quota.charge(weight);
-    }
 }
 
 /// One rate and what was taken of it.
@@ -208,6 +85,22 @@ impl Gate {
             self.note_start(now, settled, weight);
         }
         free
+    }
+
+    /// The same for a call that starts where the `last` one has ended, in one go for both, if they can
+    /// be kept as one. Nothing is done otherwise.
+    #[inline(always)]
+    pub(super) fn try_follow(&mut self, weight: u64, last: &Ended, now: Time) -> bool {
+        let settled = self.settle(now);
+        let follows = last.is_usual()
+            && self.is_free(weight, settled)
+            && self.window.follow(last.started, now, settled, weight);
+        if follows {
+            self.margin.see(last);
+            self.speed.charge(weight, settled, Arrival::Direct);
+            self.note_start(now, settled, weight);
+        }
+        follows
     }
 
     #[inline(always)]
@@ -351,9 +244,7 @@ impl Gate {
         let Some(quota) = self.listener.hear(told, now) else {
             return false;
         };
-        let sooner = quota.is_sooner_than(&self.speed.quota);
-        self.speed.quota = quota;
-        sooner
+        self.speed.follow_quota(quota)
     }
 
     pub(super) fn slow_down(&mut self, now: Time) -> bool {
@@ -455,6 +346,47 @@ mod tests {
         assert_eq!(gate.due(1, late), Some(at(11 * SECOND)));
         assert_eq!(gate.due(2, late), Some(late + Duration::from_secs(1)));
         assert_eq!(gate.due(1, at(11 * SECOND)), None);
+        Ok(())
+    }
+
+    #[test]
+    fn short_calls_in_a_row_never_exceed_the_window() -> Result<(), RateError> {
+        const LIMIT: usize = 50;
+        const PER: u64 = 1_000_000;
+        let mut chance = fastrand::Rng::with_seed(7);
+        for _ in 0..50 {
+            let per = Duration::from_nanos(PER);
+            let mut gate = Gate::new(Rate::new(LIMIT as u64, per, None, None)?);
+            let (mut now, mut last, mut starts) = (at(10 * SECOND), None, Vec::new());
+            while starts.len() < 10 * LIMIT {
+                let follows = last
+                    .as_ref()
+                    .is_some_and(|last| gate.try_follow(1, last, now));
+                if !follows && let Some(last) = last.take() {
+                    gate.end(&last, now);
+                }
+                if follows || gate.try_take(1, now, Taker::Call) {
+                    starts.push(now);
+                    let ended = now.plus_nanos(chance.u64(100..15_000));
+                    last = Some(Ended {
+                        started: now,
+                        weight: 1,
+                        ended,
+                        first: false,
+                        typical: true,
+                    });
+                    now = ended.plus_nanos(chance.u64(0..2_000));
+                } else {
+                    now = gate.due(1, now).unwrap_or(now);
+                }
+            }
+            for pair in starts.windows(LIMIT + 1) {
+                let between = pair[LIMIT].nanos_since(pair[0]);
+                assert!(between >= PER, "{LIMIT} and one in {between} ns");
+                // The bound of the margin may be taken up, and a run, and no more.
+                assert!(between < PER + 15_000 + 20_000 + 17_000 * LIMIT as u64);
+            }
+        }
         Ok(())
     }
 

@@ -35,6 +35,14 @@ pub struct Ended {
     pub typical: bool,
 }
 
+impl Ended {
+    /// Whether something can be learnt of how long it took.
+    #[inline(always)]
+    pub(super) const fn is_usual(&self) -> bool {
+        self.typical && !self.first
+    }
+}
+
 /// How long permits are kept beyond `per`, in nanoseconds, and what is learnt for that.
 #[derive(Debug)]
 pub(super) struct Margin {
@@ -80,7 +88,7 @@ impl Margin {
     /// Learns from a call that took its permit at `started`; returns its spread.
     pub(super) fn spread(&mut self, started: Time, call: &Ended) -> u64 {
         let duration = call.ended.nanos_since(started);
-        if call.typical && !call.first {
+        if call.is_usual() {
             self.shortest.learn(duration);
         }
         let spread = duration
@@ -91,6 +99,12 @@ impl Margin {
             Some(bound) => spread.min(bound),
             None => self.of_start,
         }
+    }
+
+    /// Takes note of a usual call whose spread is not asked for, as another one has followed.
+    #[inline(always)]
+    pub(super) fn see(&mut self, call: &Ended) {
+        self.shortest.see(call.ended.nanos_since(call.started));
     }
 
     /// Notes that a permit is kept for so much longer. Whether that changes the margin in effect.
@@ -135,6 +149,11 @@ impl Shortest {
         }
         self.calls += 1;
         self.enough |= self.calls >= ENOUGH;
+        self.see(duration);
+    }
+
+    #[inline(always)]
+    fn see(&mut self, duration: u64) {
         self.this_generation = self.this_generation.min(duration);
     }
 

@@ -24,6 +24,7 @@ mod pacing;
 mod queue;
 mod quota;
 mod rate;
+mod speed;
 mod ticket;
 mod window;
 
@@ -44,7 +45,7 @@ pub use self::ticket::{Ticket, Turn};
 use super::lock::lock;
 use super::process::PerProcess;
 use super::recovery::Refusal;
-use super::retry::{GiveUp, Pause};
+use super::retry::{GiveUp, Hopeless, Pause};
 use super::signal::Signal;
 use super::time::{Clock, Time};
 
@@ -202,6 +203,9 @@ impl Limiter {
                 state.queue.is_empty().then(|| {
                     let now = clock.now();
                     if let Some(last) = last {
+                        if state.gate.try_follow(weight, last, now) {
+                            return true;
+                        }
                         state.gate.end(last, now);
                     }
                     state.gate.try_take(weight, now, taker)
@@ -403,14 +407,16 @@ impl Limiter {
         wake(&told);
     }
 
-    /// Whether one who has waited since then is to give up the server.
+    /// Why one who has waited since then is to give up the server, if so.
     #[must_use]
-    pub fn is_hopeless(&self, give_up: &GiveUp, since: Time, now: Time) -> bool {
-        self.recovers()
-            && self.locked(|states| {
-                let mut recoveries = states.iter().map(|state| state.gate.recovery());
-                recoveries.any(|recovery| recovery.is_hopeless(give_up, since, now))
-            })
+    pub fn hopeless(&self, give_up: &GiveUp, since: Time, now: Time) -> Option<Hopeless> {
+        if !self.recovers() {
+            return None;
+        }
+        self.locked(|states| {
+            let mut recoveries = states.iter().map(|state| state.gate.recovery());
+            recoveries.find_map(|recovery| recovery.hopeless(give_up, since, now))
+        })
     }
 
     /// Tells the adaptive rates that the server refused. Refusals of one episode cut once.

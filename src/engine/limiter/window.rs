@@ -15,14 +15,23 @@ pub(super) struct Stamp {
     pub(super) weight: u64,
 }
 
-/// The permits of a call that runs: they leave after the longest time, unless it ends before.
+/// Calls that follow each other on one worker, the next begun when the one before had ended, are kept
+/// as one while they take fewer nanoseconds together: so the permits of all but the last leave by so
+/// much later.
+const RUN: u64 = 20_000;
+
+/// The permits of a call that runs, and of those that it has followed: they leave after the longest
+/// time, unless it ends before.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Call {
     /// The caller's time when it asked, by which it knows the call.
     asked: Time,
     /// Not before that of any call before it.
     pub(super) started: Time,
+    /// Its own weight,
     weight: u64,
+    /// and that of all.
+    total: u64,
 }
 
 /// What was permitted and has not left yet.
@@ -40,6 +49,8 @@ pub(super) struct Window {
     last_leaves: Time,
     /// When the first of all leaves.
     next_leaves: Time,
+    /// When the first of those calls began that the last has followed.
+    run_began: Time,
 }
 
 impl Window {
@@ -51,6 +62,7 @@ impl Window {
             used: 0,
             last_leaves: Time::default(),
             next_leaves: Time::NEVER,
+            run_began: Time::default(),
         }
     }
 
@@ -97,7 +109,7 @@ impl Window {
         while let Some(call) = self.running.front()
             && now.nanos_since(call.started) >= self.longest
         {
-            self.used -= call.weight;
+            self.used -= call.total;
             self.running.pop_front();
             overdue = true;
         }
@@ -126,7 +138,7 @@ impl Window {
         self.put(leaves, weight);
     }
 
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, leaves: Time, weight: u64) {
         if self.leaving.is_empty() || leaves > self.last_leaves {
             self.last_leaves = leaves;
@@ -138,6 +150,7 @@ impl Window {
     }
 
     /// Few leave after those that come now, so they are near the end.
+    #[inline(never)]
     fn put_before_others(&mut self, leaves: Time, weight: u64) {
         match self.leaving.binary_search_by_key(&leaves, |it| it.leaves) {
             Ok(place) => self.leaving[place].weight += weight,
@@ -150,19 +163,52 @@ impl Window {
     pub(super) fn begin(&mut self, asked: Time, started: Time, weight: u64) {
         self.used += weight;
         self.next_leaves = self.next_leaves.min(started.plus_nanos(self.longest));
+        self.run_began = started;
         self.running.push_back(Call {
             asked,
             started,
             weight,
+            total: weight,
         });
+    }
+
+    /// Records the permits of a call that starts now where the one has just ended which asked at
+    /// `last`, if the two can be kept as one. So they can: that one has left by the time that this one
+    /// leaves at, as it ended before this one started. Nothing is recorded otherwise.
+    #[inline(always)]
+    pub(super) fn follow(&mut self, last: Time, asked: Time, started: Time, weight: u64) -> bool {
+        if self.running.len() != 1 || started.nanos_since(self.run_began) >= self.longest_run() {
+            return false;
+        }
+        match self.running.front_mut() {
+            Some(call) if call.asked == last => {
+                *call = Call {
+                    asked,
+                    started,
+                    weight,
+                    total: call.total + weight,
+                };
+                self.used += weight;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// A thousandth of the window at most.
+    fn longest_run(&self) -> u64 {
+        RUN.min(self.longest >> 10)
     }
 
     /// Takes out the call that asked for so many permits at a time, if it is still in the window. Of
     /// several that did it does not matter which.
     #[inline]
     pub(super) fn take_call(&mut self, asked: Time, weight: u64) -> Option<Call> {
-        let mut calls = self.running.iter();
-        let place = calls.position(|call| call.asked == asked && call.weight == weight)?;
+        let is_it = |call: &Call| call.asked == asked && call.weight == weight;
+        if self.running.front().is_some_and(is_it) {
+            return self.running.pop_front();
+        }
+        let place = self.running.iter().position(is_it)?;
         self.running.remove(place)
     }
 
@@ -172,9 +218,9 @@ impl Window {
     pub(super) fn end(&mut self, call: &Call, leaves: Time, now: Time) -> Time {
         let latest = self.latest_of(call);
         if leaves > now {
-            self.put(leaves, call.weight);
+            self.put(leaves, call.total);
         } else {
-            self.used -= call.weight;
+            self.used -= call.total;
         }
         if latest <= self.next_leaves {
             self.find_next();
@@ -215,7 +261,7 @@ impl Iterator for InOrder<'_> {
     fn next(&mut self) -> Option<Stamp> {
         let running = self.running.peek().map(|call| Stamp {
             leaves: call.started.plus_nanos(self.stays),
-            weight: call.weight,
+            weight: call.total,
         });
         match (self.leaving.peek(), running) {
             (Some(known), Some(call)) if call.leaves < known.leaves => {
@@ -256,6 +302,29 @@ mod tests {
         }
         let used = used_at(&mut window, &[109, 110, 119, 120, 129, 130, 999]);
         assert_eq!(used, [9, 8, 8, 1, 1, 0, 0]);
+    }
+
+    #[test]
+    fn short_calls_that_follow_each_other_leave_together() {
+        let mut window = Window::new(1 << 30);
+        window.begin(at(5), at(10), 1);
+        assert!(!window.follow(at(6), at(20), at(20), 1), "not of that call");
+        assert!(window.follow(at(5), at(20), at(20), 2));
+        assert!(window.follow(at(20), at(90), at(90), 4));
+        assert_eq!(window.used(), 7);
+        assert!(
+            !window.follow(at(90), at(10 + RUN), at(10 + RUN), 1),
+            "a new run"
+        );
+        let last = window.take_call(at(90), 4).unwrap();
+        window.end(&last, at(RUN * 2), at(10 + RUN));
+        let used = used_at(&mut window, &[RUN * 2 - 1, RUN * 2]);
+        assert_eq!(used, [7, 0]);
+        // Two that run at the same time are no run.
+        window.begin(at(RUN * 3), at(RUN * 3), 1);
+        window.begin(at(RUN * 3 + 1), at(RUN * 3 + 1), 1);
+        let next = at(RUN * 3 + 2);
+        assert!(!window.follow(at(RUN * 3), next, next, 1));
     }
 
     #[test]
