@@ -399,7 +399,8 @@ class Drive(Generic[T]):
         if ended_by == "timeout":
             return BatchTimeoutError(f"the batch did not end within {self._terms.timeout} seconds")
         if ended_by == "refused":
-            return refused_for_good(self._batch.refusal())
+            refusal, why = self._batch.refusal()
+            return refused_for_good(refusal, *why)
         if ended_by == "limiter" and (error := self._batch.limiter_error()) is not None:
             return error
         if ended_by == "operation" and (error := self._batch.first_failure()) is not None:

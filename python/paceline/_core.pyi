@@ -779,8 +779,11 @@ class Batch(Generic[_T]):
     def last_failure(self) -> BaseException | None:
         """The last failure that was handed over; None if there is none, or no ``max_failures``."""
 
-    def refusal(self) -> BaseException | None:
-        """The refusal that ended it; None if that was met by another executor, or long before."""
+    def refusal(self) -> tuple[BaseException | None, tuple[int | None, float | None]]:
+        """The refusal that ended it; None if that was met by another executor, or long before.
+
+        And how many in a row were too many, or how many seconds of a pause.
+        """
 
     def first_failure(self) -> BaseException | None:
         """The error that ended it, if one did."""

@@ -86,11 +86,23 @@ for _public in (BatchRefusedError, BatchTimeoutError, PermitRefusedError, report
     _public.__module__ = "paceline"
 
 
-def refused_for_good(refusal: BaseException | None) -> BatchRefusedError:
-    """Make the exception of what was not called, as the server has refused others."""
-    error = BatchRefusedError(
-        "the server goes on refusing, or asks for a longer pause than Retry(max_pause=) allows"
-    )
+def refused_for_good(
+    refusal: BaseException | None, refusals: int | None, pause: float | None
+) -> BatchRefusedError:
+    """Make the exception of what was not called, as the server has refused others.
+
+    Args:
+        refusal: The last one, if it is known.
+        refusals: How many there were in a row, if they were too many.
+        pause: For how many seconds more the server asks to wait, if that is too long.
+    """
+    if pause is not None:
+        why = f"it asks to wait for {pause:.0f} s more, which is longer than Retry(max_pause=)"
+    elif refusals is not None:
+        why = f"{refusals} times in a row, after a pause each, as often as Retry(attempts=) allows"
+    else:
+        why = "for longer than Retry(attempts=) and Retry(max_pause=) allow"
+    error = BatchRefusedError(f"the server goes on refusing: {why}")
     error.__cause__ = refusal
     return error
 

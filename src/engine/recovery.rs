@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use super::retry::{GiveUp, Pause, Policy};
+use super::retry::{GiveUp, Hopeless, Pause, Policy};
 use super::time::Time;
 
 /// A probe counts no longer when it has run for so many times as long as the slowest refusal of its
@@ -213,11 +213,16 @@ impl Recovery {
         probes
     }
 
-    /// Whether one who has waited since then is to give up the server.
+    /// Why one who has waited since then is to give up the server, if so.
     #[must_use]
-    pub fn is_hopeless(&self, give_up: &GiveUp, since: Time, now: Time) -> bool {
+    pub fn hopeless(&self, give_up: &GiveUp, since: Time, now: Time) -> Option<Hopeless> {
+        let pause = self.until.since(now);
+        if pause > give_up.pause {
+            return Some(Hopeless::Pause(pause));
+        }
         let before = self.in_a_row.partition_point(|begun| *begun < since);
-        self.in_a_row.len() - before >= give_up.refusals || self.until.since(now) > give_up.pause
+        let refusals = self.in_a_row.len() - before;
+        (refusals >= give_up.refusals).then_some(Hopeless::Refusals(refusals))
     }
 
     /// How long the last pause was.
@@ -337,26 +342,29 @@ mod tests {
         let mut recovery = Recovery::default();
         let give_up = policy().give_up();
         for pause in 0..5 {
-            assert!(!recovery.is_hopeless(&give_up, at(0.0), at(f64::from(pause))));
+            assert_eq!(
+                recovery.hopeless(&give_up, at(0.0), at(f64::from(pause))),
+                None
+            );
             let started = f64::from(pause);
             refuse(&mut recovery, started, started + 0.1, Some(Duration::ZERO));
             // Those that were under way do not count.
             refuse(&mut recovery, started, started + 0.2, Some(Duration::ZERO));
             start(&mut recovery, started + 1.0);
         }
-        assert!(recovery.is_hopeless(&give_up, at(0.0), at(5.0)));
+        assert!(recovery.hopeless(&give_up, at(0.0), at(5.0)).is_some());
         assert!(
-            !recovery.is_hopeless(&give_up, at(0.5), at(5.0)),
+            recovery.hopeless(&give_up, at(0.5), at(5.0)).is_none(),
             "one met only four"
         );
         answer(&mut recovery, 5.0, 5.1);
-        assert!(!recovery.is_hopeless(&give_up, at(0.0), at(5.2)));
+        assert_eq!(recovery.hopeless(&give_up, at(0.0), at(5.2)), None);
         let once = Policy {
             attempts: 1,
             ..policy()
         };
         refuse(&mut recovery, 6.0, 6.1, None);
-        assert!(!recovery.is_hopeless(&once.give_up(), at(0.0), at(6.2)));
+        assert_eq!(recovery.hopeless(&once.give_up(), at(0.0), at(6.2)), None);
     }
 
     #[test]
@@ -365,8 +373,8 @@ mod tests {
         refuse(&mut recovery, 0.9, 1.0, Some(Duration::from_secs(7200)));
         assert_eq!(recovery.opens(), at(7201.0));
         let give_up = policy().give_up();
-        assert!(recovery.is_hopeless(&give_up, at(2.0), at(3600.0)));
-        assert!(!recovery.is_hopeless(&give_up, at(2.0), at(3601.0)));
+        assert!(recovery.hopeless(&give_up, at(2.0), at(3600.0)).is_some());
+        assert_eq!(recovery.hopeless(&give_up, at(2.0), at(3601.0)), None);
         let cut = Policy {
             longer: Longer::Cut,
             ..policy()
@@ -378,7 +386,7 @@ mod tests {
         };
         let mut recovery = Recovery::default();
         assert_eq!(recovery.refused(&refusal, at(11.0)).until, at(3611.0));
-        assert!(!recovery.is_hopeless(&cut.give_up(), at(0.0), at(11.0)));
+        assert_eq!(recovery.hopeless(&cut.give_up(), at(0.0), at(11.0)), None);
     }
 
     #[test]

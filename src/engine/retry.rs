@@ -48,6 +48,15 @@ pub struct GiveUp {
     pub pause: Duration,
 }
 
+/// Why a server was given up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hopeless {
+    /// It has refused so many times in a row.
+    Refusals(usize),
+    /// It asks for a pause that still lasts so long.
+    Pause(Duration),
+}
+
 /// When and how often failed operations are called again.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {

@@ -17,7 +17,7 @@ use super::outcome::Outcome;
 use super::reading::Reading;
 use super::records::{Carrier, Records, Taken};
 use super::refs::Refs;
-use super::refusals::give_up;
+use super::refusals::{Reason, give_up, told};
 use super::runtime::Runtime;
 use super::stint::run_ready;
 use super::terms::name_of;
@@ -563,17 +563,22 @@ impl Batch {
         Ok(error.flatten())
     }
 
-    /// The refusal that it was ended by, if that was met by the executor itself.
-    fn refusal(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
+    /// The refusal that it was ended by, if that was met by the executor itself; of how many in a
+    /// row, or of how many seconds.
+    fn refusal(&self, py: Python<'_>) -> PyResult<(Option<Py<PyBaseException>>, Reason)> {
         let open = self.open()?;
-        let copy = |source: &mut PySource, refs: Refs<'_>| match source.context() {
-            Context::Batch { refusal, .. } => refusal.with_lent(refs, |refusal, refs| {
-                refusal.as_ref().map(|error| refs.clone(error))
-            }),
-            Context::Calls => None,
+        let copy = |source: &mut PySource, refs: Refs<'_>| {
+            let refusal = match source.context() {
+                Context::Batch { refusal, .. } => refusal.with_lent(refs, |refusal, refs| {
+                    refusal.as_ref().map(|error| refs.clone(error))
+                }),
+                Context::Calls => None,
+            };
+            (refusal, source.hopeless().map(told).unwrap_or_default())
         };
         let scheduler = &open.runtime.scheduler;
-        Ok(scheduler.with_lent(open.id, Refs::new(py), copy).flatten())
+        let known = scheduler.with_lent(open.id, Refs::new(py), copy);
+        Ok(known.unwrap_or_default())
     }
 
     /// The error that ended it, if it was to be ended by one: the first failure that is fatal, or

@@ -13,6 +13,7 @@ use super::refs::Refs;
 use super::runtime::Runtime;
 use super::work::{Context, Operations, PyAttempt};
 use crate::engine::recovery::Refusal;
+use crate::engine::retry::Hopeless;
 use crate::engine::schedule::{GivenUp, Ongoing, Refused};
 use crate::engine::time::Time;
 
@@ -90,10 +91,10 @@ fn settle_all(
             );
         }
     }
-    for (number, job) in given_up.calls {
+    for (number, job, why) in given_up.calls {
         // Were the error not to be made, that is what its future fails with: none is left out.
         let made = || {
-            let made = make_error(py, refusal);
+            let made = make_error(py, refusal, why);
             made.unwrap_or_else(|error| error.into_value(py))
         };
         let error = last_error(runtime, number).unwrap_or_else(made);
@@ -107,8 +108,20 @@ fn settle_all(
 fn make_error(
     py: Python<'_>,
     refusal: Option<&Bound<'_, PyBaseException>>,
+    why: Hopeless,
 ) -> PyResult<Py<PyBaseException>> {
     let errors = py.import("paceline._errors")?;
-    let error = errors.call_method1("refused_for_good", (refusal,))?;
+    let (refusals, pause) = told(why);
+    let error = errors.call_method1("refused_for_good", (refusal, refusals, pause))?;
     Ok(error.extract()?)
+}
+
+/// Why a server was given up: how many refusals in a row, or how many seconds of a pause.
+pub(crate) type Reason = (Option<usize>, Option<f64>);
+
+pub(crate) fn told(why: Hopeless) -> Reason {
+    match why {
+        Hopeless::Refusals(refusals) => (Some(refusals), None),
+        Hopeless::Pause(pause) => (None, Some(pause.as_secs_f64())),
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
-use paceline::engine::retry::GiveUp;
+use paceline::engine::retry::{GiveUp, Hopeless};
 use paceline::engine::schedule::{Claim, Dispatch, Scheduler, Seat, Step};
 use paceline::engine::terms::{Acquirer, End};
 use paceline::engine::time::Time;
@@ -227,7 +227,11 @@ fn calls_that_wait_are_taken_back_and_later_ones_begin_anew() {
             scheduler.rest_after(&mut seat, again(&start, now, at(pause * 10 + 1)), now);
             continue;
         }
-        let mut calls = given_up.calls;
+        let by = |(index, job, why)| {
+            assert_eq!(why, Hopeless::Refusals(5));
+            (index, job)
+        };
+        let mut calls: Vec<_> = given_up.calls.into_iter().map(by).collect();
         calls.push((start.running.index, start.job));
         calls.sort_unstable();
         assert_eq!(calls, [(0, 0), (1, 1), (2, 2)]);
@@ -270,7 +274,7 @@ fn owners_and_the_dispatcher_give_up_as_well() {
     assert_eq!(scheduler.dispatch(at(3)), Dispatch::GiveUp);
     assert_eq!(
         scheduler.give_up((), |_, _, _, ()| {}, at(3)).calls,
-        [(0, 0)]
+        [(0, 0, Hopeless::Pause(Duration::from_secs(4997)))]
     );
     assert!(matches!(scheduler.dispatch(at(3)), Dispatch::Rest(_)));
 }

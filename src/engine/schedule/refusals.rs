@@ -11,9 +11,9 @@ use crate::engine::ledger::Attempt;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::LockSafe;
 use crate::engine::recovery::{Refusal, Spacing};
-use crate::engine::retry::Pause;
+use crate::engine::retry::{Hopeless, Pause};
 use crate::engine::source::Source;
-use crate::engine::terms::{Acquirer, Dropped, End, Work};
+use crate::engine::terms::{Acquirer, Dropped, Work};
 use crate::engine::time::Time;
 
 /// Where no limit says how fast calls may follow each other after a probe, the workers begin one by
@@ -34,8 +34,8 @@ pub struct Refused {
 pub struct GivenUp<W: Work> {
     /// What the operations of those share that have ended before they were all begun.
     pub ended: Vec<Arc<W::Context>>,
-    /// The submitted calls that waited, by their indexes.
-    pub calls: Vec<(usize, W::Job)>,
+    /// The submitted calls that waited, by their indexes, and why they are not made.
+    pub calls: Vec<(usize, W::Job, Hopeless)>,
     /// Operations that are not called again, and results of which no record is kept: to be dropped.
     pub dropped: Vec<Dropped<W>>,
     /// Sources that nobody else will take out: to be dropped.
@@ -68,12 +68,12 @@ impl<W: Work> Scheduler<W> {
         let hopeless = state.hopeless(limiter, now);
         for (slot, entry) in state.sources.iter_mut().enumerate() {
             if let Some((_, source)) = entry
-                && !hopeless.contains(&slot)
+                && !hopeless.iter().any(|(given_up, _)| *given_up == slot)
             {
                 source.ledger.totals.pauses += usize::from(pause.begins);
             }
         }
-        let goes_on = !hopeless.contains(&id.slot);
+        let goes_on = !hopeless.iter().any(|(given_up, _)| *given_up == id.slot);
         let given_up = state.give_up(&hopeless, lent, failed, now);
         state.reopen(now);
         (Refused { pause, goes_on }, given_up)
@@ -183,32 +183,35 @@ impl<W: Work> State<W> {
         self.wake_one(now);
     }
 
-    /// Whether the source is to give up the server.
-    fn is_hopeless(&self, source: &Source<W>, limiter: Option<&Limiter>, now: Time) -> bool {
-        let Some(give_up) = &self.gives_up else {
-            return false;
-        };
+    /// Why the source is to give up the server, if so.
+    fn despairs(
+        &self,
+        source: &Source<W>,
+        limiter: Option<&Limiter>,
+        now: Time,
+    ) -> Option<Hopeless> {
+        let give_up = self.gives_up.as_ref()?;
         let since = source.hopeful_since;
         match limiter {
-            Some(limiter) => limiter.is_hopeless(give_up, since, now),
-            None => self.recovery.is_hopeless(give_up, since, now),
+            Some(limiter) => limiter.hopeless(give_up, since, now),
+            None => self.recovery.hopeless(give_up, since, now),
         }
     }
 
-    /// The slots of the sources that are.
-    fn hopeless(&self, limiter: Option<&Limiter>, now: Time) -> Vec<usize> {
+    /// The slots of the sources that are to, and why.
+    fn hopeless(&self, limiter: Option<&Limiter>, now: Time) -> Vec<(usize, Hopeless)> {
         let slots = self.sources.iter().enumerate();
         slots
             .filter_map(|(slot, entry)| {
                 let (_, source) = entry.as_ref()?;
-                self.is_hopeless(source, limiter, now).then_some(slot)
+                Some((slot, self.despairs(source, limiter, now)?))
             })
             .collect()
     }
 
     fn give_up<L: LockSafe + Copy>(
         &mut self,
-        hopeless: &[usize],
+        hopeless: &[(usize, Hopeless)],
         lent: L,
         mut failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>, L) + Send,
         now: Time,
@@ -219,20 +222,21 @@ impl<W: Work> State<W> {
             dropped: Vec::new(),
             forgotten: Vec::new(),
         };
-        for slot in hopeless.iter().copied() {
+        for (slot, why) in hopeless.iter().copied() {
             let entry = &mut self.sources[slot];
             let Some((_, source)) = entry else { continue };
             if slot == Scheduler::<W>::CALLS.slot {
                 // Those that are submitted from now on begin anew.
                 source.hopeful_since = now;
-                given_up.calls = source.withdraw_all();
+                let calls = source.withdraw_all().into_iter();
+                given_up.calls = calls.map(|(index, job)| (index, job, why)).collect();
                 continue;
             }
             if !source.waits_for_server() {
                 continue;
             }
             if source.has_more() {
-                source.end(End::Refused);
+                source.give_up(why);
                 given_up.ended.push(Arc::clone(&source.context));
             } else {
                 let context = Arc::clone(&source.context);
@@ -260,20 +264,23 @@ impl<W: Work> State<W> {
             && limiter.is_none_or(Limiter::recovers)
             && self
                 .live()
-                .any(|source| source.waits_for_server() && self.is_hopeless(source, limiter, now))
+                .filter(|source| source.waits_for_server())
+                .any(|source| self.despairs(source, limiter, now).is_some())
     }
 
     /// Ends a source that is not to wait for as long as the server asks, before anything of it waits
     /// to be called again. For an owner that would wait for it.
     pub(super) fn end_if_hopeless(&mut self, id: SourceId, now: Time) {
         let hopeless = match self.sources.get(id.slot) {
-            Some(Some((serial, source))) => {
-                *serial == id.serial && source.has_more() && self.is_hopeless(source, None, now)
+            Some(Some((serial, source))) if *serial == id.serial && source.has_more() => {
+                self.despairs(source, None, now)
             }
-            _ => false,
+            _ => None,
         };
-        if hopeless && let Some(source) = self.source(id) {
-            source.end(End::Refused);
+        if let Some(why) = hopeless
+            && let Some(source) = self.source(id)
+        {
+            source.give_up(why);
         }
     }
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use super::Source;
 use crate::engine::ledger::Keep;
+use crate::engine::retry::Hopeless;
 use crate::engine::terms::{End, FailureLimit, Work};
 use crate::engine::time::Time;
 
@@ -119,6 +120,18 @@ impl<W: Work> Source<W> {
     /// Takes what the limiter failed with.
     pub fn take_limiter_error(&mut self) -> Option<W::Error> {
         self.limiter_error.take()
+    }
+
+    /// Ends it, as the server it waits for was given up.
+    pub(in crate::engine) fn give_up(&mut self, why: Hopeless) {
+        self.hopeless = Some(why);
+        self.end(End::Refused);
+    }
+
+    /// Why the server was given up, if the source was ended by that.
+    #[must_use]
+    pub fn hopeless(&self) -> Option<Hopeless> {
+        self.hopeless
     }
 
     /// Whether what runs is waited for, whatever has ended it.

@@ -16,6 +16,7 @@ pub use self::owner::HandedOver;
 use self::permits::Granted;
 use self::retries::Retries;
 use super::ledger::Ledger;
+use super::retry::Hopeless;
 use super::schedule::SourceId;
 use super::signal::Signal;
 use super::terms::{Acquirer, End, Terms, Work};
@@ -93,6 +94,8 @@ pub struct Source<W: Work> {
     pub(super) ended: Option<End>,
     /// The operation whose failure ended it.
     ended_at: Option<usize>,
+    /// Why the server was given up that it waited for, if it was ended by that.
+    hopeless: Option<Hopeless>,
     /// What the limiter failed with.
     limiter_error: Option<W::Error>,
     pub(super) began: Time,
@@ -161,6 +164,7 @@ impl<W: Work> Source<W> {
             ledger: Ledger::new(terms.keep),
             ended: None,
             ended_at: None,
+            hopeless: None,
             limiter_error: None,
             began: now,
             began_unpaused: unpaused,
