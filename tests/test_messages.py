@@ -11,7 +11,9 @@ from typing import Any
 import pyrate_limiter
 import pytest
 
+import paceline
 from paceline import BatchExecutor, RateLimiter, Retry
+from paceline._arguments import PARAMETERS
 
 SECRET = "sk-live-0123456789"
 
@@ -83,12 +85,14 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: Limiter(200, per=60, max_burst=5), TypeError, "write burst="),
     (lambda: Limiter(200, per=60, max_workers=5), TypeError, "argument of BatchExecutor()"),
     (lambda: Limiter(200, 60, 5), TypeError, "burst"),
-    (lambda: Limiter(200, per=60).acquire(tokens=5), TypeError, "'tokens': write weight="),
-    (lambda: Limiter(200, per=60).acquire(blocking=False), TypeError, "try_acquire()"),
-    (lambda: Limiter(200, per=60).acquire(1, 5), TypeError, "weight and timeout"),
     (lambda: Limiter(200, per=60).try_acquire("name"), TypeError, "weight must be an int"),
-    (lambda: Limiter(200, per=60).wait_time(n=2), TypeError, "'n': write weight="),
     (lambda: Limiter(200, per=60).pause("1 min"), TypeError, "number of seconds"),
+    (lambda: Limiter(200, per=60).wait(), AttributeError, "'wait': see acquire()"),
+    (lambda: Limiter(200, per=60).release(), AttributeError, "comes back by itself"),
+    (lambda: Limiter(200, per=60).rate, AttributeError, "see limit"),
+    (lambda: Limiter(200, per=60).nonsense, AttributeError, "no attribute 'nonsense'"),
+    (lambda: Limiter(200, 60) + Limiter(5, 1), TypeError, "write one & another"),
+    (lambda: Limiter(200, 60) | Limiter(5, 1), TypeError, "write one & another"),
     # Executors
     (lambda: Executor("200/min"), TypeError, "write RateLimiter(200, per=60)"),
     (lambda: Executor(200), TypeError, "write RateLimiter(200, per=60)"),
@@ -143,6 +147,8 @@ RIDDLES: list[tuple[Callable[[], object], type[Exception], str]] = [
     ),
     (with_executor(lambda it: it.map(fetch, [1], workers=3)), TypeError, "of BatchExecutor()"),
     (with_executor(lambda it: it.map(fetch(), [1])), TypeError, "fn must be callable, not an int"),
+    (with_executor(lambda it: it.map([1], fetch)), TypeError, "write map(fn, items)"),
+    (with_executor(lambda it: it.map(fetch, 5)), TypeError, "not int: for one call write map(fn"),
     (with_executor(lambda it: it.submit(fetch())), TypeError, "fn must be callable, not an int"),
     (with_executor(lambda it: it.shutdown(cancel=True)), TypeError, "write cancel_futures="),
     (after_shutdown(lambda it: it.run([fetch])), RuntimeError, "make another one"),
@@ -211,7 +217,16 @@ def test_no_message_has_an_argument_in_it(write: Callable[[Any], object]) -> Non
     assert SECRET not in repr(caught.value.__cause__)
 
 
-LIMITER = RateLimiter(5, per=1)
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_the_arguments_that_messages_name_are_those_that_there_are(name: str) -> None:
+    owners: tuple[Any, ...] = (paceline, BatchExecutor)
+    member = next(getattr(owner, name) for owner in owners if hasattr(owner, name))
+    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    parameters = inspect.signature(member).parameters.values()
+    names = [each.name for each in parameters if each.kind not in kinds and each.name != "self"]
+    assert names == PARAMETERS[name]
+
+
 EXECUTOR = BatchExecutor()
 
 
@@ -226,9 +241,6 @@ EXECUTOR = BatchExecutor()
         (EXECUTOR.map, [fetch, []]),
         (EXECUTOR.shutdown, []),
         (RateLimiter, [5, 1]),
-        (LIMITER.acquire, []),
-        (LIMITER.try_acquire, []),
-        (LIMITER.wait_time, []),
         (Retry, []),
     ],
 )

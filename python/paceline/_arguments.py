@@ -5,16 +5,25 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
-from typing import Never, TypeGuard
+from typing import Any, Never, TypeGuard
 
-__all__ = ["limiter_instead", "missing", "operations_instead", "refuse", "write_rate"]
+__all__ = [
+    "PARAMETERS",
+    "combined_by",
+    "limiter_instead",
+    "map_instead",
+    "missing",
+    "operations_instead",
+    "refuse",
+    "write_rate",
+]
 
 # What other libraries, and whoever writes from memory, call what has another name here.
 _PEERS: dict[str, tuple[str, ...]] = {
     # How many.
     **dict.fromkeys(("calls", "max_calls", "max_rate", "requests", "max_requests"), ("limit",)),
     **dict.fromkeys(("rate", "permits", "capacity", "quota"), ("limit", "rate_limiter")),
-    "n": ("limit", "weight"),
+    "n": ("limit",),
     # In which time.
     **dict.fromkeys(("period", "time_period", "interval", "window", "duration"), ("per",)),
     **dict.fromkeys(("seconds", "time_window", "time_unit", "unit", "every"), ("per",)),
@@ -51,7 +60,6 @@ _PEERS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("buffer_size", "prefetch", "queue_size", "maxsize"), ("buffersize",)),
     **dict.fromkeys(("funcs", "functions", "tasks", "jobs", "callables", "ops"), ("operations",)),
     **dict.fromkeys(("func", "function", "callable", "target", "task"), ("fn", "operation")),
-    **dict.fromkeys(("tokens", "amount", "cost", "count", "num"), ("weight",)),
     **dict.fromkeys(("name_prefix", "thread_name"), ("thread_name_prefix",)),
     **dict.fromkeys(("init", "setup"), ("initializer",)),
     "cancel": ("cancel_futures",),
@@ -77,8 +85,6 @@ _WRITTEN = {
 
 # What has no counterpart that is an argument.
 _INSTEAD = {
-    "blocking": "try_acquire() never blocks",
-    "block": "try_acquire() never blocks",
     "mp_context": "operations run on threads",
     "max_tasks_per_child": "operations run on threads",
     "args": "bind them, as in functools.partial(fn, ...)",
@@ -117,6 +123,17 @@ _ATTRIBUTES = {
         **dict.fromkeys(("apply", "call"), "execute()"),
         **dict.fromkeys(("starmap", "amap"), "execute_batch() of functools.partial objects"),
     },
+    "RateLimiter": {
+        **dict.fromkeys(("wait", "consume", "hit", "take", "limit_reached"), "acquire()"),
+        **dict.fromkeys(("try_wait", "test", "check", "allow", "acquire_nowait"), "try_acquire()"),
+        **dict.fromkeys(("get_wait_time", "time_until", "retry_after"), "wait_time()"),
+        **dict.fromkeys(("rate", "calls", "max_calls", "max_rate"), "limit"),
+        **dict.fromkeys(("period", "interval", "time_period", "window"), "per"),
+        **dict.fromkeys(("sleep", "block", "backoff"), "pause()"),
+        **dict.fromkeys(("set_limit", "set_rate", "resize"), "update()"),
+        "release": "acquire(): a permit is spent, and comes back by itself when its window is over",
+        "map": "BatchExecutor, which has the limiter as rate_limiter",
+    },
     "BatchReport": {
         **dict.fromkeys(("results", "outputs", "successes", "result"), "values()"),
         **dict.fromkeys(("errors", "exceptions", "failed", "failure"), "failures"),
@@ -140,38 +157,35 @@ def missing(class_name: str, name: str) -> str:
     return f"{message}: see {instead}" if instead else message
 
 
-def _parameters() -> dict[str, list[str]]:
-    """Return the names of the arguments of what is public, by the name that it goes by."""
-    import inspect  # noqa: PLC0415 - a mistake may take its time, the first import may not
-
-    from paceline import (  # noqa: PLC0415 - they import this
-        BatchExecutor,
-        BatchReport,
-        Outcome,
-        RateLimiter,
-        Retry,
+def combined_by(operator: str) -> str:
+    """Return what the ``TypeError`` says where limiters are combined by that operator."""
+    return (
+        f"limiters are not combined by {operator}: write one & another for limits that both hold, "
+        "and RateLimiter(2 * limit, per=...) for twice as much"
     )
 
-    verbs = ("execute_batch", "run", "stream", "map", "execute", "submit", "shutdown")
-    public: dict[str, object] = {
-        "BatchExecutor": BatchExecutor,
-        **{verb: getattr(BatchExecutor, verb) for verb in verbs},
-        "Retry": Retry,
-        "RateLimiter": RateLimiter,
-        "Outcome": Outcome,
-        "BatchReport": BatchReport,
-    }
-    for method in ("acquire", "try_acquire", "wait_time", "pause"):
-        public[method] = getattr(RateLimiter, method)
-    kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {
-        name: [
-            each.name
-            for each in inspect.signature(member).parameters.values()  # type: ignore[arg-type]
-            if each.kind not in kinds and each.name != "self"
-        ]
-        for name, member in public.items()
-    }
+
+# The arguments of what is public.
+PARAMETERS = {
+    name: names.split()
+    for name, names in {
+        "BatchExecutor": "rate_limiter max_workers on_error retry thread_name_prefix initializer "
+        "initargs",
+        "execute_batch": "operations timeout max_failures on_error",
+        "run": "operations timeout max_failures",
+        "stream": "operations ordered buffersize timeout max_failures",
+        "map": "fn timeout chunksize buffersize",
+        "execute": "operation",
+        "submit": "fn",
+        "shutdown": "wait cancel_futures",
+        "Retry": "attempts on also statuses backoff max_backoff jitter retry_after on_result "
+        "observe default_pause max_pause longer budget",
+        "RateLimiter": "limit per burst margin adaptive",
+        "Outcome": "index status value exception attempts permit_wait started_at duration "
+        "operation",
+        "BatchReport": "outcomes ended_by elapsed paused max_workers",
+    }.items()
+}
 
 
 def refuse(name: str, more: Collection[object], unknown: Collection[str]) -> Never:
@@ -182,12 +196,11 @@ def refuse(name: str, more: Collection[object], unknown: Collection[str]) -> Nev
         more: What was given by position and has no place.
         unknown: The names of arguments that it does not have.
     """
-    parameters = _parameters()
     for word in unknown:
-        advice = _advice(name, word, parameters)
+        advice = _advice(name, word)
         raise TypeError(f"{name}() got an unexpected keyword argument {word!r}: {advice}")
     given = ", ".join(_kind(value) for value in more)
-    advice = _BY_POSITION.get(name) or f"give it by name: {_listed(parameters[name])}"
+    advice = _BY_POSITION.get(name) or f"give it by name: {_listed(PARAMETERS[name])}"
     raise TypeError(f"{name}() got more than it takes by position ({given}): {advice}")
 
 
@@ -195,20 +208,20 @@ def _kind(value: object) -> str:
     return type(value).__name__
 
 
-def _advice(name: str, word: str, parameters: dict[str, list[str]]) -> str:
-    own = parameters[name]
+def _advice(name: str, word: str) -> str:
+    own = PARAMETERS[name]
     meant = (*_PEERS.get(word, ()), word)
     for each in meant:
         if each in own:
             return f"write {_WRITTEN.get(each, f'{each}=...')}"
     if word in _INSTEAD:
         return _INSTEAD[word]
-    import difflib  # noqa: PLC0415 - as above
+    import difflib  # noqa: PLC0415 - a mistake may take its time, the first import may not
 
     if close := difflib.get_close_matches(word, own, 1, 0.75):
         return f"did you mean {close[0]}?"
     for each in reversed(meant):
-        owners = [f"{owner}()" for owner, names in parameters.items() if each in names]
+        owners = [f"{owner}()" for owner, names in PARAMETERS.items() if each in names]
         if owners:
             return f"{each} is an argument of {_listed(owners)}"
     return f"it takes {_listed(own)}"
@@ -226,6 +239,19 @@ def operations_instead(given: object) -> str:
     if isinstance(given, Callable):  # type: ignore[arg-type]
         return "; for one operation write [operation], or execute(operation) for its value"
     return "; write [functools.partial(fn, item) for item in items]"
+
+
+def map_instead(fn: Any, iterables: Collection[Any]) -> str | None:
+    """Return what to write where ``map`` was given something else than a function and iterables."""
+    if not callable(fn) and any(map(callable, iterables)):
+        return "map() takes the function first: write map(fn, items)"
+    for each in iterables:
+        try:
+            iter(each)
+        except TypeError:
+            kind = _kind(each)
+            return f"map() takes iterables after fn, not {kind}: for one call write map(fn, [item])"
+    return None
 
 
 # What other limiters are asked by.

@@ -21,7 +21,7 @@ from typing import (
 )
 
 from paceline import _core
-from paceline._arguments import limiter_instead, missing, operations_instead, refuse
+from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_suspended, positive_int
 from paceline._core import Acquirer, Keep, show
@@ -306,7 +306,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         The input is read inside ``next()``, on the thread that calls it. What is ready is handed
         over before an input that was slow to answer is asked again, and for a tenth of that time it
         is waited for what may become ready. An input that blocks holds up whatever becomes ready
-        later: see "Input that comes now and then" in the README. Use it in a ``with``:
+        later: see "Input that comes now and then" in ``docs/streams.md``. Use it in a ``with``:
         leaving that ends the batch without waiting for running operations, and ``report()`` tells
         what became of what was not handed over. Closing the iterator, from any thread, ends it as
         well, and so does dropping it.
@@ -422,8 +422,13 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             raise ValueError(
                 f"buffersize must be None or > 0 and at most {sys.maxsize}, not {show(buffersize)}"
             )
-        _core.check_operation("fn", fn)
-        calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))
+        try:
+            _core.check_operation("fn", fn)
+            calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))
+        except TypeError as error:
+            if told := map_instead(fn, iterables):
+                raise TypeError(told) from error
+            raise
         drive = self._drive(
             list(calls) if buffersize is None else calls,
             Keep.ORDERED,

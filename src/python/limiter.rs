@@ -5,11 +5,11 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAttributeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
-use super::arguments::{Given, flag, rate, refuse, seconds, wait, whole};
+use super::arguments::{Given, advice, flag, rate, refuse, seconds, wait, whole};
 use super::{interpreter, logging};
 use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
 use crate::engine::lock::Guarded;
@@ -98,9 +98,7 @@ impl RateLimiter {
     fn spec(&self, name: &str) -> PyResult<&Spec> {
         match &self.makeup {
             Makeup::Single(spec) => Ok(spec),
-            Makeup::Combined(_) => Err(PyAttributeError::new_err(format!(
-                "a combined RateLimiter has no {name} of its own: see its parts"
-            ))),
+            Makeup::Combined(_) => Err(none_of_its_own(name)),
         }
     }
 
@@ -236,18 +234,15 @@ impl RateLimiter {
     ///         negative or not finite.
     ///     TypeError: If an argument is of another type.
     #[pyo3(
-        signature = (weight=Given(None), *more, timeout=None, **unknown),
+        signature = (weight=Given(None), *, timeout=None),
         text_signature = "($self, weight=1, *, timeout=None)"
     )]
     fn acquire(
         &self,
         py: Python<'_>,
         weight: Given<'_>,
-        more: &Bound<'_, PyTuple>,
         timeout: Option<&Bound<'_, PyAny>>,
-        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<bool> {
-        refuse("acquire", more, unknown)?;
         let weight = self.checked(weight)?;
         let timeout = timeout
             .map(|timeout| wait("timeout", timeout))
@@ -284,17 +279,8 @@ impl RateLimiter {
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
     ///     TypeError: If ``weight`` is of another type.
-    #[pyo3(
-        signature = (weight=Given(None), *more, **unknown),
-        text_signature = "($self, weight=1)"
-    )]
-    fn try_acquire(
-        &self,
-        weight: Given<'_>,
-        more: &Bound<'_, PyTuple>,
-        unknown: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<bool> {
-        refuse("try_acquire", more, unknown)?;
+    #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
+    fn try_acquire(&self, weight: Given<'_>) -> PyResult<bool> {
         Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
     }
 
@@ -312,17 +298,8 @@ impl RateLimiter {
     /// Raises:
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
     ///     TypeError: If ``weight`` is of another type.
-    #[pyo3(
-        signature = (weight=Given(None), *more, **unknown),
-        text_signature = "($self, weight=1)"
-    )]
-    fn wait_time(
-        &self,
-        weight: Given<'_>,
-        more: &Bound<'_, PyTuple>,
-        unknown: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<f64> {
-        refuse("wait_time", more, unknown)?;
+    #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
+    fn wait_time(&self, weight: Given<'_>) -> PyResult<f64> {
         Ok(self
             .limiter
             .wait_time(self.checked(weight)?, Monotonic)
@@ -455,6 +432,23 @@ impl RateLimiter {
         )
     }
 
+    fn __or__(&self, py: Python<'_>, _other: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        Err(not_combined(py, "|")?)
+    }
+
+    fn __add__(&self, py: Python<'_>, _other: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
+        Err(not_combined(py, "+")?)
+    }
+
+    /// Called where there is no attribute of that name, or it has raised.
+    fn __getattr__(&self, py: Python<'_>, name: &str) -> PyResult<Py<PyAny>> {
+        if matches!(self.makeup, Makeup::Combined(_)) && NUMBERS.contains(&name) {
+            return Err(none_of_its_own(name));
+        }
+        let told = advice(py, "missing", ("RateLimiter", name))?;
+        Err(PyAttributeError::new_err(told.unbind()))
+    }
+
     fn __repr__(&self) -> String {
         match &self.makeup {
             Makeup::Single(spec) => spec.to_string(),
@@ -464,6 +458,27 @@ impl RateLimiter {
             }
         }
     }
+}
+
+/// What a combination does not have.
+const NUMBERS: [&str; 6] = [
+    "limit",
+    "per",
+    "burst",
+    "margin",
+    "adaptive",
+    "effective_limit",
+];
+
+fn none_of_its_own(name: &str) -> PyErr {
+    PyAttributeError::new_err(format!(
+        "a combined RateLimiter has no {name} of its own: see its parts"
+    ))
+}
+
+fn not_combined(py: Python<'_>, operator: &str) -> PyResult<PyErr> {
+    let told = advice(py, "combined_by", (operator,))?;
+    Ok(PyTypeError::new_err(told.unbind()))
 }
 
 fn refused(error: RateError) -> PyErr {
