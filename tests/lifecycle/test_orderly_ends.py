@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import http.client
 import os
+import re
+import signal
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -45,6 +49,9 @@ def leave_values(place):
     # Forgotten, but what was read of it runs on.
     executor.map(lambda number: note(place, number), range(10))
 """
+
+# What gunicorn says when it listens.
+PORT = re.compile(r"Listening at: http://127\.0\.0\.1:(\d+)")
 
 KINDS = ["leave_work", "leave_work_to_a_thread", "leave_values"]
 
@@ -230,6 +237,45 @@ def test_a_worker_of_pytest_xdist(place: Path) -> None:
         """,
         timeout=180,
     ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+# An application whose answer leaves work behind, as a view that sends its mails later.
+APPLICATION = """
+import os, work
+
+def application(environ, start_response):
+    work.leave_work(os.environ["LINES"])
+    start_response("200 OK", [("Content-Length", "0")])
+    return []
+"""
+
+
+@pytest.mark.parametrize("way", ["stopped", "quit", "renewed"])
+def test_a_worker_of_gunicorn(way: str, place: Path) -> None:
+    """That ends when the server does, at once or in good order, or after so many requests."""
+    (place / "application.py").write_text(APPLICATION)
+    most = "1" if way == "renewed" else "0"
+    options = ["--worker-class=gthread", "--threads=2", "--bind=127.0.0.1:0", "--no-control-socket"]
+    command = [sys.executable, "-m", "gunicorn", *options, f"--max-requests={most}", "application"]
+    environment = os.environ | {"PYTHONPATH": str(place), "LINES": str(place / "lines")}
+    with subprocess.Popen(
+        command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True
+    ) as server:
+        try:
+            assert server.stderr is not None
+            said = iter(server.stderr.readline, "")
+            port = int(next(filter(None, (PORT.search(line) for line in said)))[1])
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.request("GET", "/")
+            assert connection.getresponse().status == 200
+            connection.close()
+            if way == "renewed":
+                assert any("Worker exiting" in line for line in said)
+            server.send_signal(signal.SIGQUIT if way == "quit" else signal.SIGTERM)
+            server.communicate(timeout=40)
+        finally:
+            server.kill()
     assert lines(place) == list(range(10))
 
 
