@@ -64,6 +64,8 @@ lint: $(STAMPS)/package $(STAMPS)/dev ## Check formatting, lints, types, stubs a
 	$(CARGO_ENV) cargo clippy --locked --all-targets -- -D warnings
 	@# The engine knows no Python.
 	! grep -rn pyo3 src/engine
+	$(PY) tools/file_map.py --check
+	$(VENV)/bin/lint-imports
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy python/paceline examples/standin.py tests/typing
@@ -79,6 +81,10 @@ format: $(STAMPS)/dev ## Format the sources, and repair what the linter can
 	cargo fmt
 	$(PY) -m ruff check --fix
 	$(PY) -m ruff format
+
+.PHONY: map
+map: ## Write the map of files in CONTRIBUTING.md
+	$(PYTHON) tools/file_map.py
 
 .PHONY: clean
 clean: ## Remove everything that was made here

@@ -5,16 +5,13 @@ from __future__ import annotations
 import inspect
 import threading
 import weakref
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
-from typing import TYPE_CHECKING, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, Self, TypeVar
 
 from paceline import _core
 from paceline._errors import attach_report
 from paceline._report import BatchReport
-
-if TYPE_CHECKING:
-    from paceline._batch import Drive
 
 __all__ = ["Outcomes"]
 
@@ -22,6 +19,18 @@ T = TypeVar("T")
 
 # How long a thread waits for another one inside next() before it looks what that is at, in seconds.
 _PATIENCE = 0.02
+
+
+class _Batch(Protocol[T]):
+    """What a stream asks of the one that drives its batch."""
+
+    consumer: Callable[[], Outcomes[T] | None]
+    is_reading: bool
+    is_sized: bool
+
+    def leave(self, error: BaseException | None = None) -> None: ...
+    def remaining(self) -> int | None: ...
+    def is_of_this_process(self) -> bool: ...
 
 
 class _More(Generic[T]):
@@ -34,7 +43,7 @@ class _More(Generic[T]):
     as if it had come there.
     """
 
-    def __init__(self, drive: Drive[T], rounds: Generator[None]) -> None:
+    def __init__(self, drive: _Batch[T], rounds: Generator[None]) -> None:
         self._drive = drive
         self._rounds = rounds
         self.turn = threading.RLock()
@@ -75,7 +84,7 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     """
 
     if TYPE_CHECKING:
-        _drive: Drive[T]
+        _drive: _Batch[T]
         _batch: _core.Batch[T]
         _more: _More[T]
         # The report, when the batch has ended.
@@ -92,7 +101,7 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     else:
         __exit__ = _core.Exit()
 
-    def __new__(cls, drive: Drive[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
+    def __new__(cls, drive: _Batch[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
         """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
         more = _More(drive, rounds)
         # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
