@@ -21,7 +21,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
 export no_proxy := 127.0.0.1,localhost,$(no_proxy)
 
 # Tests mostly wait, so more of them run side by side than there are cores.
-SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(2 * (os.cpu_count() or 1) + 1)') --dist loadgroup
+SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(4 * (os.cpu_count() or 1))') --dist loadgroup
 
 .DEFAULT_GOAL := help
 
@@ -35,15 +35,22 @@ demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for t
 	$(PY) examples/descope_tenants.py
 
 .PHONY: test
-test: $(STAMPS)/package $(STAMPS)/dev ## Run the Rust tests and the Python tests
+test: $(STAMPS)/venv ## Run the Rust tests and the Python tests
+	@# The package is compiled while the tools are downloaded.
+	@$(MAKE) --no-print-directory --jobs 2 $(STAMPS)/package $(STAMPS)/test
 	@echo "Running the Rust tests, which are built first (about a minute) ..."
 	$(CARGO_ENV) cargo test --locked --quiet
 	@echo "Running the Python tests ..."
-	$(PY) -m pytest -m "not slow" $(SIDE_BY_SIDE) $(ARGS)
+	$(PY) -m pytest -m "not slow and not long" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-all
-test-all: test ## The same, then what depends on the interpreter on each other Python at hand
+test-all: test ## The same, the longer tests, and other Pythons at hand
+	$(MAKE) test-long
 	$(MAKE) test-pythons
+
+.PHONY: test-long
+test-long: $(STAMPS)/package $(STAMPS)/dev
+	$(PY) -m pytest -m "long and not slow" $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: test-pythons
 test-pythons: $(STAMPS)/package $(STAMPS)/dev $(STAMPS)/other-pythons
@@ -109,9 +116,14 @@ $(STAMPS)/demo: $(STAMPS)/venv pyproject.toml
 	@$(PY) -m pip install --quiet --group demo
 	@touch $@
 
-$(STAMPS)/dev: $(STAMPS)/venv pyproject.toml
-	@echo "Installing what tests and lints need (up to a minute) ..."
-	@$(PY) -m pip install --quiet --group test --group clients --group lint
+$(STAMPS)/test: $(STAMPS)/venv pyproject.toml
+	@echo "Installing what the tests need (up to half a minute) ..."
+	@$(PY) -m pip install --quiet --group test
+	@touch $@
+
+$(STAMPS)/dev: $(STAMPS)/test
+	@echo "Installing what lints and the longer tests need (up to half a minute) ..."
+	@$(PY) -m pip install --quiet --group clients --group lint
 	@touch $@
 
 $(STAMPS)/other-pythons: $(STAMPS)/venv $(RUST_SOURCES) $(PYTHON_SOURCES)

@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.long
+
 EXAMPLES = Path(__file__).parents[1] / "examples"
 WAIT = 7
 REFUSALS = ("seconds", "none", "date", "vendor", "503")

@@ -74,6 +74,7 @@ def growth(script: str, timeout: float) -> dict[str, int]:
     return {name: after[name] - before[name] for name in before}
 
 
+@pytest.mark.long
 @pytest.mark.timeout(150)
 @pytest.mark.parametrize("ending", ["executor.shutdown()", "del executor"])
 def test_three_thousand_executors(ending: str) -> None:
@@ -185,7 +186,14 @@ ACTIVITIES = [
 ]
 
 
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10**9, per=0.001)", "Foreign()"])
+@pytest.mark.parametrize(
+    "limiter",
+    [
+        "None",
+        pytest.param("RateLimiter(10**9, per=0.001)", marks=pytest.mark.long),
+        pytest.param("Foreign()", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("activity", ACTIVITIES)
 def test_operations_leave_nothing_behind(activity: str, limiter: str) -> None:
     if limiter.startswith("Rate") and activity != "batches":

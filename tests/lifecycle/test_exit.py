@@ -93,6 +93,7 @@ def background_script(activity: str, delay: float) -> str:
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.long
 def test_exit_while_a_daemon_thread_runs_a_batch_50_times_in_a_row() -> None:
     for attempt in range(50):
         delay = 0.02 + attempt % 10 * 0.007

@@ -411,6 +411,7 @@ def test_fork_while_threads_hammer_limiter_and_executor(kind: str) -> None:
     )
 
 
+@pytest.mark.long
 def test_fork_while_other_threads_use_the_package_for_the_first_time() -> None:
     """What is made only once is not to be in the making when a child is forked."""
     for _ in range(15):

@@ -168,8 +168,15 @@ os._exit(0)
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10**6, per=1)", "Foreign()"])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "limiter",
+    [
+        pytest.param("None", marks=pytest.mark.long),
+        "RateLimiter(10**6, per=1)",
+        pytest.param("Foreign()", marks=pytest.mark.long),
+    ],
+)
 def test_every_way_in(limiter: str, seed: int) -> None:
     script = textwrap.dedent(SCRIPT).format(limiter=limiter, seed=seed)
     run_script(script, timeout=100).assert_silent()
