@@ -21,7 +21,7 @@ export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
 export no_proxy := 127.0.0.1,localhost,$(no_proxy)
 
 # Tests mostly wait, so more of them run side by side than there are cores.
-SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(4 * (os.cpu_count() or 1))') --dist loadgroup
+SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(3 * (os.cpu_count() or 1))') --dist loadgroup
 
 .DEFAULT_GOAL := help
 
