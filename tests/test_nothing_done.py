@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import collections.abc
+import logging
 import multiprocessing
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, Future
+from concurrent.futures.thread import BrokenThreadPool
+from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial, wraps
 from typing import Any
 
@@ -98,6 +102,144 @@ def test_an_operation_that_returns_a_generator_has_failed(
     assert type(executor.submit(partial(returned, give)).result(10)) is type(give())
     assert not requests
     assert executor.execute(lambda: list(pages())) == [1]
+
+
+class Compiled(collections.abc.Coroutine[Any, Any, Any]):
+    """A coroutine of another type, as compiled modules have them, and aiohttp's requests are."""
+
+    def send(self, _: Any) -> Any:
+        requests.append(1)
+
+    def throw(self, *_: Any) -> Any: ...
+
+    def close(self) -> None: ...
+
+    def __await__(self) -> Any:
+        yield
+
+
+class CompiledGenerator(collections.abc.Generator[Any, Any, Any]):
+    def send(self, _: Any) -> Any:
+        requests.append(1)
+        raise StopIteration
+
+    def throw(self, *_: Any) -> Any:
+        raise StopIteration
+
+
+@contextmanager
+def entered() -> Iterator[int]:
+    """As ``httpx.stream`` is, which sends its request when it is entered."""
+    yield from pages()
+
+
+@asynccontextmanager
+async def entered_by_coroutines() -> AsyncIterator[int]:
+    yield 1
+
+
+SUSPENDED: dict[str, tuple[Callable[[], Any], str]] = {
+    "coroutine": (Compiled, "returned a coroutine"),
+    "next page": (lambda: anext(pages_to_come()), "returned a coroutine"),
+    "generator": (CompiledGenerator, "returned a generator"),
+    "context manager": (entered, "returned a context manager"),
+    "asynchronous context manager": (entered_by_coroutines, "returned an asynchronous context"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:coroutine method:RuntimeWarning")
+@pytest.mark.parametrize(("give", "message"), SUSPENDED.values(), ids=SUSPENDED)
+@pytest.mark.parametrize("retry", [None, Retry()])
+def test_an_operation_that_returns_what_does_nothing_by_itself_has_failed(
+    retry: Retry | None, give: Callable[[], Any], message: str
+) -> None:
+    requests.clear()
+    with BatchExecutor(max_workers=2, retry=retry) as executor:
+        report = executor.run([give, *[int] * 500, give])
+        assert statuses(report) == ["failed", *["done"] * 500, "failed"]
+        with pytest.raises(TypeError, match=f"the operation {message}.* does nothing by itself"):
+            report[0].result()
+        assert statuses(executor.stream(iter([give]))) == ["failed"]
+        assert type(executor.submit(give).result(10)) is type(give())
+    assert not requests
+
+
+class Begun:
+    """What can be awaited and has begun, like a future."""
+
+    def __await__(self) -> Iterator[None]:
+        yield
+
+
+@pytest.mark.parametrize(
+    "give", [Begun, Future, nullcontext, ExitStack, lambda: map(int, ()), threading.Lock]
+)
+def test_other_values_are_values(give: Callable[[], Any], executor: BatchExecutor) -> None:
+    value = give()
+    assert executor.execute(lambda: value) is value
+
+
+async def coroutine(*_: Any) -> None: ...
+
+
+async def asynchronous_generator(*_: Any) -> AsyncIterator[None]:
+    yield
+
+
+class EnteredByCoroutines:
+    """As pools of connections return it."""
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.parametrize(
+    "acquire",
+    [
+        coroutine,
+        asynchronous_generator,
+        pages,
+        CompiledGenerator,
+        Compiled,
+        entered,
+        entered_by_coroutines,
+        EnteredByCoroutines,
+    ],
+)
+def test_a_limiter_that_only_looks_as_if_it_waited_limits_nothing(acquire: Any) -> None:
+    class Limiter:
+        def acquire(self) -> Any:
+            return acquire()
+
+    with BatchExecutor(Limiter(), max_workers=1) as executor:
+        with pytest.raises(TypeError, match="would limit nothing"):
+            executor.run([int])
+        with pytest.raises(TypeError, match="would limit nothing"):
+            executor.submit(int).result(10)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.parametrize("give", [coroutine, pages, entered])
+def test_an_initializer_that_has_done_nothing_has_failed(
+    give: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.CRITICAL + 1, "concurrent.futures")
+    executor = BatchExecutor(max_workers=1, initializer=partial(returned, give))
+    with executor, pytest.raises(BrokenThreadPool) as caught:
+        executor.execute(int)
+    assert "the initializer returned a" in str(caught.value.__cause__)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+def test_a_rule_that_has_decided_nothing_is_not_taken_for_yes() -> None:
+    retry = Retry(3, on=lambda _: coroutine(), backoff=0)
+    with pytest.raises(TypeError, match="the rule of Retry returned a coroutine"):
+        retry.decide(ValueError())
+    with BatchExecutor(max_workers=1, retry=retry) as executor:
+        (outcome,) = executor.run([lambda: 1 // 0])
+    assert (outcome.status, outcome.attempts) == ("failed", 1)
 
 
 LOCKS: dict[str, Callable[[], Any]] = {

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import math
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from datetime import timedelta
 from typing import Any, SupportsFloat
+from weakref import WeakKeyDictionary
 
 from paceline._core import show
 
@@ -17,10 +20,60 @@ __all__ = [
     "is_generator_function",
     "is_suspended",
     "positive_int",
+    "refuse_suspended",
+    "suspended_kind",
 ]
 
 # Some 31 years: longer waits are mistakes, and platforms differ in the longest they can do.
 _LONGEST = 1e9
+
+
+@contextlib.contextmanager
+def _entered() -> Iterator[None]:
+    yield
+
+
+@contextlib.asynccontextmanager
+async def _entered_by_coroutines() -> AsyncIterator[None]:
+    yield
+
+
+# What does nothing yet when it is made, of whatever make: compiled modules have types of their own.
+_SUSPENDED: dict[type, str] = {
+    Coroutine: "a coroutine",
+    Generator: "a generator",
+    AsyncGenerator: "an asynchronous generator",
+    type(_entered()): "a context manager",
+    type(_entered_by_coroutines()): "an asynchronous context manager",
+}
+
+# Of each type of values that were asked about.
+_KINDS: WeakKeyDictionary[type, str | None] = WeakKeyDictionary()
+
+
+def suspended_kind(value: object) -> str | None:
+    """Say what ``value`` is, if it does nothing before somebody runs, iterates over or enters it.
+
+    Of context managers that is known of those that contextlib makes of generators. None of the
+    value's own code runs.
+    """
+    cls = type(value)
+    try:
+        return _KINDS[cls] if cls in _KINDS else _remember(cls)
+    except Exception:  # noqa: BLE001 - what a metaclass does
+        return None
+
+
+def _remember(cls: type) -> str | None:
+    kinds = (kind for known, kind in _SUSPENDED.items() if issubclass(cls, known))
+    _KINDS[cls] = kind = next(kinds, None)
+    return kind
+
+
+def refuse_suspended(what: str, answer: object) -> None:
+    """Refuse what a function has returned, if it has done nothing with that."""
+    if kind := suspended_kind(answer):
+        raise TypeError(f"{what} returned {kind}, which does nothing by itself: {show(answer)}")
 
 
 def is_suspended(operation: object) -> bool:

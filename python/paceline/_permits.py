@@ -6,9 +6,10 @@ import functools
 import inspect
 import sys
 import threading
-from contextlib import AbstractContextManager, ContextDecorator
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, ContextDecorator
 from typing import Protocol
 
+from paceline._checks import suspended_kind
 from paceline._core import show
 from paceline._errors import PermitRefusedError
 
@@ -89,7 +90,7 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
     answer = limiter.acquire()
     if answer is None or answer is True:
         return None
-    if inspect.isawaitable(answer) or inspect.isgenerator(answer) or _is_to_be_entered(answer):
+    if inspect.isawaitable(answer) or suspended_kind(answer) or _is_to_be_entered(answer):
         # Closed, it does not warn that it was never awaited.
         if close := getattr(answer, "close", None):
             close()
@@ -108,11 +109,14 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
 
 
 def _is_to_be_entered(answer: object) -> bool:
-    """Whether ``answer`` does nothing before it is entered: contextlib makes it of a generator.
+    """Whether ``answer`` does nothing before it is entered, or can be entered by coroutines only.
 
-    Others may be permits that were taken, and are given back when they are left.
+    The first is so where contextlib makes it of a generator. Others may be permits that were taken,
+    and are given back when they are left.
     """
-    return isinstance(answer, ContextDecorator) and isinstance(answer, AbstractContextManager)
+    if not isinstance(answer, AbstractContextManager):
+        return isinstance(answer, AbstractAsyncContextManager)
+    return isinstance(answer, ContextDecorator)
 
 
 SupportsAcquire.__module__ = "paceline"

@@ -20,6 +20,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, cast
 
 from paceline import _core
+from paceline._checks import refuse_suspended
 from paceline._logging import SAY_SO_AFTER, say_waiting
 from paceline._permits import ask
 
@@ -242,7 +243,7 @@ def _run(
             unusable = _NO_REAL_THREADS
         else:
             try:
-                initialize()
+                refuse_suspended("the initializer", initialize())
             except BaseException as error:
                 logging.getLogger("concurrent.futures").critical(
                     "Exception in initializer:", exc_info=True

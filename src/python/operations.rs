@@ -7,7 +7,10 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyFunction, PyList, PyTuple, PyType};
+use pyo3::types::{
+    PyBool, PyBytes, PyCFunction, PyDict, PyFloat, PyFunction, PyInt, PyList, PyString, PyTuple,
+    PyType,
+};
 
 use super::interpreter::is_exception;
 use super::showing::describe;
@@ -231,12 +234,47 @@ fn is_suspended_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 /// Whether an operation has returned what somebody would have to await, or to iterate over, for it
-/// to do anything: a coroutine, or a generator of either kind.
+/// to do anything: a coroutine, or a generator of either kind, or what only comes to life when it is
+/// entered.
 #[inline(always)]
 pub(crate) fn is_suspended(py: Python<'_>, value: &Py<PyAny>) -> bool {
     let class = value.bind(py).get_type_ptr();
     let of = |known: PyResult<&Bound<'_, PyAny>>| known.is_ok_and(|it| it.as_ptr() == class.cast());
-    of(coroutine(py)) || of(generator(py)) || of(async_generator(py))
+    of(coroutine(py))
+        || of(generator(py))
+        || of(async_generator(py))
+        || is_of_another_make(py, value)
+}
+
+/// Whether it is such a thing of another type, as compiled modules and libraries have them; or a
+/// context manager that does nothing before it is entered.
+#[inline(always)]
+fn is_of_another_make(py: Python<'_>, value: &Py<PyAny>) -> bool {
+    !is_plain(value.bind(py)) && kind_of(value.bind(py)).is_ok_and(|kind| kind.is_some())
+}
+
+#[inline(never)]
+fn kind_of(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
+    suspended_kind(value.py())?.call1((value,))?.extract()
+}
+
+fn suspended_kind(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+    static SUSPENDED_KIND: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    SUSPENDED_KIND.import(py, "paceline._checks", "suspended_kind")
+}
+
+/// Whether a value is of a type of which it is known without asking what its instances are.
+#[inline(always)]
+pub(crate) fn is_plain(value: &Bound<'_, PyAny>) -> bool {
+    value.is_none()
+        || value.is_exact_instance_of::<PyInt>()
+        || value.is_exact_instance_of::<PyString>()
+        || value.is_exact_instance_of::<PyDict>()
+        || value.is_exact_instance_of::<PyBool>()
+        || value.is_exact_instance_of::<PyList>()
+        || value.is_exact_instance_of::<PyTuple>()
+        || value.is_exact_instance_of::<PyFloat>()
+        || value.is_exact_instance_of::<PyBytes>()
 }
 
 /// The failure of an operation that has returned such a thing: it has not done its work.
@@ -253,6 +291,13 @@ pub(crate) fn refuse_suspended(value: &Bound<'_, PyAny>) -> PyErr {
             return Ok(PyTypeError::new_err(format!(
                 "the operation returned an asynchronous generator, which a thread cannot run: \
                  {shown}; wrap it in a function that runs it, such as lambda: asyncio.run(...)"
+            )));
+        }
+        if !value.is_exact_instance(coroutine(value.py())?) {
+            let kind = kind_of(value)?.unwrap_or_default();
+            return Ok(PyTypeError::new_err(format!(
+                "the operation returned {kind}, which does nothing by itself: {shown}; wrap it in a \
+                 function that runs it, iterates over it or enters it"
             )));
         }
         // Closed, it does not warn that it was never awaited. Somebody may run one that has begun.
@@ -273,6 +318,7 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     coroutine(py)?;
     generator(py)?;
     async_generator(py)?;
+    kind_of(&py.get_type::<PyAny>())?;
     let mut seen = Seen::default();
     let as_method = method(py)?.call1((is_suspended_otherwise(py)?, 0))?;
     for _ in 0..2 {

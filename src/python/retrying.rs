@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use super::logging;
+use super::operations::is_plain;
 use super::refusals::refused;
 use super::runtime::Runtime;
 use crate::engine::recovery::Refusal;
@@ -194,20 +194,6 @@ impl Retrying {
             Decision::GiveUp
         }
     }
-}
-
-/// Whether a value is of a type whose instances are never responses.
-#[inline(always)]
-fn is_plain(value: &Bound<'_, PyAny>) -> bool {
-    value.is_none()
-        || value.is_exact_instance_of::<PyInt>()
-        || value.is_exact_instance_of::<PyString>()
-        || value.is_exact_instance_of::<PyDict>()
-        || value.is_exact_instance_of::<PyBool>()
-        || value.is_exact_instance_of::<PyList>()
-        || value.is_exact_instance_of::<PyTuple>()
-        || value.is_exact_instance_of::<PyFloat>()
-        || value.is_exact_instance_of::<PyBytes>()
 }
 
 /// A duration from seconds that Python has checked.

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Literal, NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._arguments import refuse
-from paceline._checks import as_seconds, duration, is_suspended, positive_int
+from paceline._checks import as_seconds, duration, is_suspended, positive_int, refuse_suspended
 from paceline._core import show
 from paceline._errors import BatchRefusedError
 from paceline.retry import refusals, results
@@ -329,7 +329,9 @@ def _applies(rule: RetryOn, exception: Exception) -> bool:
         return False
     if isinstance(rule, type | tuple):
         return isinstance(exception, rule)
-    return bool(rule(exception))
+    answer = rule(exception)
+    refuse_suspended("the rule of Retry", answer)
+    return bool(answer)
 
 
 def _statuses(value: object) -> frozenset[int]:
