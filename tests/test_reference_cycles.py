@@ -331,6 +331,22 @@ def test_limiters_that_raise_or_refuse(verb: str, answer: Any, kind: type[Except
         assert_all_is_let_go(watch, lambda: ALL_VERBS[verb](executor, [watch.works] * 3))
 
 
+@KINDS
+@pytest.mark.parametrize("verb", ALL_VERBS)
+def test_initializers_that_raise(
+    verb: str, kind: type[Exception], caplog: pytest.LogCaptureFixture
+) -> None:
+    # It is logged, and pytest would keep that.
+    caplog.set_level(logging.CRITICAL + 1, "concurrent.futures")
+    watch = Watch(kind)
+
+    def use() -> None:
+        with BatchExecutor(None, 2, initializer=watch.fails) as executor:
+            ALL_VERBS[verb](executor, [watch.works] * 3)
+
+    assert_all_is_let_go(watch, use)
+
+
 def left_by_break(watch: Watch, executor: BatchExecutor) -> None:
     for outcome in executor.stream([watch.works, watch.fails] * 9):
         del outcome

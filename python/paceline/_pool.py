@@ -136,8 +136,9 @@ class Pool:
         for thread, runtime in _threads.copy().items():
             if runtime is not self.runtime or thread is threading.current_thread():
                 continue
+            # One that is about to start cannot be joined yet, and finds nothing to do.
             asks = thread in _dispatchers and thread.ident in self._asking
-            if thread.ident is not None and not asks:
+            if thread.is_alive() and not asks:
                 thread.join()
 
     def is_joined_here(self) -> bool:
@@ -257,6 +258,8 @@ def _run(
             role.abandon()
             if (owner := pool()) is not None:
                 owner.break_down(unusable, cause)
+            # The traceback of the cause leads to this frame, and the pool holds the cause.
+            del owner, cause
         elif isinstance(role, _core.Dispatcher):
             _dispatch(role, pool)
         else:
@@ -344,7 +347,7 @@ def _wait_for_workers() -> None:
     # A dispatcher is not waited for: it may be inside a limiter that never answers, and by then
     # nothing is left that needs a permit.
     for thread in list(_threads):
-        if thread.ident is not None and thread not in _dispatchers:
+        if thread.is_alive() and thread not in _dispatchers:
             thread.join()
 
 
@@ -418,7 +421,7 @@ def _finish() -> None:
     while others := [it for it in threading.enumerate() if not it.daemon and it not in ours]:
         for thread in others:
             # One that is about to start cannot be joined yet.
-            if thread.ident is not None:
+            if thread.is_alive():
                 thread.join()
         time.sleep(0.001)
     _core.at_exit(_wait_for_workers, _end_process)

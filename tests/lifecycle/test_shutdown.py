@@ -434,3 +434,28 @@ def test_shutdown_from_many_threads_at_once() -> None:
         """,
         dev=True,
     ).assert_silent()
+
+
+def test_a_worker_that_is_just_starting_is_no_obstacle() -> None:
+    """Its work may be done by then, by the worker before it."""
+    run_script(
+        """
+        from paceline import BatchExecutor
+        begins = threading.Thread._set_native_id
+        def begins_late(thread):
+            if thread.name == "paceline_1":
+                late.set()
+                time.sleep(0.4)
+            begins(thread)
+        late = threading.Event()
+        threading.Thread._set_native_id = begins_late
+        executor = BatchExecutor(max_workers=2)
+        other = threading.Thread(
+            target=lambda: [executor.submit(time.sleep, 0.05) for _ in range(2)]
+        )
+        other.start()
+        assert late.wait(10)
+        executor.shutdown()
+        other.join()
+        """
+    ).assert_silent()
