@@ -73,6 +73,8 @@ impl<W: Work> DerefMut for Locked<'_, W> {
 impl<W: Work> Drop for Locked<'_, W> {
     #[inline(always)]
     fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        self.state.check_wakeups();
         if !self.state.notices.is_empty() {
             self.notices = Some(mem::take(&mut self.state.notices));
         }

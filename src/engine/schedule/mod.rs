@@ -94,6 +94,8 @@ impl<W: Work> Scheduler<W> {
                 watch: Watch::default(),
                 repeater: None,
                 notices: Notices::default(),
+                #[cfg(debug_assertions)]
+                checked: wakeups::Checked::default(),
             }),
             seats: std::sync::atomic::AtomicU64::new(0),
         }
@@ -152,6 +154,8 @@ impl<W: Work> Scheduler<W> {
             experienced: false,
             ended: None,
             may_repeat: false,
+            #[cfg(debug_assertions)]
+            comes: false,
         }
     }
 
@@ -199,6 +203,8 @@ impl<W: Work> Scheduler<W> {
             state.unpark(seat.id);
             state.arrive(seat.id);
         }
+        #[cfg(debug_assertions)]
+        state.note_coming(seat, false, now);
         let claim = state.claim(seat, self.limiter.as_ref(), now, true);
         state.note_repeater(seat);
         drop(state);
@@ -211,6 +217,8 @@ impl<W: Work> Scheduler<W> {
         self.tell_end(self.end_of(seat.ongoing, &finished), now);
         let mut state = self.state();
         self.note_end(&mut state, seat.ongoing(), &finished, now);
+        #[cfg(debug_assertions)]
+        state.note_coming(seat, true, now);
         state.finish(seat, finished, now)
     }
 
@@ -240,6 +248,8 @@ impl<W: Work> Scheduler<W> {
         if matches!(claim, Claim::Exit) {
             state.release_thread();
         }
+        #[cfg(debug_assertions)]
+        state.note_coming(seat, !matches!(claim, Claim::Rest(_) | Claim::Exit), now);
         claim
     }
 
@@ -256,6 +266,8 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         state.unpark(seat.id);
         let now = Time::now();
+        #[cfg(debug_assertions)]
+        state.note_coming(&mut seat, false, now);
         state.leave_front(&mut seat, now);
         state.wake_one(now);
     }

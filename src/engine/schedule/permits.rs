@@ -102,7 +102,10 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             source.grant_held(index);
-            if !source.holds(index) {
+            if source.holds(index) {
+                #[cfg(debug_assertions)]
+                state.note_granted();
+            } else {
                 state.stir(now);
             }
         }

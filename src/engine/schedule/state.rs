@@ -53,6 +53,8 @@ pub(super) struct State<W: Work> {
     pub(super) repeater: Option<u64>,
     /// Given when the lock is released.
     pub(super) notices: Notices,
+    #[cfg(debug_assertions)]
+    pub(super) checked: super::wakeups::Checked,
 }
 
 impl<W: Work> State<W> {

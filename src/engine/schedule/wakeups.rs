@@ -2,11 +2,72 @@
 
 use std::sync::Arc;
 
+#[cfg(debug_assertions)]
+use super::claim::Seat;
 use super::front::Duty;
 use super::state::State;
 use crate::engine::source::Source;
 use crate::engine::terms::{Acquirer, Work};
 use crate::engine::time::Time;
+
+/// What the check of wake-ups knows beside the state.
+#[cfg(debug_assertions)]
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    /// When a worker looked last, or was to be woken. None if a worker that waits inside an operation
+    /// has just got what it waits for, and goes on to take it.
+    at: Option<Time>,
+    /// How many workers are awake, and look again before they rest.
+    coming: usize,
+}
+
+#[cfg(debug_assertions)]
+impl<W: Work> State<W> {
+    fn note_look(&mut self, now: Time) {
+        self.checked.at = self.checked.at.max(Some(now));
+    }
+
+    /// Notes that a worker which waits inside an operation can go on.
+    pub(super) fn note_granted(&mut self) {
+        self.checked.at = None;
+    }
+
+    /// Notes when a worker looked, and whether it is awake, and looks again before it rests.
+    pub(super) fn note_coming(&mut self, seat: &mut Seat, comes: bool, now: Time) {
+        self.note_look(now);
+        let counts = seat.only.is_none();
+        match (std::mem::replace(&mut seat.comes, comes), comes) {
+            (false, true) if counts => self.checked.coming += 1,
+            (true, false) if counts => self.checked.coming -= 1,
+            _ => {}
+        }
+    }
+
+    /// Panics if workers sleep through something that can start, as the lock is released: if an
+    /// operation can start and a slot is free, a worker is awake or has been notified, or the front
+    /// wakes in time.
+    pub(super) fn check_wakeups(&self) {
+        let Some(now) = self.checked.at else { return };
+        let asleep = !self.parked.is_empty();
+        if std::thread::panicking() || !asleep || self.busy >= self.capacity {
+            return;
+        }
+        let opens = now >= self.recovery.opens();
+        let front_wakes = self
+            .front
+            .as_ref()
+            .is_some_and(|front| front.duty != Duty::Retry);
+        let awake = self.waking.is_some() || self.checked.coming > 0;
+        assert!(
+            awake || front_wakes || !opens || !self.live().any(|source| source.available(now)),
+            "workers sleep beside what can start: {} parked, {} of {} busy, {:?}",
+            self.parked.len(),
+            self.busy,
+            self.capacity,
+            self.front,
+        );
+    }
+}
 
 impl<W: Work> State<W> {
     pub(super) fn free_slots(&self, now: Time) -> usize {
@@ -40,6 +101,10 @@ impl<W: Work> State<W> {
     /// each wakes the next when it starts, so those that would only queue for the interpreter sleep
     /// on.
     pub(super) fn wake_one(&mut self, now: Time) {
+        #[cfg(debug_assertions)]
+        {
+            self.note_look(now);
+        }
         if self.waking.is_some() {
             return;
         }
