@@ -77,3 +77,19 @@ def test_a_slow_input_does_not_hold_up_the_end_or_a_timeout() -> None:
         with pytest.raises(TimeoutError):
             list(executor.stream(slowly(), timeout=1))
         assert time.monotonic() - began < 10
+
+
+def test_a_timeout_is_noticed_before_a_slow_input_is_asked_again() -> None:
+    """Here it passes while the stream waits for an outcome first."""
+    asked = []
+
+    def slowly() -> Iterator[Callable[[], None]]:
+        while True:
+            asked.append(time.monotonic())
+            time.sleep(1)
+            yield partial(time.sleep, 2)
+
+    with BatchExecutor(max_workers=1) as executor, pytest.raises(TimeoutError):
+        # It would wait for a tenth of the second that the input took.
+        list(executor.stream(slowly(), timeout=1.05))
+    assert len(asked) == 1, asked

@@ -342,10 +342,12 @@ impl Batch {
         let scheduler = &open.runtime.scheduler;
         let until = interpreter::until(Some(seconds));
         while let Some(deadline) = scheduler.expects(open.id) {
-            let until = until.min(deadline);
-            if Time::now() >= until {
-                return Ok(false);
+            let now = Time::now();
+            if now >= until.min(deadline) {
+                // When the time of the batch is up, its end is what comes first.
+                return Ok(now >= deadline);
             }
+            let until = until.min(deadline);
             let catch_up = || scheduler.catch_up(Time::now());
             interpreter::wait_after(py, catch_up, &open.owner, until)?;
         }

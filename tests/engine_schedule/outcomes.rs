@@ -8,7 +8,7 @@ use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, Plain, SECOND, Started, again, at, batch, done, failed, given, limited, remains, stream,
-    unlimited,
+    unlimited, until,
 };
 
 /// Read so far ahead at first, and so far once operations have proved to be quick.
@@ -396,4 +396,65 @@ fn no_permit_is_taken_before_what_is_left_over_was_dropped() {
     drop(leftover);
     let start = scheduler.start(&mut seat, at(6));
     assert_eq!((permits(), start.running.started), (Some(1), at(6)));
+}
+
+#[test]
+fn an_owner_expects_an_outcome_while_one_may_become_ready() {
+    let scheduler = unlimited(1);
+    let (source, owner) = scheduler.add_batch(until(at(60), stream(Keep::Completed, 10)), at(1));
+    assert_eq!(scheduler.expects(source), None, "nothing was read");
+    scheduler.feed(source, 0..2, false, at(1));
+    assert_eq!(scheduler.expects(source), Some(at(60)), "two are to start");
+    let mut seat = scheduler.seat();
+    let zero = scheduler.start(&mut seat, at(1));
+    assert!(scheduler.expects(source).is_some(), "one runs");
+    given(&owner);
+    let one = scheduler.start_next(&mut seat, done(&zero, at(2)), at(2));
+    scheduler.catch_up(at(2));
+    assert!(given(&owner), "nobody tells the owner that expects it");
+    assert_eq!(scheduler.expects(source), None, "one is ready");
+    assert_eq!(handed_over(&scheduler, source), [0]);
+    // One that is to be tried again is expected as well.
+    assert!(scheduler.expects(source).is_some());
+    given(&owner);
+    scheduler.rest_after(&mut seat, again(&one, at(3), at(9)), at(3));
+    assert!(scheduler.expects(source).is_some(), "a retry is not due");
+    let one = scheduler.start(&mut seat, at(9));
+    scheduler.rest_after(&mut seat, failed(&one, at(10)), at(10));
+    scheduler.catch_up(at(10));
+    assert!(given(&owner));
+    assert_eq!(handed_over(&scheduler, source), [1]);
+    assert_eq!(scheduler.expects(source), None, "all was handed over");
+}
+
+#[test]
+fn an_owner_expects_the_outcome_whose_turn_it_is() {
+    let scheduler = unlimited(2);
+    let (source, owner) = scheduler.add_batch(stream(Keep::Ordered, 10), at(1));
+    scheduler.feed(source, 0..2, false, at(1));
+    let mut seats = [scheduler.seat(), scheduler.seat()];
+    let [zero, one] = seats.each_mut().map(|seat| scheduler.start(seat, at(1)));
+    scheduler.rest_after(&mut seats[1], done(&one, at(2)), at(2));
+    assert_eq!(scheduler.expects(source), Some(Time::NEVER));
+    given(&owner);
+    scheduler.rest_after(&mut seats[0], done(&zero, at(3)), at(3));
+    scheduler.catch_up(at(3));
+    assert!(given(&owner));
+    assert_eq!(scheduler.expects(source), None);
+}
+
+#[test]
+fn an_owner_expects_nothing_of_a_batch_that_has_ended_or_is_gone() {
+    let scheduler = unlimited(1);
+    let (source, owner) = scheduler.add_batch(stream(Keep::Completed, 10), at(1));
+    scheduler.feed(source, 0..2, false, at(1));
+    let mut seat = scheduler.seat();
+    scheduler.start(&mut seat, at(1));
+    assert!(scheduler.expects(source).is_some());
+    given(&owner);
+    scheduler.end(source, End::Owner, at(2));
+    assert!(given(&owner), "its owner waits on");
+    assert_eq!(scheduler.expects(source), None);
+    drop(scheduler.remove(source, at(2)));
+    assert_eq!(scheduler.expects(source), None);
 }
