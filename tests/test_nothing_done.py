@@ -317,3 +317,19 @@ def test_what_was_cancelled_within_an_operation_is_its_failure(
         executor.submit(operation).result(10)
     with pytest.raises(BaseExceptionGroup):
         report.raise_for_failures()
+
+
+@pytest.mark.parametrize("last", [ValueError(), KeyboardInterrupt()])
+def test_a_group_of_what_was_cancelled_is_a_failure(
+    last: BaseException, executor: BatchExecutor
+) -> None:
+    cancelled = BaseExceptionGroup("a part", [asyncio.CancelledError()])
+
+    def operation() -> None:
+        raise BaseExceptionGroup("all of it", [cancelled, last])
+
+    if isinstance(last, Exception):
+        assert statuses(executor.run([int, operation, int])) == ["done", "failed", "done"]
+    else:
+        with pytest.raises(BaseExceptionGroup, match="all of it"):
+            executor.run([int, operation, int])

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::exceptions::{PyBaseException, PyBaseExceptionGroup, PyException};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -18,6 +18,9 @@ use super::work::{CALLS, Context, Operations, PySource};
 use crate::engine::schedule::{Ending, Finished, Ongoing};
 use crate::engine::source::Running;
 use crate::engine::time::Time;
+
+/// Beyond so many exceptions in a group none is looked at.
+const MOST_LEAVES: usize = 1000;
 
 /// Calls one submitted call, which has its permit.
 pub(crate) fn run_submitted(
@@ -199,8 +202,12 @@ pub(super) fn prepare(py: Python<'_>) {
 
 /// Whether what an operation has raised is its failure, and does not end the batch. So is
 /// `asyncio.CancelledError`, though it is no `Exception`: what was cancelled is something of the
-/// operation's own.
+/// operation's own. So is a group of nothing but these.
 fn is_failure(error: &Bound<'_, PyBaseException>) -> bool {
+    is_single_failure(error) || is_group_of_failures(error).unwrap_or(false)
+}
+
+fn is_single_failure(error: &Bound<'_, PyBaseException>) -> bool {
     let is_cancelled = || -> PyResult<bool> {
         // Where it was never imported, nothing can be one.
         let modules = error.py().import("sys")?.getattr("modules")?;
@@ -208,6 +215,26 @@ fn is_failure(error: &Bound<'_, PyBaseException>) -> bool {
         error.is_instance(&module.getattr("CancelledError")?)
     };
     error.is_instance_of::<PyException>() || is_cancelled().unwrap_or(false)
+}
+
+fn is_group_of_failures(error: &Bound<'_, PyBaseException>) -> PyResult<bool> {
+    let mut left = vec![error.clone()];
+    // A class may give out any number of them.
+    for _ in 0..MOST_LEAVES {
+        let Some(next) = left.pop() else {
+            return Ok(true);
+        };
+        if is_single_failure(&next) {
+            continue;
+        }
+        if !next.is_instance_of::<PyBaseExceptionGroup>() {
+            return Ok(false);
+        }
+        for leaf in next.getattr("exceptions")?.cast::<PyTuple>()? {
+            left.push(leaf.cast_into()?);
+        }
+    }
+    Ok(false)
 }
 
 /// What a submitted call failed with the last time, if it was called.
