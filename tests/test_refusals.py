@@ -40,6 +40,18 @@ def with_arguments(*arguments: object) -> Exception:
     return Exception(*arguments)
 
 
+class MadeOfError(Exception):
+    """Keeps what it was made of under a name of its own."""
+
+    def __init__(self, told: dict[str, str], status: int | None = None) -> None:
+        self.told = told
+        self.status = status
+
+
+def made_of(told: dict[str, str], status: int | None = None) -> Exception:
+    return MadeOfError(told, status)
+
+
 def response(status: Any, headers: Any = None, **values: Any) -> SimpleNamespace:
     return SimpleNamespace(status_code=status, headers={"server": "x", **(headers or {})}, **values)
 
@@ -220,12 +232,15 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
         with_arguments("failed", [{"extensions": {"code": "RATE_LIMITED", "retry_in_seconds": 9}}]),
         waits(9),
     ),
+    "a body that the error was made of": (made_of({"code": "rateLimited"}), REFUSED),
+    "headers that the error was made of": (made_of({"retry-after": "7"}, 429), waits(7)),
     "a code that is a word": (error(code="rate_limit_exceeded"), REFUSED),
     "a code in parts": (error(code="Throttling.User"), REFUSED),
     "a code of a namespace": (error(code="com.amazonaws#ThrottlingException"), REFUSED),
     "errcode": (xmlrpc.client.ProtocolError("x", 429, "", {"Retry-After": "7"}), waits(7)),
     "status as bytes": (error(status=b"429"), REFUSED),
     "kafka": (named("ThrottlingQuotaExceededError"), REFUSED),
+    "a quota of requests": (named("RequestQuotaExceededError"), REFUSED),
     "an error_type in a list": (
         error(items=[SimpleNamespace(error_type="RATELIMIT")]),
         REFUSED,
@@ -318,6 +333,8 @@ FALSE_ALARMS: dict[str, Exception] = {
         params={"status": 429, "code": "rate_limited"}, instance={"status": 429}
     ),
     "a status in an argument's data": with_arguments({"status": 429}),
+    "a status in the data that an error was made of": made_of({"status": "429"}),
+    "a code in a body that says otherwise": made_of({"code": "rate_limited"}, 404),
     "the data of a refused document": error(
         errors=[{"index": {"status": 400, "data": {"status": 429, "code": "throttled"}}}]
     ),
@@ -327,6 +344,7 @@ FALSE_ALARMS: dict[str, Exception] = {
     "a code with 500": error(status=500, body={"error": {"type": "THROTTLE"}}),
     "a code with 404": error(response=response(404, data={"code": "rate_limited"})),
     "a setting": named("InvalidRateLimitError"),
+    "a quota of something else": named("StorageQuotaExceededError"),
     "a limiter's own trouble": named("RateLimiterError"),
     "a memory that is exhausted": named("ResourceExhaustedError"),
     "a quota of an account": error(

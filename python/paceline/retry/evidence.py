@@ -225,6 +225,8 @@ def _read_held(
     named = [(name, _duck.attribute(exception, name)) for name in (*_RESPONSES, "headers", "hdrs")]
     inner: list[BaseException] = []
     looked_at: set[int] = set()
+    # A mapping that an exception was made of is a body, whatever it keeps it as.
+    made_of = {id(each) for each in arguments if _duck.is_mapping(each)}
     for name, value in [*named, *held.items(), *(("", each) for each in arguments)]:
         if value is None or id(value) in looked_at:
             continue
@@ -242,17 +244,17 @@ def _read_held(
         elif not name.startswith("request") and not _read_response(
             value, found, named=name in _RESPONSES
         ):
-            _read_other(plain, name, value, found, inner)
+            _read_other(plain, value, found, inner, made_of=id(value) in made_of)
     return inner
 
 
 def _read_other(
-    plain: str, name: str, value: object, found: Evidence, inner: list[BaseException]
+    plain: str, value: object, found: Evidence, inner: list[BaseException], *, made_of: bool
 ) -> None:
     if "header" in plain or plain == "hdrs" or _tells_waits(value):
         found.add(headers.read(value))
-    elif plain in _BODIES or (not name and _duck.is_mapping(value)):
-        _read_body(value, found, sure=bool(name))
+    elif plain in _BODIES or made_of:
+        _read_body(value, found, sure=plain in _BODIES)
     elif not _duck.is_a(value, _PLAIN):  # type: ignore[arg-type]
         # A future, such as tenacity's last attempt.
         outcome = _duck.fields(value).get("_exception")

@@ -18,7 +18,7 @@ _MISTAKES = ("invalid", "missing", "unknown", "unsupported", "bad", "no", "not",
 _LIMIT = r"(?:rate|requests?|invocation|throughput|bandwidth|query|call|concurren(?:t|cy))s?limit"
 _HIT = r"(?:exceeded|reached|hit|budget|exceedsmaxwait|ed|ing)*"
 _THROTTLED = re.compile(
-    rf".*{_LIMIT}{_HIT}|.*throughputexceeded|.*toomanyrequests?"
+    rf".*{_LIMIT}{_HIT}|.*(?:rate|requests?|call|query)quota(?:exceeded|reached)|.*throughputexceeded|.*toomanyrequests?"
     r"|.*throttl(?:ed|ing|e)(?:quota)?(?:exceeded)?"
     r"|.*floodwait|slowdown|requestratetoolarge|.*overquerylimit"
 )
