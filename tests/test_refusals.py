@@ -130,6 +130,10 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
     "code": (error(code=429), REFUSED),
     "code as text": (error(code="429"), REFUSED),
     "a private status": (error(_status=429), REFUSED),
+    "a private http_status": (
+        error(_http_status=503, _http_headers={"Retry-After": "7"}, http_status=lambda: 503),
+        waits(7),
+    ),
     "errno": (OSError(429, "too many requests"), REFUSED),
     "overloaded": (error(status_code=529), REFUSED),
     "flood": (named("FloodWaitError", code=420, seconds=31), waits(31)),
@@ -317,6 +321,7 @@ FALSE_ALARMS: dict[str, Exception] = {
     ),
     "500 with a wait": error(status=500, retry_after=7),
     "404 with a wait": error(response=response(404, {"Retry-After": "7"})),
+    "another private http_status": error(_http_status=404, code=429),
     "a code of the application": error(status_code=400, code=429),
     "a long code of the application": error(code=1429),
     "a negative code": error(code=-429),

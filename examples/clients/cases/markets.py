@@ -62,19 +62,11 @@ def opencage_body(status: int, words: str) -> Any:
     return {"status": {"code": status, "message": words}, "results": []}
 
 
-@case("opencage", "3.4.0", "geocode", body=opencage_body)
+@case("opencage", "3.4.0", "geocode", body=opencage_body, blind={"503": "None is returned"})
 def opencage(_: str) -> Any:
     from opencage.geocoder import OpenCageGeocode
 
     OpenCageGeocode("0" * 32).geocode("Berlin")
-
-
-@case("openrouteservice", "2.3.3", "directions, retry_over_query_limit=False")
-def openrouteservice(url: str) -> Any:
-    from openrouteservice import Client
-
-    client = Client(key="key", base_url=url, retry_over_query_limit=False)
-    client.directions(((8.3, 48.2), (8.4, 48.3)))
 
 
 @case("web3", "8.0.0", "eth.block_number", env="web3")

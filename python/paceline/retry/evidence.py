@@ -34,8 +34,9 @@ _LAST = 599
 # Where clients keep a status, the surest first. Elsewhere a `code` is an exit code or a number of
 # the application's, an `errno` one of the system's.
 _STATUSES: tuple[str, ...] = ("status_code", "http_status", "status", "response_code")
-_STATUSES += ("http_status_code", "statusCode", "http_code", "httpcode", "_status", "code")
-_STATUSES += ("errcode", "errno")
+_STATUSES += ("http_status_code", "statusCode", "http_code", "httpcode")
+# Some are given by a method, and kept in private.
+_STATUSES += ("_status_code", "_http_status", "_status", "code", "errcode", "errno")
 _OFTEN_OTHERS = frozenset({"_status", "code", "errcode", "errno"})
 _RESPONSE_STATUSES = ("status_code", "status", "status_int", "statusCode", "code")
 _RESPONSE_HEADERS = ("headers", "_headers", "header", "response_headers")
