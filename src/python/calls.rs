@@ -31,10 +31,13 @@ pub(crate) fn run_submitted(
 ) -> Finished<Operations> {
     let result = call_submitted(job.object(py), &ongoing.running);
     exit_if_forked(py, runtime);
-    conclude_call(py, runtime, &Context::Calls, ongoing, job, result)
+    let finished = conclude_call(py, runtime, &Context::Calls, ongoing, job, result);
+    exit_if_forked(py, runtime);
+    finished
 }
 
-/// Called when an operation has returned, which may have forked.
+/// Called when something of the user's has returned, which may have forked: an operation, what was
+/// asked or told of its end, a destructor.
 #[inline(always)]
 pub(super) fn exit_if_forked(py: Python<'_>, runtime: &Runtime) {
     if !runtime.is_of_this_process() {

@@ -14,7 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::outcome::seconds;
-use crate::engine::process;
+use crate::engine::process::{self, Inherited};
 use crate::engine::schedule::SourceId;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -169,7 +169,8 @@ pub(crate) fn until(timeout: Option<f64>) -> Time {
 }
 
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
-/// signal handlers run; what they raise is raised here.
+/// signal handlers run; what they raise is raised here. Where one has forked, its child has nothing
+/// to wait for: that is raised there.
 pub(crate) fn wait(py: Python<'_>, signal: &Signal, until: Time) -> PyResult<()> {
     wait_after(py, || (), signal, until)
 }
@@ -186,7 +187,12 @@ pub(crate) fn wait_after(
         first();
         signal.wait_until(until)
     });
-    py.check_signals()
+    let process = process::generation();
+    py.check_signals()?;
+    if process::generation() != process {
+        return Err(Inherited.into());
+    }
+    Ok(())
 }
 
 /// [`wait`] in a line, where others may stand behind, and without running signal handlers: those are

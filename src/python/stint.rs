@@ -209,17 +209,18 @@ impl Stint {
     fn go_on_with(&mut self, py: Python<'_>, job: Job, value: Py<PyAny>) -> Next {
         self.come_back(py);
         drop(job);
+        exit_if_forked(py, &self.runtime);
         let now = Time::now();
         let waited = interpreter::take_permit_wait();
         if now >= self.until && self.is_to_step_aside(py, now) {
             return self.claim_after_others(py, returned(value, now, waited));
         }
         if waited > 0 {
-            return self.claim(Some(returned(value, now, waited)), now);
+            return self.claim(py, Some(returned(value, now, waited)), now);
         }
         match self.runtime.scheduler.repeat(&mut self.seat, value, now) {
             Ok(next) => Ok(next),
-            Err(value) => self.claim(Some(returned(value, now, 0)), now),
+            Err(value) => self.claim(py, Some(returned(value, now, 0)), now),
         }
     }
 
@@ -244,10 +245,11 @@ impl Stint {
     fn claim_after_others(&mut self, py: Python<'_>, finished: Finished<Operations>) -> Next {
         let scheduler = &self.runtime.scheduler;
         drop(scheduler.finish(&mut self.seat, finished, Time::now()));
+        exit_if_forked(py, &self.runtime);
         detach(py, || thread::sleep(AWAY));
         let now = Time::now();
         self.until = now + SWITCH_INTERVAL;
-        self.claim(None, now)
+        self.claim(py, None, now)
     }
 
     #[inline(never)]
@@ -257,26 +259,32 @@ impl Stint {
             .seat
             .ongoing()
             .map(|ongoing| conclude_call(py, runtime, context, ongoing, job, result));
-        self.claim(finished, Time::now())
+        exit_if_forked(py, &self.runtime);
+        self.claim(py, finished, Time::now())
     }
 
     /// Books what was finished, and claims the operation to call next.
     #[inline(always)]
-    fn claim(&mut self, finished: Option<Finished<Operations>>, now: Time) -> Next {
+    fn claim(&mut self, py: Python<'_>, finished: Option<Finished<Operations>>, now: Time) -> Next {
         let scheduler = &self.runtime.scheduler;
         let claim = match scheduler.claim(&mut self.seat, finished, now) {
             (None, claim) => claim,
-            (leftover, _) => self.claim_after_dropping(leftover),
+            (leftover, _) => self.claim_after_dropping(py, leftover),
         };
         self.begin(claim)
     }
 
     #[inline(never)]
-    fn claim_after_dropping(&mut self, leftover: Leftover<Operations>) -> Claim<Operations> {
+    fn claim_after_dropping(
+        &mut self,
+        py: Python<'_>,
+        leftover: Leftover<Operations>,
+    ) -> Claim<Operations> {
         // Destructors do not belong to the operation that is over.
         let works_on = interpreter::work_on(None);
         drop(leftover);
         interpreter::go_back_to(works_on);
+        exit_if_forked(py, &self.runtime);
         let scheduler = &self.runtime.scheduler;
         scheduler.claim(&mut self.seat, None, Time::now()).1
     }

@@ -444,3 +444,92 @@ def test_fork_while_other_threads_use_the_package_for_the_first_time() -> None:
             executor.shutdown()
             """
         )
+
+
+PLACES = {
+    "rule": "run(retry=Retry(2, on=fork))",
+    "rule of results": "run(retry=Retry(on_result=lambda value: fork() and None))",
+    "handler": "logging.getLogger('paceline').addHandler(Handler()); run()",
+    "callback": "executor = BatchExecutor(max_workers=2); "
+    "futures = [executor.submit(work) for _ in range(20)]; "
+    "futures[3].add_done_callback(fork); [future.result() for future in futures]",
+    "destructor of an argument": "run((partial(lambda _: work(), Dropped()) for _ in range(20)))",
+}
+
+
+@pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
+def test_a_worker_that_forks_between_operations_runs_none_in_the_child(place: str) -> None:
+    """What the parent has begun stays the parent's, whatever of the user's has forked."""
+    ended = run_script(
+        f"""
+        import logging
+        from functools import partial
+        from paceline import BatchExecutor, Retry
+        parent, children, ran = os.getpid(), [], 0
+        def fork(*_):
+            if os.getpid() == parent and threading.current_thread() is not threading.main_thread():
+                if not children:
+                    children.append(0)
+                    pid = os.fork()
+                    if pid:
+                        children[0] = pid
+            return False
+        def work():
+            global ran
+            if os.getpid() != parent:
+                os._exit(1)
+            time.sleep(0.002)
+            ran += 1
+        def fails():
+            work()
+            raise ValueError
+        class Handler(logging.Handler):
+            def handle(self, record):
+                fork()
+        class Dropped:
+            def __del__(self):
+                fork()
+        logging.getLogger("paceline").propagate = False
+        def run(operations=None, **settings):
+            with BatchExecutor(max_workers=2, **settings) as executor:
+                executor.run(operations or [fails, *[work] * 19])
+        {place}
+        if not children:
+            sys.exit("nothing has forked")
+        assert ran == 20, ran
+        print(os.waitstatus_to_exitcode(os.waitpid(children[0], 0)[1]))
+        """
+    ).assert_silent()
+    assert ended.stdout == "0\n"
+
+
+WAITS = {
+    "batch": "executor.run([lambda: time.sleep(1)])",
+    "stream": "list(executor.stream([lambda: time.sleep(1)]))",
+    "settle": "report.settle()",
+    "shutdown": "executor.shutdown()",
+}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_a_signal_handler_that_forks_ends_the_wait_in_the_child(wait: str) -> None:
+    run_script(
+        f"""
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        try:
+            executor.run([lambda: time.sleep(1)], timeout=0.05)
+        except TimeoutError as error:
+            report = error.batch_report
+        pids = []
+        signal.signal(signal.SIGALRM, lambda *_: pids.append(os.fork()))
+        signal.setitimer(signal.ITIMER_REAL, 0.2)
+        try:
+            {wait}
+        except RuntimeError as error:
+            assert pids == [0]
+            assert "forked" in str(error)
+            os._exit(3)
+        assert os.waitstatus_to_exitcode(os.waitpid(pids[0], 0)[1]) == 3
+        """
+    ).assert_silent()
