@@ -1,14 +1,14 @@
 //! Which worker starts which operation, and when.
 //!
 //! Workers pull: one that has finished takes the next operation itself if a permit is free at that
-//! instant. Only when the limiter says wait does it rest, and then one worker, the *front*, waits
+//! instant. Only when the limiter says wait does it rest, and then one worker, the *leader*, waits
 //! for all of them. One lock guards everything here; it is held for moves and counts only, never
 //! while waiting and never while an operation's object is dropped: what is to be dropped is handed
 //! back to the caller.
 
 mod claim;
 mod feeding;
-mod front;
+mod leader;
 mod locked;
 mod owners;
 mod pauses;
@@ -27,7 +27,7 @@ use std::sync::{Arc, Mutex};
 pub use self::claim::{
     Claim, Dispatch, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
 };
-pub use self::front::LONG_WAIT;
+pub use self::leader::LONG_WAIT;
 use self::locked::{Locked, Notices};
 pub use self::owners::Orphaned;
 use self::pauses::Pauses;
@@ -76,7 +76,7 @@ impl<W: Work> Scheduler<W> {
                 turn: 0,
                 parked: Vec::new(),
                 waking: None,
-                front: None,
+                leader: None,
                 dispatcher: Arc::default(),
                 dispatcher_waits: false,
                 joiners: Vec::new(),
@@ -268,7 +268,7 @@ impl<W: Work> Scheduler<W> {
         let now = Time::now();
         #[cfg(debug_assertions)]
         state.note_coming(&mut seat, false, now);
-        state.leave_front(&mut seat, now);
+        state.leave_lead(&mut seat, now);
         state.wake_one(now);
     }
 

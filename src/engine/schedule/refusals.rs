@@ -170,8 +170,8 @@ impl<W: Work> State<W> {
 
     /// What is waited for has changed: who waits for it looks again.
     fn reopen(&mut self, now: Time) {
-        if let Some(front) = &self.front {
-            self.notices.add(Arc::clone(&front.signal));
+        if let Some(leader) = &self.leader {
+            self.notices.add(Arc::clone(&leader.signal));
         }
         for (_, source) in self.sources.iter_mut().flatten() {
             let waits = source.owner_works || source.terms.acquirer == Acquirer::Owner;

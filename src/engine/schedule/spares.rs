@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Scheduler;
 use super::claim::{Claim, Seat};
-use super::front::Duty;
+use super::leader::Duty;
 use super::state::State;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
@@ -54,15 +54,15 @@ impl<W: Work> State<W> {
         if let Some(parked) = self.parked.iter_mut().find(|parked| parked.spare) {
             parked.spare = false;
             self.notices.add(Arc::clone(&parked.signal));
-        } else if let Some(front) = self.front.as_ref().filter(|it| it.duty == Duty::Retry) {
-            self.notices.add(Arc::clone(&front.signal));
+        } else if let Some(leader) = self.leader.as_ref().filter(|it| it.duty == Duty::Retry) {
+            self.notices.add(Arc::clone(&leader.signal));
         }
     }
 
     /// For a thread that is about to rest: until when, or that it is to go.
     pub(super) fn rest_or_go(&mut self, seat: &mut Seat, until: Time, now: Time) -> Claim<W> {
-        let front = self.front.as_ref().filter(|front| front.seat == seat.id);
-        let waits_for_all = front.is_some_and(|front| front.duty != Duty::Retry);
+        let leader = self.leader.as_ref().filter(|leader| leader.seat == seat.id);
+        let waits_for_all = leader.is_some_and(|leader| leader.duty != Duty::Retry);
         if !seat.spare || waits_for_all || !self.has_surplus() {
             seat.unneeded_since = None;
             return Claim::Rest(until);
@@ -75,7 +75,7 @@ impl<W: Work> State<W> {
             return Claim::Rest(until.min(leaves));
         }
         self.unpark(seat.id);
-        self.leave_front(seat, now);
+        self.leave_lead(seat, now);
         self.see_to_retries(now);
         Claim::Exit
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
-use super::front::{Duty, Front, Parked};
+use super::leader::{Duty, Leader, Parked};
 use super::locked::Notices;
 use super::pauses::Pauses;
 use super::stragglers::Stragglers;
@@ -28,7 +28,7 @@ pub(super) struct State<W: Work> {
     pub(super) turn: usize,
     pub(super) parked: Vec<Parked>,
     pub(super) waking: Option<u64>,
-    pub(super) front: Option<Front>,
+    pub(super) leader: Option<Leader>,
     pub(super) dispatcher: Arc<Signal>,
     pub(super) dispatcher_waits: bool,
     pub(super) joiners: Vec<Arc<Signal>>,
@@ -265,7 +265,7 @@ impl<W: Work> State<W> {
             return self.nothing_to_start(seat, now);
         };
         if seat.only.is_none() && self.busy >= self.capacity {
-            self.leave_front(seat, now);
+            self.leave_lead(seat, now);
             return self.park(seat);
         }
         let opens = self.recovery.opens();
@@ -296,7 +296,7 @@ impl<W: Work> State<W> {
             return self.stand_back(seat, now).unwrap_or(Claim::Ready);
         }
         let permit_wait = self.permit_wait(seat, slot, now);
-        self.leave_front(seat, now);
+        self.leave_lead(seat, now);
         if seat.only.is_none() {
             // What others start of their own source is nobody's turn.
             self.turn = slot + 1;
@@ -320,7 +320,7 @@ impl<W: Work> State<W> {
         // Whoever keeps watch sees soon enough if there is more to do than that.
         if !self.watched() {
             self.wake_one(now);
-            if self.front.is_none() {
+            if self.leader.is_none() {
                 self.see_to_retries(now);
             }
         }
@@ -377,7 +377,7 @@ impl<W: Work> State<W> {
     }
 
     pub(super) fn nothing_to_start(&mut self, seat: &mut Seat, now: Time) -> Claim<W> {
-        self.leave_front(seat, now);
+        self.leave_lead(seat, now);
         if let Some((id, _)) = seat.only {
             let due = self.source(id).map(|source| source.next_due_after(now));
             return Claim::Rest(due.unwrap_or(Time::NEVER));
@@ -386,8 +386,8 @@ impl<W: Work> State<W> {
             return Claim::Exit;
         }
         match self.next_retry_due(now) {
-            Some(due) if self.front.is_none() => {
-                self.take_front(seat, Duty::Retry);
+            Some(due) if self.leader.is_none() => {
+                self.take_lead(seat, Duty::Retry);
                 Claim::Rest(due.max(now))
             }
             _ => self.park(seat),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 #[cfg(debug_assertions)]
 use super::claim::Seat;
-use super::front::Duty;
+use super::leader::Duty;
 use super::state::State;
 use crate::engine::source::Source;
 use crate::engine::terms::{Acquirer, Work};
@@ -44,7 +44,7 @@ impl<W: Work> State<W> {
     }
 
     /// Panics if workers sleep through something that can start, as the lock is released: if an
-    /// operation can start and a slot is free, a worker is awake or has been notified, or the front
+    /// operation can start and a slot is free, a worker is awake or has been notified, or the leader
     /// wakes in time.
     pub(super) fn check_wakeups(&self) {
         let Some(now) = self.checked.at else { return };
@@ -53,18 +53,18 @@ impl<W: Work> State<W> {
             return;
         }
         let opens = now >= self.recovery.opens();
-        let front_wakes = self
-            .front
+        let leader_wakes = self
+            .leader
             .as_ref()
-            .is_some_and(|front| front.duty != Duty::Retry);
+            .is_some_and(|leader| leader.duty != Duty::Retry);
         let awake = self.waking.is_some() || self.checked.coming > 0;
         assert!(
-            awake || front_wakes || !opens || !self.live().any(|source| source.available(now)),
+            awake || leader_wakes || !opens || !self.live().any(|source| source.available(now)),
             "workers sleep beside what can start: {} parked, {} of {} busy, {:?}",
             self.parked.len(),
             self.busy,
             self.capacity,
-            self.front,
+            self.leader,
         );
     }
 }
@@ -108,12 +108,12 @@ impl<W: Work> State<W> {
         if self.waking.is_some() {
             return;
         }
-        match &self.front {
-            Some(front) if matches!(front.duty, Duty::Permit(_)) => return,
-            Some(front) if front.duty == Duty::Watch && self.one_is_enough(now) => return,
+        match &self.leader {
+            Some(leader) if matches!(leader.duty, Duty::Permit(_)) => return,
+            Some(leader) if leader.duty == Duty::Watch && self.one_is_enough(now) => return,
             _ => {}
         }
-        if self.busy >= self.capacity || self.parked.is_empty() && self.front.is_none() {
+        if self.busy >= self.capacity || self.parked.is_empty() && self.leader.is_none() {
             return;
         }
         if !self.live().any(|source| source.available(now)) {
@@ -124,24 +124,24 @@ impl<W: Work> State<W> {
             self.notices.add(Arc::clone(&parked.signal));
         } else if self.watched() {
             self.end_watch();
-        } else if let Some(front) = &self.front {
-            self.notices.add(Arc::clone(&front.signal));
+        } else if let Some(leader) = &self.leader {
+            self.notices.add(Arc::clone(&leader.signal));
         }
     }
 
     /// Something has changed: whoever may be concerned looks again.
     pub(super) fn stir(&mut self, now: Time) {
         self.wake_one(now);
-        if let Some(front) = &self.front {
-            // The front looks again when what it waits for is gone, or expires earlier than it
+        if let Some(leader) = &self.leader {
+            // The leader looks again when what it waits for is gone, or expires earlier than it
             // looks by itself, or a retry is due earlier.
-            let look_again = match front.duty {
+            let look_again = match leader.duty {
                 Duty::Permit(until) => self.next_expiry(now).is_none_or(|at| at < until),
                 Duty::Retry => true,
                 Duty::Watch => false,
             };
             if look_again {
-                self.notices.add(Arc::clone(&front.signal));
+                self.notices.add(Arc::clone(&leader.signal));
             }
         } else {
             self.see_to_retries(now);
@@ -202,8 +202,8 @@ impl<W: Work> State<W> {
     pub(super) fn wake_all(&mut self) {
         let parked = self.parked.drain(..).map(|parked| parked.signal);
         self.notices.extend(parked);
-        if let Some(front) = &self.front {
-            self.notices.add(Arc::clone(&front.signal));
+        if let Some(leader) = &self.leader {
+            self.notices.add(Arc::clone(&leader.signal));
         }
         self.notices.add(Arc::clone(&self.dispatcher));
     }

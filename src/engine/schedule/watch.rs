@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::{Claim, Seat};
-use super::front::{Duty, Front};
+use super::leader::{Duty, Leader};
 use super::state::State;
 use crate::engine::terms::Work;
 use crate::engine::time::Time;
@@ -30,9 +30,9 @@ pub(super) struct Watch {
 impl<W: Work> State<W> {
     /// Whether somebody keeps watch.
     pub(super) fn watched(&self) -> bool {
-        self.front
+        self.leader
             .as_ref()
-            .is_some_and(|front| front.duty == Duty::Watch)
+            .is_some_and(|leader| leader.duty == Duty::Watch)
     }
 
     /// Whether a worker is at short operations, and there is nothing else to do.
@@ -51,7 +51,7 @@ impl<W: Work> State<W> {
             return None;
         }
         let watched = self.watched();
-        if self.front.is_some() && !watched {
+        if self.leader.is_some() && !watched {
             return None;
         }
         // Its turn at the limiter may have come: it is not to keep that from others.
@@ -59,18 +59,18 @@ impl<W: Work> State<W> {
         if watched {
             return Some(self.park(seat));
         }
-        self.take_front(seat, Duty::Watch);
+        self.take_lead(seat, Duty::Watch);
         Some(self.watch_on(now))
     }
 
     /// Has one of those who sleep keep watch, where another is left to work.
     pub(super) fn post_watch(&mut self) {
-        if !self.watch.one_at_a_time || self.front.is_some() || self.parked.len() < 2 {
+        if !self.watch.one_at_a_time || self.leader.is_some() || self.parked.len() < 2 {
             return;
         }
         let parked = self.parked.remove(0);
         self.notices.add(Arc::clone(&parked.signal));
-        self.front = Some(Front {
+        self.leader = Some(Leader {
             seat: parked.seat,
             signal: parked.signal,
             duty: Duty::Watch,
@@ -81,14 +81,14 @@ impl<W: Work> State<W> {
 
     /// For the one that keeps watch: whether it goes on with that.
     pub(super) fn keep_watch(&mut self, seat: &Seat, now: Time) -> Option<Claim<W>> {
-        if !self.watched() || self.front.as_ref()?.seat != seat.id {
+        if !self.watched() || self.leader.as_ref()?.seat != seat.id {
             return None;
         }
         let started = self.watch.last_start > self.watch.last_look;
         if started && self.only_short(now) && !self.reads_long(now) && !self.over() {
             return Some(self.watch_on(now));
         }
-        self.front = None;
+        self.leader = None;
         if !started && self.busy > 0 {
             for (_, source) in self.sources.iter_mut().flatten() {
                 source.was_not_short();
@@ -119,9 +119,9 @@ impl<W: Work> State<W> {
     /// Has the one that keeps watch look for work as everybody else.
     pub(super) fn end_watch(&mut self) {
         if self.watched()
-            && let Some(front) = self.front.take()
+            && let Some(leader) = self.leader.take()
         {
-            self.notices.add(front.signal);
+            self.notices.add(leader.signal);
         }
     }
 

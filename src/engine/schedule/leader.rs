@@ -1,5 +1,4 @@
-//! Those who rest: one worker, the *front*, does so on behalf of all, and the others are parked until
-//! they are woken.
+//! Idle workers: the *leader* sleeps until the next event, the others are parked until one wakes them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ pub(super) enum Duty {
 }
 
 #[derive(Debug)]
-pub(super) struct Front {
+pub(super) struct Leader {
     pub(super) seat: u64,
     pub(super) signal: Arc<Signal>,
     pub(super) duty: Duty,
@@ -59,10 +58,10 @@ impl<W: Work> State<W> {
         let until = self.next_expiry(now).unwrap_or(until).min(until);
         if seat.only.is_none() {
             if self.another_waits(seat) {
-                self.leave_front(seat, now);
+                self.leave_lead(seat, now);
                 return self.park(seat);
             }
-            self.take_front(seat, Duty::Permit(until));
+            self.take_lead(seat, Duty::Permit(until));
         }
         Claim::Rest(until)
     }
@@ -97,23 +96,23 @@ impl<W: Work> State<W> {
         }
     }
 
-    pub(super) fn take_front(&mut self, seat: &Seat, duty: Duty) {
-        self.front = Some(Front {
+    pub(super) fn take_lead(&mut self, seat: &Seat, duty: Duty) {
+        self.leader = Some(Leader {
             seat: seat.id,
             signal: Arc::clone(&seat.signal),
             duty,
         });
     }
 
-    pub(super) fn leave_front(&mut self, seat: &mut Seat, now: Time) {
+    pub(super) fn leave_lead(&mut self, seat: &mut Seat, now: Time) {
         seat.ticket = None;
         seat.waiting_since = None;
         if self
-            .front
+            .leader
             .as_ref()
-            .is_some_and(|front| front.seat == seat.id)
+            .is_some_and(|leader| leader.seat == seat.id)
         {
-            self.front = None;
+            self.leader = None;
             self.book_waits(now);
         }
     }
@@ -135,9 +134,9 @@ impl<W: Work> State<W> {
 
     /// Another worker waits for a permit on behalf of all.
     pub(super) fn another_waits(&self, seat: &Seat) -> bool {
-        self.front
+        self.leader
             .as_ref()
-            .is_some_and(|front| matches!(front.duty, Duty::Permit(_)) && front.seat != seat.id)
+            .is_some_and(|leader| matches!(leader.duty, Duty::Permit(_)) && leader.seat != seat.id)
     }
 
     /// When the first of the sources expires that have something to start now, if any has.
