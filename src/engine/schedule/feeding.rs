@@ -19,7 +19,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         if let Some(source) = state.source(id) {
             source.feed(jobs, complete);
-            state.stir(now);
+            state.reschedule(now);
         }
     }
 
@@ -44,7 +44,7 @@ impl<W: Work> Scheduler<W> {
             return ready;
         }
         // What is new can start at once; retries that have become due meanwhile wake by themselves.
-        state.stir(now);
+        state.reschedule(now);
         ready || state.wants_thread(now)
     }
 
@@ -98,7 +98,7 @@ impl<W: Work> Scheduler<W> {
         };
         let index = source.read();
         source.feed(std::iter::once(job), false);
-        state.stir(now);
+        state.reschedule(now);
         Ok(index)
     }
 

@@ -112,7 +112,7 @@ impl<W: Work> Scheduler<W> {
             return Step::HandOver;
         }
         if source.ended().is_some() {
-            state.stir(now);
+            state.reschedule(now);
             return Step::Settled;
         }
         let room = source.room();
@@ -153,7 +153,7 @@ impl<W: Work> Scheduler<W> {
             source.end(end);
             let told = source.tell_owner();
             state.notices.add(told);
-            state.stir(now);
+            state.reschedule(now);
         }
     }
 
@@ -197,7 +197,7 @@ impl<W: Work> Scheduler<W> {
         source.orphaned = true;
         let records = source.ledger.take_left();
         // What its deadline held back may start.
-        state.stir(now);
+        state.reschedule(now);
         (Some(records), None)
     }
 
@@ -210,7 +210,7 @@ impl<W: Work> Scheduler<W> {
             .or_else(|| source.withdraw_retry(index));
         if job.is_some() {
             let now = state.latest;
-            state.stir(now);
+            state.reschedule(now);
             state.tell_joiners();
         }
         job

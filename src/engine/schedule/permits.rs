@@ -69,7 +69,7 @@ impl<W: Work> Scheduler<W> {
             }
             state.notices.extend(told);
         }
-        state.stir(now);
+        state.reschedule(now);
     }
 
     /// Gives up asking for a permit.
@@ -79,7 +79,7 @@ impl<W: Work> Scheduler<W> {
             let told = source.asked();
             state.notices.extend(told);
         }
-        state.stir(now);
+        state.reschedule(now);
     }
 
     /// Whether a worker that waits for one call is to ask for its permit, and then tell by
@@ -106,7 +106,7 @@ impl<W: Work> Scheduler<W> {
                 #[cfg(debug_assertions)]
                 state.note_granted();
             } else {
-                state.stir(now);
+                state.reschedule(now);
             }
         }
     }
@@ -121,7 +121,7 @@ impl<W: Work> Scheduler<W> {
         let context = Some(Arc::clone(&source.context));
         state.notices.extend(told);
         let Some((running, job)) = refused else {
-            state.stir(now);
+            state.reschedule(now);
             return None;
         };
         Some((Ongoing::new(id, running, true), Start { context, job }))
@@ -133,7 +133,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         if let Some(source) = state.source(ongoing.source) {
             source.leave_refusal(&ongoing.running, job);
-            state.stir(now);
+            state.reschedule(now);
         }
     }
 }

@@ -251,7 +251,7 @@ impl<W: Work> State<W> {
             }
         }
         if !hopeless.is_empty() {
-            self.stir(now);
+            self.reschedule(now);
             self.tell_dispatcher();
             self.tell_joiners();
         }

@@ -30,7 +30,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         state.capacity += 1;
         state.end_watch();
-        state.stir(now);
+        state.reschedule(now);
     }
 
     /// That worker goes on.

@@ -209,7 +209,7 @@ impl<W: Work> State<W> {
                 if acquirer == Acquirer::Dispatcher {
                     self.tell_dispatcher();
                 }
-                self.stir(now);
+                self.reschedule(now);
                 return leftover;
             }
             Ending::Again(error, _, job) => {

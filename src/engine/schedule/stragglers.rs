@@ -97,7 +97,7 @@ impl<W: Work> State<W> {
         let (mut source, stragglers) = self.take_out(id, wanted)?;
         source.note_waiting(now, self.pauses.unpaused(now));
         self.end_inner(id, source.running());
-        self.stir(now);
+        self.reschedule(now);
         self.tell_joiners();
         Some((source, stragglers))
     }

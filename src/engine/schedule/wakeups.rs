@@ -130,7 +130,7 @@ impl<W: Work> State<W> {
     }
 
     /// Something has changed: whoever may be concerned looks again.
-    pub(super) fn stir(&mut self, now: Time) {
+    pub(super) fn reschedule(&mut self, now: Time) {
         self.wake_one(now);
         if let Some(leader) = &self.leader {
             // The leader looks again when what it waits for is gone, or expires earlier than it
