@@ -24,10 +24,10 @@ pub(crate) mod records;
 pub(crate) mod refs;
 mod refusals;
 pub(crate) mod retrying;
+pub(crate) mod run_loop;
 pub(crate) mod runtime;
 pub(crate) mod showing;
 pub(crate) mod status;
-pub(crate) mod stint;
 pub(crate) mod terms;
 pub(crate) mod work;
 pub(crate) mod worker;
@@ -44,7 +44,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     operations::prepare(py)?;
     calls::prepare(py);
     contexts::prepare(py)?;
-    stint::prepare(py);
+    run_loop::prepare(py);
     leaving::prepare(py)?;
     // By rayon's threads, when they first look for work.
     crossbeam_epoch::default_collector();

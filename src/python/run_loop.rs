@@ -1,4 +1,4 @@
-//! One stint of a worker: from one operation to the next without letting go of Python.
+//! A worker's run loop: from one operation to the next without letting go of Python.
 
 use std::mem;
 use std::sync::Arc;
@@ -38,15 +38,15 @@ pub(crate) fn run_ready(
     seat.forget();
     let outer = interpreter::work_on(None);
     let (_, first) = runtime.scheduler.claim(&mut seat, None, Time::now());
-    let mut stint = Box::new(Stint::new(Arc::clone(runtime), seat));
-    let mut next = stint.begin(first);
+    let mut run_loop = Box::new(RunLoop::new(Arc::clone(runtime), seat));
+    let mut next = run_loop.begin(first);
     loop {
-        (stint, next) = match next {
+        (run_loop, next) = match next {
             Err(nothing) => {
                 interpreter::go_back_to(outer);
-                return (stint.seat, nothing);
+                return (run_loop.seat, nothing);
             }
-            Ok(job) => stint.call(py, job),
+            Ok(job) => run_loop.call(py, job),
         };
     }
 }
@@ -55,7 +55,7 @@ pub(crate) fn run_ready(
 ///
 /// An operation may run a batch, whose operations do so again: what lies beneath a call on the
 /// stack is kept small.
-struct Stint {
+struct RunLoop {
     runtime: Arc<Runtime>,
     seat: Seat,
     /// Of the operation that was claimed last.
@@ -70,10 +70,10 @@ struct Stint {
 /// The operation to call, or what else the worker is to do.
 type Next = Result<Job, Claim<Operations>>;
 
-/// A stint, and what comes next in it.
-type Going = (Box<Stint>, Next);
+/// A run loop, and what comes next in it.
+type Going = (Box<RunLoop>, Next);
 
-impl Stint {
+impl RunLoop {
     fn new(runtime: Arc<Runtime>, seat: Seat) -> Self {
         Self {
             runtime,
@@ -128,20 +128,20 @@ impl Stint {
         within.get().put((self, Within::Begun(job)));
         let returned = caller.call_with_copy(within.as_any());
         let state = within.get().take();
-        let Some((stint, within)) = state else {
+        let Some((run_loop, within)) = state else {
             // The call always leaves it there. Were it lost, the worker would go on in a new place.
             let seat = runtime.scheduler.seat();
             return (Box::new(Self::new(runtime, seat)), Err(Claim::Ready));
         };
         match within {
-            Within::Begun(job) => stint.go_on_after(py, job, returned),
-            Within::Ended(job, result) => stint.go_on_after(py, job, result),
+            Within::Begun(job) => run_loop.go_on_after(py, job, returned),
+            Within::Ended(job, result) => run_loop.go_on_after(py, job, result),
             Within::Left(next) => {
                 if let Err(error) = returned {
                     // The context could not be left: that is no fault of what comes next.
                     error.write_unraisable(py, None);
                 }
-                (stint, next)
+                (run_loop, next)
             }
         }
     }
@@ -298,7 +298,7 @@ fn returned(value: Py<PyAny>, now: Time, waited: u64) -> Finished<Operations> {
     }
 }
 
-/// How far a stint has come in one context.
+/// How far a run loop has come in one context.
 enum Within {
     /// This is to be called.
     Begun(Job),
@@ -312,17 +312,17 @@ pub(super) fn prepare(py: Python<'_>) {
     py.get_type::<InOneContext>();
 }
 
-/// What `Context.run` calls to go on with a stint. Nobody else gets hold of it.
+/// What `Context.run` calls to go on with a run loop. Nobody else gets hold of it.
 #[pyclass(frozen, module = "paceline._core")]
 #[derive(Default)]
-struct InOneContext(Guarded<Option<(Box<Stint>, Within)>>);
+struct InOneContext(Guarded<Option<(Box<RunLoop>, Within)>>);
 
 impl InOneContext {
-    fn put(&self, state: (Box<Stint>, Within)) {
+    fn put(&self, state: (Box<RunLoop>, Within)) {
         drop(self.0.with(|held| held.replace(state)));
     }
 
-    fn take(&self) -> Option<(Box<Stint>, Within)> {
+    fn take(&self) -> Option<(Box<RunLoop>, Within)> {
         self.0.with(Option::take)
     }
 }
@@ -331,9 +331,10 @@ impl InOneContext {
 impl InOneContext {
     fn __call__(&self, copy: Bound<'_, PyAny>) {
         let state = self.take();
-        if let Some((mut stint, Within::Begun(job))) = state {
-            let within = stint.call_while_untouched(copy.py(), &Untouched::new(copy.clone()), job);
-            self.put((stint, within));
+        if let Some((mut run_loop, Within::Begun(job))) = state {
+            let within =
+                run_loop.call_while_untouched(copy.py(), &Untouched::new(copy.clone()), job);
+            self.put((run_loop, within));
         }
     }
 }
