@@ -16,7 +16,12 @@ import pytest
 import paceline
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "src" / "engine" / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 SOURCES = sorted((ROOT / "python" / "paceline").glob("*.py*"))
 
 FENCE = re.compile(
