@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from datetime import timedelta
@@ -78,6 +77,8 @@ def refuse_suspended(what: str, answer: object) -> None:
 
 def is_suspended(operation: object) -> bool:
     """Whether calling ``operation`` gives a coroutine or a generator, which has still to be run."""
+    import inspect  # noqa: PLC0415 - what is no plain function is rare, and this imports much
+
     return is_generator_function(operation) or any(
         inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each)
         for each in _called_by(operation)
@@ -86,6 +87,8 @@ def is_suspended(operation: object) -> bool:
 
 def is_generator_function(operation: object) -> bool:
     """Whether calling ``operation`` gives a generator, which does nothing before it is iterated."""
+    import inspect  # noqa: PLC0415 - as above
+
     return any(inspect.isgeneratorfunction(each) for each in _called_by(operation))
 
 

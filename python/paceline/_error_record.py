@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from typing import Any, Self
 
 __all__ = ["ErrorRecord", "error_record"]
@@ -53,6 +52,8 @@ class _Sent:
         self._description = description
 
     def __reduce__(self) -> tuple[object, ...]:
+        import pickle  # noqa: PLC0415 - not before it is needed, which is where somebody pickles
+
         try:
             pickled = pickle.dumps(self._exception)
         except Exception:  # noqa: BLE001 - an exception may hold anything
@@ -61,6 +62,8 @@ class _Sent:
 
 
 def _received(pickled: bytes, description: str) -> BaseException:
+    import pickle  # noqa: PLC0415 - as above
+
     try:
         exception = pickle.loads(pickled)  # noqa: S301 - part of what is being unpickled
     except Exception:  # noqa: BLE001 - as above

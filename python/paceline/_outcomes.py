@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import threading
 import weakref
 from collections.abc import Callable, Generator
@@ -60,7 +59,7 @@ class _More(Generic[T]):
             return False
         try:
             # This thread may be inside itself, if a signal handler or the input has come here.
-            if inspect.getgeneratorstate(self._rounds) != inspect.GEN_RUNNING:
+            if not self._rounds.gi_running:  # type: ignore[attr-defined]
                 self._drive.leave(error)
                 self._rounds.close()
         finally:

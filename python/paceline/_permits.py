@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import inspect
 import sys
 import threading
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ContextDecorator
@@ -90,6 +89,8 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
     answer = limiter.acquire()
     if answer is None or answer is True:
         return None
+    import inspect  # noqa: PLC0415 - most answers do not come here, and this imports much
+
     if inspect.isawaitable(answer) or suspended_kind(answer) or _is_to_be_entered(answer):
         # Closed, it does not warn that it was never awaited.
         if close := getattr(answer, "close", None):

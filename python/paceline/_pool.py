@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import contextvars
-import inspect
 import logging
 import os
 import signal
@@ -42,7 +41,7 @@ _threads: dict[threading.Thread, _core.Handle] = {}
 _dispatchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 # Since Python 3.14 a thread may begin in a copy of the context of whoever starts it, and keeps that
 # alive; a worker works for others as well.
-_TAKES_CONTEXT = "context" in inspect.signature(threading.Thread).parameters
+_TAKES_CONTEXT = "context" in threading.Thread.__init__.__code__.co_varnames
 
 
 class Pool:
