@@ -432,10 +432,12 @@ impl RateLimiter {
         )
     }
 
+    #[allow(clippy::unused_self)] // Python passes it
     fn __or__(&self, py: Python<'_>, _other: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         Err(not_combined(py, "|")?)
     }
 
+    #[allow(clippy::unused_self)] // Python passes it
     fn __add__(&self, py: Python<'_>, _other: &Bound<'_, PyAny>) -> PyResult<Py<Self>> {
         Err(not_combined(py, "+")?)
     }

@@ -39,9 +39,6 @@ pub struct Seat {
     pub(super) ended: Option<Ended>,
     /// It could repeat its last claim when it made it: the lock is not taken in vain where not.
     pub(super) may_repeat: bool,
-    /// Its worker is awake, and looks again before it rests.
-    #[cfg(debug_assertions)]
-    pub(super) comes: bool,
 }
 
 impl Seat {

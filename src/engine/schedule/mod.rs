@@ -154,8 +154,6 @@ impl<W: Work> Scheduler<W> {
             experienced: false,
             ended: None,
             may_repeat: false,
-            #[cfg(debug_assertions)]
-            comes: false,
         }
     }
 
@@ -267,7 +265,7 @@ impl<W: Work> Scheduler<W> {
         state.unpark(seat.id);
         let now = Time::now();
         #[cfg(debug_assertions)]
-        state.note_coming(&mut seat, false, now);
+        state.note_coming(&seat, false, now);
         state.leave_lead(&mut seat, now);
         state.wake_one(now);
     }

@@ -1,5 +1,7 @@
 //! Who is woken or told when something has changed.
 
+#[cfg(debug_assertions)]
+use std::collections::HashSet;
 use std::sync::Arc;
 
 #[cfg(debug_assertions)]
@@ -17,8 +19,8 @@ pub(super) struct Checked {
     /// When a worker looked last, or was to be woken. None if a worker that waits inside an operation
     /// has just got what it waits for, and goes on to take it.
     at: Option<Time>,
-    /// How many workers are awake, and look again before they rest.
-    coming: usize,
+    /// The seats of workers that are awake, and look again before they rest.
+    coming: HashSet<u64>,
 }
 
 #[cfg(debug_assertions)]
@@ -33,13 +35,12 @@ impl<W: Work> State<W> {
     }
 
     /// Notes when a worker looked, and whether it is awake, and looks again before it rests.
-    pub(super) fn note_coming(&mut self, seat: &mut Seat, comes: bool, now: Time) {
+    pub(super) fn note_coming(&mut self, seat: &Seat, comes: bool, now: Time) {
         self.note_look(now);
-        let counts = seat.only.is_none();
-        match (std::mem::replace(&mut seat.comes, comes), comes) {
-            (false, true) if counts => self.checked.coming += 1,
-            (true, false) if counts => self.checked.coming -= 1,
-            _ => {}
+        if comes && seat.only.is_none() {
+            self.checked.coming.insert(seat.id);
+        } else {
+            self.checked.coming.remove(&seat.id);
         }
     }
 
@@ -57,7 +58,7 @@ impl<W: Work> State<W> {
             .leader
             .as_ref()
             .is_some_and(|leader| leader.duty != Duty::Retry);
-        let awake = self.waking.is_some() || self.checked.coming > 0;
+        let awake = self.waking.is_some() || !self.checked.coming.is_empty();
         assert!(
             awake || leader_wakes || !opens || !self.live().any(|source| source.available(now)),
             "workers sleep beside what can start: {} parked, {} of {} busy, {:?}",
