@@ -234,26 +234,13 @@ fn is_suspended_otherwise(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 }
 
 /// Whether an operation has returned what somebody would have to await, or to iterate over, for it
-/// to do anything: a coroutine, or a generator of either kind, or what only comes to life when it is
-/// entered.
-#[inline(always)]
-pub(crate) fn is_suspended(py: Python<'_>, value: &Py<PyAny>) -> bool {
-    let class = value.bind(py).get_type_ptr();
-    let of = |known: PyResult<&Bound<'_, PyAny>>| known.is_ok_and(|it| it.as_ptr() == class.cast());
-    of(coroutine(py))
-        || of(generator(py))
-        || of(async_generator(py))
-        || is_of_another_make(py, value)
-}
-
-/// Whether it is such a thing of another type, as compiled modules and libraries have them; or a
-/// context manager that does nothing before it is entered.
-#[inline(always)]
-fn is_of_another_make(py: Python<'_>, value: &Py<PyAny>) -> bool {
-    !is_plain(value.bind(py)) && kind_of(value.bind(py)).is_ok_and(|kind| kind.is_some())
-}
-
+/// to do anything: a coroutine, or a generator of either kind, also of another type, as compiled
+/// modules and libraries have them. Or a context manager that does nothing before it is entered.
 #[inline(never)]
+pub(crate) fn is_suspended(value: &Bound<'_, PyAny>) -> bool {
+    kind_of(value).is_ok_and(|kind| kind.is_some())
+}
+
 fn kind_of(value: &Bound<'_, PyAny>) -> PyResult<Option<String>> {
     suspended_kind(value.py())?.call1((value,))?.extract()
 }

@@ -6,12 +6,13 @@ use std::thread;
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::types::PyType;
 
 use super::calls::{call_submitted, conclude_call, exit_if_forked};
 use super::contexts::{Caller, Untouched};
 use super::interpreter::{self, detach};
 use super::job::Job;
-use super::operations::{is_suspended, refuse_suspended};
+use super::operations::{is_plain, is_suspended, refuse_suspended};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
 use crate::engine::lock::Guarded;
@@ -63,6 +64,8 @@ struct RunLoop {
     /// Of the one before, if that was another: it may be the last to hold it, and what is dropped
     /// with it may run code of the user's, which is not to come between a permit and its call.
     former: Option<Arc<Context>>,
+    /// The type of the value that was asked about last and is one: mostly, the next is of it as well.
+    fine: Option<Py<PyType>>,
     /// When it releases the interpreter to others.
     until: Time,
 }
@@ -80,6 +83,7 @@ impl RunLoop {
             seat,
             context: Arc::new(Context::Calls),
             former: None,
+            fine: None,
             until: Time::now() + SWITCH_INTERVAL,
         }
     }
@@ -158,7 +162,7 @@ impl RunLoop {
             let value = match job.call(py) {
                 Ok(value)
                     if untouched.holds()
-                        && !is_suspended(py, &value)
+                        && !self.is_suspended(value.bind(py))
                         && !self.runtime.config.is_to_judge(value.bind(py)) =>
                 {
                     value
@@ -170,6 +174,25 @@ impl RunLoop {
                 next => return Within::Left(next),
             }
         }
+    }
+
+    /// Whether what an operation has returned has still to be run.
+    #[inline(always)]
+    fn is_suspended(&mut self, value: &Bound<'_, PyAny>) -> bool {
+        let class = value.get_type_ptr();
+        if is_plain(value)
+            || self
+                .fine
+                .as_ref()
+                .is_some_and(|it| it.as_ptr() == class.cast())
+        {
+            return false;
+        }
+        let found = is_suspended(value);
+        if !found {
+            self.fine = Some(value.get_type().unbind());
+        }
+        found
     }
 
     #[inline(never)]
@@ -186,7 +209,7 @@ impl RunLoop {
     /// Books what has become of the operation that was claimed last, and claims the next one.
     fn go_on(&mut self, py: Python<'_>, job: Job, result: PyResult<Py<PyAny>>) -> Next {
         let result = match result {
-            Ok(value) if self.context.is_batch() && is_suspended(py, &value) => {
+            Ok(value) if self.context.is_batch() && self.is_suspended(value.bind(py)) => {
                 Err(refuse_suspended(value.bind(py)))
             }
             result => result,
