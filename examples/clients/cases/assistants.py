@@ -42,7 +42,8 @@ def instructor(url: str) -> Any:
     client.chat.completions.create(model="m", messages=MESSAGES, response_model=int)
 
 
-@case("pydantic-ai-slim", "2.68.0", "Agent.run_sync", env="agents", skip=("timeout",))
+# For its `date` see WorkOS below.
+@case("pydantic-ai-slim", "2.68.0", "Agent.run_sync", env="agents", skip=("date", "timeout"))
 def pydantic_ai(url: str) -> Any:
     from pydantic_ai import Agent
     from pydantic_ai.models.openai import OpenAIChatModel
@@ -183,7 +184,14 @@ def dashscope(_: str) -> Any:
     return dashscope.Generation.call("qwen", prompt="Hello", api_key="key")
 
 
-@case("zhipuai", "2.1.5.20250825", "chat.completions.create", off=NO_RETRIES, env="zhipuai")
+@case(
+    "zhipuai",
+    "2.1.5.20250825",
+    "chat.completions.create",
+    off=NO_RETRIES,
+    extras=("sniffio==1.3.1",),
+    env="zhipuai",
+)
 def zhipuai(url: str, *, off: bool) -> Any:
     from zhipuai import ZhipuAI
 

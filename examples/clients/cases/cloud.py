@@ -218,7 +218,15 @@ def linode(url: str, *, off: bool) -> Any:
     LinodeClient("key", base_url=url, retry=not off).profile()
 
 
-@case("pydo", "0.44.0", "account.get", off="`retry_total=0`")
+# It compares a date with a clock that the recorder does not turn.
+@case(
+    "pydo",
+    "0.44.0",
+    "account.get",
+    off="`retry_total=0`",
+    blind={"hour": "a timeout of its own, which counts its sleep"},
+    skip=("date",),
+)
 def pydo(_: str, *, off: bool) -> Any:
     from pydo import Client
 

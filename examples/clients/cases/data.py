@@ -220,7 +220,13 @@ def geopy(_: str, *, off: bool) -> Any:
     Nominatim(user_agent="a", **options).geocode("Berlin")
 
 
-@case("semanticscholar", "0.12.0", "get_paper", off="`retry=False`")
+@case(
+    "semanticscholar",
+    "0.12.0",
+    "get_paper",
+    off="`retry=False`",
+    blind={"503": "an empty paper is returned"},
+)
 def semanticscholar(_: str, *, off: bool) -> Any:
     from semanticscholar import SemanticScholar
 
