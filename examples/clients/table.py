@@ -49,7 +49,7 @@ def page(cases: Mapping[str, Case], results: Iterable[dict[str, Any]]) -> str:
             key=lambda each: (each.package.lower(), each.title.lower()),
         )
         lines += [f"## {title}", "", *_table(rows, by_case), ""]
-    return "\n".join(lines) + _notes(shown) + "\n"
+    return "\n".join([*lines, _notes(shown)]) + "\n"
 
 
 def figures(cases: Mapping[str, Case], results: Iterable[dict[str, Any]]) -> str:
