@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Four clients die of a Retry-After that is a date: the refusal becomes a ValueError or a TypeError.
+# Four clients turn a Retry-After that is a date into a ValueError or a TypeError.
 set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
