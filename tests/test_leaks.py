@@ -186,14 +186,8 @@ ACTIVITIES = [
 ]
 
 
-@pytest.mark.parametrize(
-    "limiter",
-    [
-        "None",
-        pytest.param("RateLimiter(10**9, per=0.001)", marks=pytest.mark.long),
-        pytest.param("Foreign()", marks=pytest.mark.long),
-    ],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(10**9, per=0.001)", "Foreign()"])
 @pytest.mark.parametrize("activity", ACTIVITIES)
 def test_operations_leave_nothing_behind(activity: str, limiter: str) -> None:
     if limiter.startswith("Rate") and activity != "batches":

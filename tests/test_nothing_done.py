@@ -220,7 +220,6 @@ def test_a_limiter_that_only_looks_as_if_it_waited_limits_nothing(acquire: Any) 
             executor.submit(int).result(10)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 @pytest.mark.parametrize("give", [coroutine, pages, entered])
 def test_an_initializer_that_has_done_nothing_has_failed(
     give: Callable[[], Any], caplog: pytest.LogCaptureFixture
@@ -232,7 +231,6 @@ def test_an_initializer_that_has_done_nothing_has_failed(
     assert "the initializer returned a" in str(caught.value.__cause__)
 
 
-@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
 def test_a_rule_that_has_decided_nothing_is_not_taken_for_yes() -> None:
     retry = Retry(3, on=lambda _: coroutine(), backoff=0)
     with pytest.raises(TypeError, match="the rule of Retry returned a coroutine"):

@@ -72,6 +72,9 @@ def _remember(cls: type) -> str | None:
 def refuse_suspended(what: str, answer: object) -> None:
     """Refuse what a function has returned, if it has done nothing with that."""
     if kind := suspended_kind(answer):
+        # Closed, a coroutine does not warn that it was never awaited.
+        with contextlib.suppress(Exception):
+            answer.close()  # type: ignore[attr-defined]
         raise TypeError(f"{what} returned {kind}, which does nothing by itself: {show(answer)}")
 
 
