@@ -196,6 +196,26 @@ def test_each_repetition_is_told(caplog: pytest.LogCaptureFixture, verb: str) ->
     assert {line.index for line in lines} == {int(verb == "execute_batch")}
 
 
+def test_a_level_that_is_set_late_holds_for_submitted_calls(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """No batch begins after it was set."""
+    caplog.set_level(logging.CRITICAL, "paceline")
+    failures = iter([ConnectionRefusedError("unseen"), None, ConnectionRefusedError("seen"), None])
+
+    def fails() -> None:
+        if error := next(failures):
+            raise error
+
+    with BatchExecutor(None, 1, retry=Retry(5, backoff=0.01)) as executor:
+        executor.run([int])
+        executor.submit(fails).result(10)
+        caplog.set_level(logging.INFO, "paceline")
+        executor.submit(fails).result(10)
+    retried: list[Any] = [each for each in caplog.records if event_of(each) == "operation_retried"]
+    assert [line.error for line in retried] == ["seen"]
+
+
 def test_what_is_not_tried_again_and_not_recorded_is_not_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

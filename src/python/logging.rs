@@ -39,7 +39,7 @@ pub(crate) fn install(py: Python<'_>) -> PyResult<()> {
     Ok(())
 }
 
-/// Looks at the levels of Python's loggers anew.
+/// Looks at the levels of Python's loggers anew: once for each batch, and before what is told rarely.
 pub(crate) fn refresh_levels(py: Python<'_>) {
     if let Some(Some(levels)) = LEVELS.get(py) {
         levels.reset();
@@ -107,6 +107,7 @@ pub(crate) fn operation_retried(
     seconds: f64,
     exception: &Bound<'_, PyBaseException>,
 ) {
+    refresh_levels(py);
     if !log::log_enabled!(target: TARGET, Level::Info) {
         return;
     }
@@ -125,6 +126,7 @@ pub(crate) fn operation_retried(
 
 /// A server asked everybody to wait. For a worker.
 pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
+    refresh_levels(py);
     let fields = [("seconds", Value::from(seconds))];
     if let Err(error) = event(py, Level::Warn, "rate_limited", &fields) {
         error.write_unraisable(py, None);
@@ -133,6 +135,7 @@ pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
 
 /// A permit is to be had at a time that is far away. For a worker.
 pub(crate) fn waiting_for_limit(py: Python<'_>, until: Time) {
+    refresh_levels(py);
     if let Err(error) = waiting_for_limit_here(py, until.since(Time::now())) {
         error.write_unraisable(py, None);
     }
@@ -141,6 +144,7 @@ pub(crate) fn waiting_for_limit(py: Python<'_>, until: Time) {
 /// The same for a thread of the caller's. What is raised meanwhile and is not an `Exception` is
 /// returned for the caller.
 pub(crate) fn waiting_for_limit_here(py: Python<'_>, wait: Duration) -> PyResult<()> {
+    refresh_levels(py);
     let fields = [("seconds", Value::from(wait.as_secs_f64()))];
     tell(py, event(py, Level::Info, "waiting_for_limit", &fields))
 }
@@ -148,6 +152,7 @@ pub(crate) fn waiting_for_limit_here(py: Python<'_>, wait: Duration) -> PyResult
 /// A limiter was told to give no permits for a time. Returns what is raised meanwhile and is not an
 /// `Exception`.
 pub(crate) fn limiter_paused(py: Python<'_>, pause: Duration) -> PyResult<()> {
+    refresh_levels(py);
     let fields = [("seconds", Value::from(pause.as_secs_f64()))];
     tell(py, event(py, Level::Info, "limiter_paused", &fields))
 }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from childprocess import run_script
 
+pytestmark = pytest.mark.long
+
 VERBS = {
     "submit": "executor.submit(int)",
     "execute": "executor.execute(int)",
