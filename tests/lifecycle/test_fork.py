@@ -450,9 +450,10 @@ PLACES = {
     "rule": "run(retry=Retry(2, on=fork))",
     "rule of results": "run(retry=Retry(on_result=lambda value: fork() and None))",
     "handler": "logging.getLogger('paceline').addHandler(Handler()); run()",
-    "callback": "executor = BatchExecutor(max_workers=2); "
+    "callback": "executor = BatchExecutor(max_workers=2); gate = threading.Event(); "
+    "held = [executor.submit(gate.wait, 20) for _ in range(2)]; "
     "futures = [executor.submit(work) for _ in range(20)]; "
-    "futures[3].add_done_callback(fork); [future.result() for future in futures]",
+    "futures[3].add_done_callback(fork); gate.set(); [future.result() for future in futures]",
     "destructor of an argument": "run((partial(lambda _: work(), Dropped()) for _ in range(20)))",
 }
 
