@@ -1,5 +1,6 @@
 //! The pure core: who may start what, and when. It knows no Python; Python enters as closures.
 
+pub mod flow;
 pub mod ledger;
 pub mod limiter;
 pub mod lock;

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use super::flow::{Flow, Spacing};
 use super::retry::{GiveUp, Hopeless, Pause, Policy};
 use super::time::Time;
 
@@ -29,15 +30,6 @@ pub struct Refusal<'a> {
     pub retry_after: Option<Duration>,
 }
 
-/// How the others follow a probe.
-#[derive(Debug, Clone, Copy)]
-pub struct Spacing {
-    /// One start after the other.
-    pub interval: Duration,
-    /// For so long.
-    pub window: Duration,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Everybody may start.
@@ -47,13 +39,14 @@ enum Phase {
     /// The probe has started; nobody else starts before `until`, unless it is answered.
     Probing { started: Time, until: Time },
     /// One starts after the other.
-    Spaced { next: Time, until: Time },
+    Flowing,
 }
 
 /// The refusals that were met at one limit, and what is to start until they are overcome.
 #[derive(Debug)]
 pub struct Recovery {
     phase: Phase,
+    flow: Flow,
     /// When each pause of the episode was begun.
     in_a_row: Vec<Time>,
     /// How many in a row let unknown waits grow.
@@ -72,6 +65,7 @@ impl Default for Recovery {
     fn default() -> Self {
         Self {
             phase: Phase::Open,
+            flow: Flow::default(),
             in_a_row: Vec::new(),
             growth: 0,
             decided: None,
@@ -99,6 +93,7 @@ impl Recovery {
         if is_news {
             if self.in_a_row.is_empty() {
                 self.slowest = Duration::ZERO;
+                self.flow.refused(self.phase != Phase::Open, now);
             }
             // After a quiet spell as long as the last pause, growth begins anew.
             if started > self.until + self.length.max(policy.backoff) {
@@ -111,7 +106,7 @@ impl Recovery {
             self.decided = Some(now);
         }
         if is_news || over || retry_after.is_some() {
-            let length = policy.pause(retry_after, self.growth);
+            let length = policy.pause(retry_after, self.growth, self.in_a_row.len());
             self.length = self.length.max(length);
             self.until = self.until.max(now + length);
         }
@@ -149,7 +144,7 @@ impl Recovery {
         match self.phase {
             Phase::Open | Phase::Due => Time::default(),
             Phase::Probing { until, .. } => until,
-            Phase::Spaced { next, until } => next.min(until),
+            Phase::Flowing => self.flow.opens(),
         }
     }
 
@@ -164,20 +159,23 @@ impl Recovery {
 
     /// A call starts, which is let through at `now`, of `weight` permits.
     pub fn start(&mut self, started: Time, now: Time, weight: u64, spacing: Spacing) {
-        let weight = u32::try_from(weight).unwrap_or(u32::MAX);
-        let next = now + spacing.interval.saturating_mul(weight);
         self.phase = match self.phase {
             Phase::Due => Phase::Probing {
                 started,
                 until: now + self.longest_probe(),
             },
-            // It runs for so long that it does not count any more.
-            Phase::Probing { .. } => Phase::Spaced {
-                next,
-                until: now + spacing.window,
-            },
-            Phase::Spaced { until, .. } if now < until => Phase::Spaced { next, until },
-            Phase::Spaced { .. } | Phase::Open => Phase::Open,
+            Phase::Open => Phase::Open,
+            Phase::Probing { .. } | Phase::Flowing => {
+                if self.phase != Phase::Flowing {
+                    // The probe runs for so long that it does not count any more.
+                    self.flow.begin(now, now, spacing);
+                }
+                if self.flow.start(now, weight, spacing) {
+                    Phase::Flowing
+                } else {
+                    Phase::Open
+                }
+            }
         };
     }
 
@@ -195,10 +193,9 @@ impl Recovery {
         self.in_a_row.clear();
         let opens = matches!(self.phase, Phase::Probing { .. });
         if opens {
-            self.phase = Phase::Spaced {
-                next: now.max(started + spacing.interval),
-                until: now + spacing.window,
-            };
+            let next = now.max(started + spacing.interval);
+            self.flow.begin(next, now, spacing);
+            self.phase = Phase::Flowing;
         }
         opens
     }
@@ -342,29 +339,41 @@ mod tests {
         let mut recovery = Recovery::default();
         let give_up = policy().give_up();
         for pause in 0..5 {
-            assert_eq!(
-                recovery.hopeless(&give_up, at(0.0), at(f64::from(pause))),
-                None
-            );
-            let started = f64::from(pause);
+            let started = f64::from(pause) * 10.0;
+            assert_eq!(recovery.hopeless(&give_up, at(0.0), at(started)), None);
             refuse(&mut recovery, started, started + 0.1, Some(Duration::ZERO));
             // Those that were under way do not count.
             refuse(&mut recovery, started, started + 0.2, Some(Duration::ZERO));
-            start(&mut recovery, started + 1.0);
+            start(&mut recovery, started + 10.0);
         }
-        assert!(recovery.hopeless(&give_up, at(0.0), at(5.0)).is_some());
+        assert!(recovery.hopeless(&give_up, at(0.0), at(50.0)).is_some());
         assert!(
-            recovery.hopeless(&give_up, at(0.5), at(5.0)).is_none(),
+            recovery.hopeless(&give_up, at(5.0), at(50.0)).is_none(),
             "one met only four"
         );
-        answer(&mut recovery, 5.0, 5.1);
-        assert_eq!(recovery.hopeless(&give_up, at(0.0), at(5.2)), None);
+        answer(&mut recovery, 50.0, 50.1);
+        assert_eq!(recovery.hopeless(&give_up, at(0.0), at(50.2)), None);
         let once = Policy {
             attempts: 1,
             ..policy()
         };
-        refuse(&mut recovery, 6.0, 6.1, None);
-        assert_eq!(recovery.hopeless(&once.give_up(), at(0.0), at(6.2)), None);
+        refuse(&mut recovery, 60.0, 60.1, None);
+        assert_eq!(recovery.hopeless(&once.give_up(), at(0.0), at(60.2)), None);
+    }
+
+    #[test]
+    fn who_is_refused_again_after_the_time_asked_for_waits_longer() {
+        let half = Some(Duration::from_millis(500));
+        let mut recovery = Recovery::default();
+        assert_eq!(refuse(&mut recovery, 0.9, 1.0, half).until, at(1.5));
+        assert_eq!(refuse(&mut recovery, 1.5, 1.6, half).until, at(2.6));
+        assert_eq!(refuse(&mut recovery, 2.6, 2.7, half).until, at(4.7));
+        // What is asked for is the least.
+        let minute = Some(Duration::from_secs(60));
+        assert_eq!(refuse(&mut recovery, 4.7, 4.8, minute).until, at(64.8));
+        start(&mut recovery, 64.8);
+        answer(&mut recovery, 64.8, 64.9);
+        assert_eq!(refuse(&mut recovery, 65.0, 65.1, half).until, at(65.6));
     }
 
     #[test]

@@ -91,19 +91,25 @@ impl Policy {
         }
     }
 
-    /// How long everybody pauses after a refusal that asks for `retry_after`, the last of so many in
-    /// a row.
+    /// How long everybody pauses after a refusal that asks for `retry_after`. Unknown waits grow, and
+    /// this one is the `growth`th of them, from 1. It is the last refusal of so many `in_a_row`: a
+    /// server that refuses again after the time that it has asked for is asked less and less often.
     #[must_use]
-    pub fn pause(&self, retry_after: Option<Duration>, in_a_row: u32) -> Duration {
-        let grown = || {
-            let grown = doubled(self.backoff, in_a_row.saturating_sub(1));
-            let unknown = self.default_pause.unwrap_or(grown.min(self.max_backoff));
-            unknown.min(self.max_pause)
+    pub fn pause(&self, retry_after: Option<Duration>, growth: u32, in_a_row: usize) -> Duration {
+        let grown = |times: u32| doubled(self.backoff, times).min(self.max_backoff);
+        let again = u32::try_from(in_a_row.saturating_sub(1)).unwrap_or(u32::MAX);
+        let pause = match retry_after {
+            Some(asked) if again > 0 => asked.max(grown(again)),
+            Some(asked) => asked,
+            None => self
+                .default_pause
+                .unwrap_or_else(|| grown(growth.saturating_sub(1))),
         };
-        match self.longer {
-            Longer::End => retry_after.unwrap_or_else(grown),
-            Longer::Cut => retry_after.unwrap_or_else(grown).min(self.max_pause),
-        }
+        let least = match self.longer {
+            Longer::End => retry_after.unwrap_or_default(),
+            Longer::Cut => Duration::ZERO,
+        };
+        pause.min(self.max_pause).max(least)
     }
 
     /// When to give a server up. One refusal alone is never taken for the last word.

@@ -81,11 +81,11 @@ fn a_wait_for_a_permit_goes_on_after_a_pause() {
     let (source, _) = scheduler.add_complete(batch(), 1, at(1));
     let mut seat = scheduler.seat();
     assert_eq!(scheduler.rest(&mut seat, at(2)), at(21));
-    for (from, to) in [(3, 5), (8, 12), (20, 22)] {
+    for (from, to) in [(3, 5), (8, 12), (20, 24)] {
         scheduler.pause(CALLS, at(from), at(from), at(to));
     }
-    assert_eq!(scheduler.rest(&mut seat, at(21)), at(22));
-    let start = scheduler.start(&mut seat, at(23));
+    assert_eq!(scheduler.rest(&mut seat, at(21)), at(24));
+    let start = scheduler.start(&mut seat, at(25));
     assert_eq!(start.running.permit_wait, 13 * SECOND);
-    assert_eq!(paused(&scheduler, source, at(24)), (3, 8 * SECOND));
+    assert_eq!(paused(&scheduler, source, at(26)), (3, 10 * SECOND));
 }

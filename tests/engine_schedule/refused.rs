@@ -237,9 +237,9 @@ fn calls_that_wait_are_taken_back_and_later_ones_begin_anew() {
         assert_eq!(calls, [(0, 0), (1, 1), (2, 2)]);
         scheduler.rest_after(&mut seat, delivered(&start, now), now);
     }
-    scheduler.submit(9, at(60)).unwrap();
-    let start = scheduler.start(&mut seat, at(60));
-    assert!(scheduler.refuse_call(&start, at(61), 1).0.goes_on);
+    scheduler.submit(9, at(70)).unwrap();
+    let start = scheduler.start(&mut seat, at(70));
+    assert!(scheduler.refuse_call(&start, at(71), 1).0.goes_on);
 }
 
 #[test]

@@ -70,7 +70,9 @@ class Retry:
             returned with one of them counts as well.
         backoff: Seconds of the first wait at most; each further wait may be twice as long. With
             ``jitter`` the wait is drawn evenly from 0 to that figure ("full jitter": M. Brooker,
-            "Exponential Backoff And Jitter", AWS Architecture Blog, 2015).
+            "Exponential Backoff And Jitter", AWS Architecture Blog, 2015). A server that refuses
+            several times in a row is waited for at least so long, without ``jitter``, even if it
+            asks for less.
         max_backoff: Seconds at which that growth ends; at least ``backoff``.
         jitter: False waits the whole figure each time.
         retry_after: A callable that is given the exception and returns the seconds its server

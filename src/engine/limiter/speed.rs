@@ -6,7 +6,7 @@ use super::adaptive::Adaptive;
 use super::pacing::{Arrival, Pacing};
 use super::quota::Quota;
 use super::rate::Rate;
-use crate::engine::recovery::Spacing;
+use crate::engine::flow::Spacing;
 use crate::engine::time::Time;
 
 /// How fast permits may follow each other now: what of the rate changes as time goes by.

@@ -10,9 +10,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::engine::flow::Spacing;
 use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
-use paceline::engine::recovery::{Recovery, Spacing};
+use paceline::engine::recovery::Recovery;
 use paceline::engine::schedule::{Scheduler, Seat, SourceId};
 use paceline::engine::signal::Signal;
 use paceline::engine::terms::{Acquirer, Ahead, End, FailureLimit, Terms};
