@@ -501,6 +501,12 @@ class Handle:
     def is_current(self) -> bool:
         """Whether it belongs to the process that asks."""
 
+    def exit_if_forked(self) -> None:
+        """Ends a forked child, on a thread of the executor's that has gone on there.
+
+        What was submitted there is done before.
+        """
+
     def begin(self, caller: Context, pool: object, logged: bool, terms: Terms) -> Batch[Any]:
         """Opens a batch, owned by the calling thread.
 

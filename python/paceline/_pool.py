@@ -184,7 +184,7 @@ class Pool:
             name = f"{self._prefix}_{next(self._numbers)}"
             if self._initializer is not None:
                 initialize = partial(self._initializer, *self._initargs)
-        args = (role, threading.get_native_id(), initialize, weakref.ref(self))
+        args = (self.runtime, role, threading.get_native_id(), initialize, weakref.ref(self))
         inherits: dict[str, Any] = {"context": contextvars.Context()} if _TAKES_CONTEXT else {}
         thread = threading.Thread(target=_run, args=args, name=name, daemon=True, **inherits)
         if isinstance(role, _core.Dispatcher):
@@ -232,6 +232,7 @@ def _nothing(*_: object) -> None:
 
 
 def _run(
+    runtime: _core.Handle,
     role: _core.Worker | _core.Dispatcher,
     started_from: int,
     initialize: Callable[[], object],
@@ -264,6 +265,8 @@ def _run(
         else:
             role(_stack_size())
     finally:
+        # The initializer or the limiter may have forked.
+        runtime.exit_if_forked()
         _threads.pop(threading.current_thread(), None)
 
 
@@ -406,7 +409,9 @@ def _before_threads_end() -> None:
 
 def _is_interpreter_ending() -> bool:
     """Whether ``threading`` is told to end its threads by nothing that is written in Python."""
-    frame = sys._getframe()  # noqa: SLF001
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)  # noqa: SLF001
+    if frame is None:
+        return False
     # What stands between the two differs among the versions of Python.
     while frame.f_back is not None:
         frame = frame.f_back
@@ -428,8 +433,14 @@ def _finish() -> None:
 
 # In Rust, so that nothing that a signal handler raises comes between the two.
 atexit.register(_core.at_exit, _wait_for_workers, _end_process)
-# While the interpreter ends nothing can be registered there any more.
-with suppress(AttributeError, RuntimeError):
-    threading._register_atexit(_before_threads_end)  # type: ignore[attr-defined]  # noqa: SLF001
+# As `concurrent.futures` does, refuse to be imported first when the threads have been ended: nobody
+# would see to it that what is submitted then is done. While the interpreter waits for threads that
+# are no daemons, `atexit` still does.
+with suppress(AttributeError):
+    try:
+        threading._register_atexit(_before_threads_end)  # type: ignore[attr-defined]  # noqa: SLF001
+    except RuntimeError:
+        if not _is_interpreter_ending():
+            raise
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)

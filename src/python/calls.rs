@@ -329,8 +329,8 @@ fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>
     Ok(())
 }
 
-fn exit_process(py: Python<'_>) -> ! {
-    // As children of `multiprocessing` end, so that what was submitted here is done.
+/// Ends a forked child as those of `multiprocessing` end, so that what was submitted here is done.
+pub(super) fn exit_process(py: Python<'_>) -> ! {
     for (module, path) in [
         ("threading", "_shutdown"),
         ("sys", "stdout.flush"),

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::batch::Batch;
-use super::calls::{Names, last_error, run_submitted, settle};
+use super::calls::{Names, exit_process, last_error, run_submitted, settle};
 use super::contexts::Caller;
 use super::dispatcher::Dispatcher;
 use super::interpreter;
@@ -52,6 +52,13 @@ impl Handle {
     /// Whether it belongs to the process that asks.
     fn is_current(&self) -> bool {
         self.runtime().is_ok()
+    }
+
+    /// Ends a forked child, on a thread of the executor's that has gone on there.
+    fn exit_if_forked(&self, py: Python<'_>) {
+        if self.runtime().is_err() {
+            exit_process(py);
+        }
     }
 
     /// Raises in a forked child.

@@ -166,19 +166,80 @@ def test_a_forked_child_that_exits(way: str, place: Path) -> None:
     assert lines(place) == list(range(20))
 
 
-def test_a_child_forked_in_an_operation_that_returns(place: Path) -> None:
+USES = {
+    "operation": "work.BatchExecutor(max_workers=2).execute(fork)",
+    "initializer": "work.BatchExecutor(max_workers=1, initializer=fork).execute(int)",
+    "initializer that raises": "work.BatchExecutor(max_workers=1, initializer=lambda: fork() and 0 "
+    "or exec('if not pids[0]: raise ValueError')).execute(int)",
+    "limiter": "work.BatchExecutor(Limiter(), max_workers=2).submit(int).result()",
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_child_forked_on_a_thread_of_ours_that_returns(use: str, place: Path) -> None:
+    run(
+        place,
+        f"""
+        import logging, work
+        logging.getLogger("concurrent.futures").disabled = True
+        pids = []
+        def fork():
+            pids.append(os.fork())
+            if pids == [0]:
+                work.leave_work(place)
+        class Limiter:
+            def acquire(self):
+                fork()
+        {use}
+        (pid,) = pids
+        signal.signal(signal.SIGALRM, lambda *_: os.kill(pid, signal.SIGKILL))
+        signal.alarm(20)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+@pytest.mark.parametrize("late", ["atexit.register(leave)", "in_a_child()"])
+def test_a_package_that_is_imported_too_late_says_so(late: str, place: Path) -> None:
+    """As ``concurrent.futures`` does, when nobody would see to what is submitted."""
+    ended = run(
+        place,
+        f"""
+        import atexit, concurrent.futures.thread, multiprocessing
+        def leave():
+            try:
+                import work
+            except RuntimeError as error:
+                print(error, flush=True)
+            else:
+                work.leave_work(place)
+        def in_a_child():
+            process = multiprocessing.get_context("fork").Process(target=child)
+            process.start()
+            process.join(30)
+            assert process.exitcode == 0
+        def child():
+            threading.Thread(target=lambda: (time.sleep(0.2), leave())).start()
+        {late}
+        """,
+    ).assert_silent()
+    assert ended.stdout == "can't register atexit after shutdown\n"
+
+
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="it starts no threads by then")
+def test_a_package_that_a_thread_imports_late(place: Path) -> None:
+    """While the interpreter waits for threads that are no daemons, it is soon enough."""
     run(
         place,
         """
-        import work
-        executor = work.BatchExecutor(max_workers=2)
-        def operation():
-            pid = os.fork()
-            if pid == 0:
-                work.leave_work(place)
-            return pid
-        pid = executor.execute(operation)
-        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        import concurrent.futures.thread
+        def late():
+            threading.main_thread().join()
+            time.sleep(0.1)
+            import work
+            work.leave_work(place)
+        threading.Thread(target=late).start()
         """,
     ).assert_silent()
     assert lines(place) == list(range(10))
