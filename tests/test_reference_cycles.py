@@ -228,6 +228,14 @@ def test_batches_with_retries(verb: str, attempts: int, kind: type[Exception]) -
         assert_all_is_let_go(watch, lambda: BATCHES[verb](executor, [watch.works, watch.fails]))
 
 
+@KINDS
+@pytest.mark.parametrize("verb", BATCHES)
+def test_rules_of_results_that_raise(verb: str, kind: type[Exception]) -> None:
+    watch = Watch(kind)
+    with BatchExecutor(None, 2, retry=Retry(2, on_result=watch.fails)) as executor:
+        assert_all_is_let_go(watch, lambda: BATCHES[verb](executor, [watch.works] * 3))
+
+
 def cancelled(watch: Watch, executor: BatchExecutor) -> None:
     held = [executor.submit(watch.holds) for _ in range(2)]
     future = executor.submit(watch.works)

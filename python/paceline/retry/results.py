@@ -135,7 +135,11 @@ def refused(
             failure = RefusedResponseError(value)
             failure.__cause__ = error
             failure._finding = Finding()  # noqa: SLF001 - of our own making
-            return failure
+            try:
+                return failure
+            finally:
+                # The traceback of its cause holds this frame.
+                del failure
         if asked is False:
             return None
         if asked is not None:
