@@ -12,12 +12,14 @@ from concurrent.futures import CancelledError, Future
 from concurrent.futures.thread import BrokenThreadPool
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext
 from functools import partial, wraps
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pytest
 from helpers import statuses
 
 from paceline import BatchExecutor, Retry
+
+T = TypeVar("T")
 
 requests: list[int] = []
 
@@ -138,11 +140,50 @@ async def entered_by_coroutines() -> AsyncIterator[int]:
     yield 1
 
 
+async def coroutine(*_: Any) -> None: ...
+
+
+class StreamManager(Generic[T]):
+    """As several clients of models return it, which send their request when it is entered."""
+
+    def __init__(self, api_request: Callable[[], T], *, output: object = None) -> None:
+        self.__api_request = api_request
+        self.__output = output
+
+    def __enter__(self) -> T:
+        return self.__api_request()
+
+    def __exit__(self, *_: object) -> None: ...
+
+
+class OwnStreamManager(StreamManager[T]):
+    def __init__(self, own: Callable[[], T]) -> None:
+        super().__init__(own)
+
+    def _own(self) -> None: ...
+
+
+class AsyncStreamManager:
+    def __init__(self, request_func: Callable[[], Any]) -> None:
+        self._request_func = request_func
+
+    async def __aenter__(self) -> Any:
+        return await self._request_func()
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+
 SUSPENDED: dict[str, tuple[Callable[[], Any], str]] = {
     "coroutine": (Compiled, "returned a coroutine"),
     "next page": (lambda: anext(pages_to_come()), "returned a coroutine"),
     "generator": (CompiledGenerator, "returned a generator"),
     "context manager": (entered, "returned a context manager"),
+    "stream manager": (partial(StreamManager, pages), "returned a context manager"),
+    "own stream manager": (partial(OwnStreamManager, pages), "returned a context manager"),
+    "asynchronous stream manager": (
+        partial(AsyncStreamManager, coroutine),
+        "returned an asynchronous context manager",
+    ),
     "asynchronous context manager": (entered_by_coroutines, "returned an asynchronous context"),
 }
 
@@ -164,6 +205,27 @@ def test_an_operation_that_returns_what_does_nothing_by_itself_has_failed(
     assert not requests
 
 
+class Response(StreamManager[int]):
+    """One that has more to it than to be entered."""
+
+    status = 200
+
+
+class Sent(StreamManager[int]):
+    def __iter__(self) -> Iterator[int]:
+        yield 1
+
+
+class Permit:
+    def __init__(self, release: Callable[[], None]) -> None:
+        self._release = release
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *_: object) -> None:
+        self._release()
+
+
 class Begun:
     """What can be awaited and has begun, like a future."""
 
@@ -172,14 +234,22 @@ class Begun:
 
 
 @pytest.mark.parametrize(
-    "give", [Begun, Future, nullcontext, ExitStack, lambda: map(int, ()), threading.Lock]
+    "give",
+    [
+        Begun,
+        Future,
+        nullcontext,
+        ExitStack,
+        partial(Response, int),
+        partial(Sent, int),
+        partial(Permit, int),
+        lambda: map(int, ()),
+        threading.Lock,
+    ],
 )
 def test_other_values_are_values(give: Callable[[], Any], executor: BatchExecutor) -> None:
     value = give()
     assert executor.execute(lambda: value) is value
-
-
-async def coroutine(*_: Any) -> None: ...
 
 
 async def asynchronous_generator(*_: Any) -> AsyncIterator[None]:

@@ -7,7 +7,8 @@ import functools
 import math
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
 from datetime import timedelta
-from typing import Any, SupportsFloat
+from types import CodeType
+from typing import Any, Generic, SupportsFloat
 from weakref import WeakKeyDictionary
 
 from paceline._core import show
@@ -46,6 +47,8 @@ _SUSPENDED: dict[type, str] = {
     type(_entered_by_coroutines()): "an asynchronous context manager",
 }
 
+_ENTERED = {"__enter__": "a context manager", "__aenter__": "an asynchronous context manager"}
+
 # Of each type of values that were asked about.
 _KINDS: WeakKeyDictionary[type, str | None] = WeakKeyDictionary()
 
@@ -53,8 +56,8 @@ _KINDS: WeakKeyDictionary[type, str | None] = WeakKeyDictionary()
 def suspended_kind(value: object) -> str | None:
     """Say what ``value`` is, if it does nothing before somebody runs, iterates over or enters it.
 
-    Of context managers that is known of those that contextlib makes of generators. None of the
-    value's own code runs.
+    Of context managers that is known of those that contextlib makes of generators, and of those
+    that can only be entered and are made of a request. None of the value's own code runs.
     """
     cls = type(value)
     try:
@@ -65,8 +68,36 @@ def suspended_kind(value: object) -> str | None:
 
 def _remember(cls: type) -> str | None:
     kinds = (kind for known, kind in _SUSPENDED.items() if issubclass(cls, known))
-    _KINDS[cls] = kind = next(kinds, None)
+    _KINDS[cls] = kind = next(kinds, None) or _request_to_enter(cls)
     return kind
+
+
+# What else than to enter it can be done with a thing that has one of these.
+_USES = frozenset(
+    {"__await__", "__call__", "__getattr__", "__getattribute__", "__getitem__", "__iter__"}
+)
+
+
+def _request_to_enter(cls: type) -> str | None:
+    """Say what instances of ``cls`` are that send a request when they are entered, if they do.
+
+    The clients of several models return them for a stream. They can only be entered, and are made
+    of the function that sends the request, or of its coroutine.
+    """
+    bases = [base for base in cls.__mro__ if base not in (object, Generic)]
+    names = {name for base in bases for name in vars(base)}
+    if names & _USES or any(not name.startswith("_") for name in names):
+        return None
+    kind = next((kind for name, kind in _ENTERED.items() if name in names), None)
+    makers = (getattr(vars(base).get("__init__"), "__code__", None) for base in bases)
+    arguments = (
+        name for code in makers if code for name in code.co_varnames[: _arguments_of(code)]
+    )
+    return kind if any("request" in name for name in arguments) else None
+
+
+def _arguments_of(code: CodeType) -> int:
+    return code.co_argcount + code.co_kwonlyargcount
 
 
 def refuse_suspended(what: str, answer: object) -> None:
