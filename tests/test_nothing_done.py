@@ -273,6 +273,7 @@ class EnteredByCoroutines:
         pages,
         CompiledGenerator,
         Compiled,
+        Future,
         entered,
         entered_by_coroutines,
         EnteredByCoroutines,

@@ -83,7 +83,7 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
     """Ask for one permit; return None if it was granted, else what the operation fails with.
 
     Raises:
-        TypeError: If the limiter is asynchronous.
+        TypeError: If the limiter is asynchronous, or returns a future.
         BaseException: Whatever the limiter raises.
     """
     answer = limiter.acquire()
@@ -91,14 +91,15 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
         return None
     import inspect  # noqa: PLC0415 - most answers do not come here, and this imports much
 
-    if inspect.isawaitable(answer) or suspended_kind(answer) or _is_to_be_entered(answer):
+    waits = inspect.isawaitable(answer) or hasattr(type(answer), "add_done_callback")
+    if waits or suspended_kind(answer) or _is_to_be_entered(answer):
         # Closed, it does not warn that it was never awaited.
         if close := getattr(answer, "close", None):
             close()
         message = (
-            "the rate limiter's acquire() returned an awaitable, a generator or a context manager "
-            f"made of one, which would limit nothing: {show(answer)}; a blocking acquire() is "
-            "needed"
+            "the rate limiter's acquire() returned an awaitable, a future, a generator or a "
+            f"context manager made of one, which would limit nothing: {show(answer)}; a blocking "
+            "acquire() is needed"
         )
         raise TypeError(message)
     if answer:
