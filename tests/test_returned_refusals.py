@@ -79,7 +79,41 @@ def of_httplib2(status: int, headers: dict[str, str]) -> object:
     return response
 
 
+def with_content(status: int, headers: dict[str, str]) -> object:
+    """What `httplib2.Http.request` returns."""
+    return of_httplib2(status, headers), b"{}"
+
+
+def with_error(status: int, headers: dict[str, str]) -> object:
+    return None, of_aiohttp(status, headers), None if status == 200 else "not now"
+
+
+def of_attributes(status: int, headers: dict[str, str]) -> object:
+    """A mapping whose entries are attributes as well."""
+
+    class Response(dict[str, Any]):
+        status_code: int
+        headers: dict[str, str]
+
+        def __getattr__(self, name: str) -> Any:
+            return self[name]
+
+    return Response(status_code=status, headers=headers)
+
+
+def of_a_clients_own(status: int, headers: dict[str, str]) -> object:
+    """Has a word for its status, and keeps what came over the network."""
+
+    @dataclass
+    class Answer:
+        status_code: str
+        transport_response: object
+
+    return Answer("M_LIMIT_EXCEEDED", of_aiohttp(status, headers))
+
+
 CLIENTS = [of_httpx, of_requests, of_aiohttp, of_http_client, of_slots, of_httplib2]
+CLIENTS += [with_content, with_error, of_attributes, of_a_clients_own]
 client = pytest.mark.parametrize("response", CLIENTS, ids=lambda made: made.__name__)
 
 
@@ -346,3 +380,19 @@ def test_the_exception_by_itself() -> None:
     assert Retry().decide(copy) == Verdict(True, True, 3.0)
     assert Retry().decide(RefusedResponseError(httpx.Response(429))) == Verdict(True, True, None)
     assert Retry().decide(ExceptionGroup("", [error])) == Verdict(True, True, 3.0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        (of_httpx(429, {}), of_httpx(200, {})),
+        (1, 2, 3, of_httpx(429, {"Retry-After": "7"})),
+        [of_httpx(429, {"Retry-After": "7"}), None],
+        SimpleNamespace(response=of_httpx(429, {"Retry-After": "7"})),
+        SimpleNamespace(status=429, response={"headers": {}}),
+    ],
+    ids=["two responses", "a row", "a list", "no status", "no response"],
+)
+def test_what_only_holds_a_response_somewhere_is_none(value: object) -> None:
+    with BatchExecutor(None, 1, retry=Retry()) as executor:
+        assert executor.execute(lambda: value) is value

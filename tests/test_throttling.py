@@ -218,11 +218,14 @@ DESCOPE_BODY = {"errorCode": "E130429", "errorDescription": "slow down", "errorM
             httpx.Response(
                 429,
                 json=DESCOPE_BODY,
-                headers={"Retry-After": formatdate(time.time() + 60, usegmt=True)},
+                headers={
+                    "Retry-After": "Sun, 06 Nov 1994 08:50:37 GMT",
+                    "Date": "Sun, 06 Nov 1994 08:49:37 GMT",
+                },
             ),
-            None,
+            60.0,
         ),
-        (httpx.Response(429, text="<html>no</html>", headers={"Retry-After": "60"}), None),
+        (httpx.Response(429, text="<html>no</html>", headers={"Retry-After": "60"}), 60.0),
     ],
     ids=["seconds", "clamped", "zero", "negative", "absent", "date", "no JSON"],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
+import selectors
 import socket
 import time
 from typing import Any
@@ -48,6 +50,7 @@ class Recorder:
         time.sleep = self._count
         asyncio.sleep = sleep
         self._shorten_timeouts()
+        self._hasten_loops()
 
     def _count(self, delay: float) -> None:
         seconds = float(delay)
@@ -78,3 +81,46 @@ class Recorder:
 
         socket.socket.settimeout = shorter  # type: ignore[method-assign]
         socket.socket.connect = connected  # type: ignore[method-assign]
+
+    def _hasten_loops(self) -> None:
+        select = selectors.DefaultSelector.select
+
+        def shorter(own: selectors.BaseSelector, timeout: float | None = None) -> Any:
+            if self._patience is None or timeout is None or timeout <= self._patience:
+                return select(own, timeout)
+            ready = select(own, self._patience)
+            if not ready:
+                # To an event loop it is as if it had waited until then.
+                self._ahead += timeout - self._patience
+            return ready
+
+        selectors.DefaultSelector.select = shorter  # type: ignore[method-assign]
+
+
+class _Turned(type):
+    """Takes what the interpreter itself has made for one of the class."""
+
+    def __instancecheck__(cls, instance: object) -> bool:
+        return isinstance(instance, _DATETIME)
+
+    def __subclasscheck__(cls, subclass: type) -> bool:
+        return issubclass(subclass, _DATETIME)
+
+
+_DATETIME = dt.datetime
+
+
+def turn_datetime() -> None:
+    """Let `datetime` go by the clock that is turned, for a client that asks it for the time."""
+
+    class Datetime(_DATETIME, metaclass=_Turned):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Any:
+            return _DATETIME.fromtimestamp(time.time(), tz)
+
+        @classmethod
+        def utcnow(cls) -> Any:
+            return cls.now(dt.UTC).replace(tzinfo=None)
+
+    if dt.datetime is _DATETIME:
+        dt.datetime = Datetime  # type: ignore[misc]

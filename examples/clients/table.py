@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .case import Case
-from .modes import OFF
-from .verdict import fault, knowable, refused, wait_found, wait_stands
+from .modes import OFF, REFUSALS
+from .verdict import fault, knowable, refused, wait_found, wait_kept, wait_stands
 
 INTRODUCTION = """\
 # What client libraries do when they are refused
@@ -24,8 +24,9 @@ refuses everything with 429 and `Retry-After: 7`:
 
 - **seen**: `Retry()` recognises the refusal, in whatever form: with `Retry-After` in seconds, as a
   date, without it, in the vendor's own way, and as a 503 with `Retry-After`;
-- **wait**: it finds the seconds, wherever they stand on what is raised; "lost" says that the client
-  does not keep them. For these give `Retry(default_pause=...)`;
+- **wait**: it finds the seconds, wherever they stand on what is raised; "found" says that the
+  client drops the response, and that they were read where its function that raised had them;
+  "lost", that they are nowhere. For these give `Retry(default_pause=...)`;
 - **requests**: how many the server really got for one call, and how long the client slept in
   between: at `Retry-After: 7`, without the header, and at `Retry-After: 3600`, where that differs;
 - **to switch off**: what leaves one request. A setting in *italics* has been measured too.
@@ -36,6 +37,16 @@ is no refusal for coming too early: {alarms} false alarms.
 This page is written by `python -m clients` in [`examples`](../examples/clients/__init__.py), on
 CPython 3.11.
 """
+
+ANSWERS = {
+    "seconds": "seconds",
+    "none": "no header",
+    "date": "a date",
+    "vendor": "the vendor's own way",
+    "503": "a 503",
+    "hour": "an hour",
+}
+"""The refusals, as the table's notes name them."""
 
 
 def page(cases: Mapping[str, Case], results: Iterable[dict[str, Any]]) -> str:
@@ -88,6 +99,7 @@ def _count(
         "of them recognised": sum(each["throttled"] for each in refusals),
         "waits that stand somewhere on what was raised": len(waits),
         "of them found": sum(wait_found(each) for each in waits),
+        "waits found that the client had dropped": sum(map(wait_kept, refusals)),
         "other failures": sum(not refused(each) for _, each in known),
         "false alarms": sum(fault(case, each) == "false alarm" for case, each in known),
         "answers that a client did not survive": len(pairs) - len(known),
@@ -123,7 +135,8 @@ def _wait(case: Case, modes: Mapping[str, dict[str, Any]]) -> str:
     if not stand and returned:
         return "yes" if any(each.get("wait") for each in returned) else "-"
     if not stand:
-        return "lost"
+        found = [each for each in known if each["mode"] != "none" and each.get("wait")]
+        return "found" if found else "lost"
     missed = [each["mode"] for each in stand if not wait_found(each)]
     return f"not {', '.join(missed)}" if missed else "yes"
 
@@ -159,7 +172,13 @@ def _least(modes: Mapping[str, dict[str, Any]]) -> int:
 
 
 def _notes(cases: Iterable[Case]) -> str:
-    blind = [case for case in cases if isinstance(case.blind, str)]
     lines = ["## What cannot be known", ""]
-    lines += [f"- {case.package}, `{case.title}`: {case.blind}." for case in blind]
+    for case in cases:
+        reasons: dict[str, list[str]] = {}
+        for mode in REFUSALS:
+            if (why := case.blind_to(mode)) is not None:
+                reasons.setdefault(why, []).append(ANSWERS[mode])
+        for why, modes in reasons.items():
+            answers = "" if len(modes) == len(REFUSALS) else f", refused with {', '.join(modes)}"
+            lines.append(f"- {case.package}, `{case.title}`{answers}: {why}.")
     return "\n".join(lines)

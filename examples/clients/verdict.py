@@ -39,6 +39,11 @@ def wait_found(result: dict[str, Any]) -> bool:
     return wait is not None and least <= wait <= said
 
 
+def wait_kept(result: dict[str, Any]) -> bool:
+    """Whether the wait was found with the function that raised, and nowhere on the exception."""
+    return result["end"] == "raised" and not result["wait_at"] and bool(result.get("wait"))
+
+
 def fault(case: Case, result: dict[str, Any]) -> str | None:
     """Return what paceline got wrong, or None."""
     if not refused(result):

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
+use pyo3::types::PyTuple;
 
 use super::logging;
 use super::operations::is_plain;
@@ -76,7 +77,7 @@ impl Retrying {
             judge_result: retry.getattr("judge_result")?.unbind(),
             may_be_response: retry
                 .py()
-                .import("paceline.retry.results")?
+                .import("paceline.retry.responses")?
                 .getattr("may_be_response")?
                 .unbind(),
             asks_about_all: !retry.getattr("on_result")?.is_none() || observe.is_callable(),
@@ -90,7 +91,8 @@ impl Retrying {
     /// Whether a returned value is to be judged. One of a plain type is no response.
     #[inline(always)]
     pub(crate) fn is_to_judge(&self, value: &Bound<'_, PyAny>) -> bool {
-        self.asks_about_all || !is_plain(value) && self.may_be_response(value)
+        self.asks_about_all
+            || (!is_plain(value) || may_hold_response(value)) && self.may_be_response(value)
     }
 
     #[inline(never)]
@@ -199,4 +201,13 @@ impl Retrying {
 /// A duration from seconds that Python has checked.
 fn duration(seconds: f64) -> Duration {
     Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+}
+
+/// Whether a value is a pair or a triple with something in it that is of no plain type.
+#[inline(always)]
+fn may_hold_response(value: &Bound<'_, PyAny>) -> bool {
+    let objects = |tuple: &Bound<'_, PyTuple>| {
+        matches!(tuple.len(), 2 | 3) && tuple.iter_borrowed().any(|each| !is_plain(&each))
+    };
+    value.cast_exact::<PyTuple>().is_ok_and(objects)
 }

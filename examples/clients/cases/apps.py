@@ -110,7 +110,6 @@ def githubkit(url: str, *, off: bool) -> Any:
     "8.6.0",
     "projects.get",
     off="`obey_rate_limit=False` (http_* calls)",
-    blind={"date": "a ValueError from its own reading of the date"},
 )
 def gitlab(url: str) -> Any:
     from gitlab import Gitlab
@@ -123,7 +122,6 @@ def gitlab(url: str) -> Any:
     "3.10.5",
     "issue",
     off="`max_retries=0`",
-    blind={"date": "a ValueError from its own reading of the date"},
 )
 def jira(url: str, *, off: bool) -> Any:
     from jira import JIRA
@@ -229,7 +227,7 @@ def telegram_body(status: int, words: str) -> Any:
     return body | ({"parameters": {"retry_after": 7}} if status == 429 else {})
 
 
-@case("python-telegram-bot", "22.8", "Bot.send_message", body=telegram_body, skip=("timeout",))
+@case("python-telegram-bot", "22.8", "Bot.send_message", body=telegram_body)
 def telegram(_: str) -> Any:
     import asyncio
 
@@ -246,7 +244,7 @@ def telethon(_: str) -> Any:
     raise FloodWaitError(None, capture=7)
 
 
-@case("discord.py", "2.7.1", "http.get_user", off="none", skip=("timeout",))
+@case("discord.py", "2.7.1", "http.get_user", off="none")
 def discord(_: str) -> Any:
     import asyncio
 
@@ -260,7 +258,7 @@ def discord(_: str) -> Any:
     asyncio.run(main())
 
 
-@case("aiogram", "3.31.0", "Bot.send_message", body=telegram_body, skip=("timeout",))
+@case("aiogram", "3.31.0", "Bot.send_message", body=telegram_body)
 def aiogram(_: str) -> Any:
     import asyncio
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..case import case
+from ..recorder import turn_datetime
 from .models import MESSAGES, NO_RETRIES
 
 FERN_OFF = '`request_options={"max_retries": 0}`'
@@ -42,9 +43,9 @@ def instructor(url: str) -> Any:
     client.chat.completions.create(model="m", messages=MESSAGES, response_model=int)
 
 
-# For its `date` see WorkOS below.
-@case("pydantic-ai-slim", "2.68.0", "Agent.run_sync", env="agents", skip=("date", "timeout"))
+@case("pydantic-ai-slim", "2.68.0", "Agent.run_sync", env="agents")
 def pydantic_ai(url: str) -> Any:
+    turn_datetime()
     from pydantic_ai import Agent
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
@@ -53,7 +54,7 @@ def pydantic_ai(url: str) -> Any:
     Agent(model).run_sync("Hello")
 
 
-@case("openai-agents", "0.24.0", "Runner.run_sync", env="agents", skip=("timeout",))
+@case("openai-agents", "0.24.0", "Runner.run_sync", env="agents")
 def openai_agents(url: str) -> Any:
     from agents import Agent, OpenAIChatCompletionsModel, Runner, set_tracing_disabled
     from openai import AsyncOpenAI
@@ -134,7 +135,7 @@ def scrapingbee(_: str) -> Any:
     return ScrapingBeeClient(api_key="key").get("http://example.test")
 
 
-@case("apify-client", "3.4.0", "user().get", off="`max_retries=0`", skip=("timeout",))
+@case("apify-client", "3.4.0", "user().get", off="`max_retries=0`")
 def apify(url: str, *, off: bool) -> Any:
     from apify_client import ApifyClient
 
@@ -176,7 +177,6 @@ def dashscope_body(status: int, words: str) -> Any:
     "2.0.2",
     "Generation.call",
     body=dashscope_body,
-    blind="the answer is a mapping that is returned",
 )
 def dashscope(_: str) -> Any:
     import dashscope
@@ -228,7 +228,7 @@ def chromadb(url: str) -> Any:
     chromadb.HttpClient("127.0.0.1", int(url.rpartition(":")[2])).heartbeat()
 
 
-@case("zyte-api", "0.11.0", "ZyteAPI.get", off="none", skip=("timeout",))
+@case("zyte-api", "0.11.0", "ZyteAPI.get", off="none")
 def zyte(url: str) -> Any:
     from zyte_api import ZyteAPI
 
@@ -244,9 +244,9 @@ def clerk(url: str) -> Any:
     Clerk(bearer_auth="key", server_url=url).users.get(user_id="u")
 
 
-# It counts a date from a clock that the recorder does not turn.
-@case("workos", "10.6.0", "organizations.list_organizations", skip=("date",))
+@case("workos", "10.6.0", "organizations.list_organizations")
 def workos(url: str) -> Any:
+    turn_datetime()
     from workos import WorkOSClient
 
     WorkOSClient(api_key="key", client_id="c", base_url=url).organizations.list_organizations()

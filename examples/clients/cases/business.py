@@ -143,7 +143,7 @@ def shopify(_: str) -> Any:
     shopify.Product.find()
 
 
-@case("zenpy", "2.0.57", "users.me", off="none", skip=("date", "timeout"))
+@case("zenpy", "2.0.57", "users.me", off="none")
 def zenpy(_: str) -> Any:
     from zenpy import Zenpy
 
@@ -164,7 +164,7 @@ def posthog(url: str) -> Any:
     batch_post("key", host=url, batch=[])
 
 
-@case("newrelic-api", "1.0.6", "Applications.list", blind="the status stands in a text only")
+@case("newrelic-api", "1.0.6", "Applications.list")
 def newrelic(_: str) -> Any:
     from newrelic_api import Applications
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..case import case
+from ..recorder import turn_datetime
 
 AWS = {"region_name": "eu-west-1", "aws_access_key_id": "id", "aws_secret_access_key": "key"}
 AWS_OFF = '`Config(retries={"total_max_attempts": 1})`'
@@ -139,7 +140,7 @@ def azure_cosmos(url: str) -> Any:
     client.get_database_client("d").get_container_client("c").read_item("i", "p")
 
 
-@case("msgraph-core", "1.5.2", "GraphClientFactory client, raise_for_status", skip=("timeout",))
+@case("msgraph-core", "1.5.2", "GraphClientFactory client, raise_for_status")
 def msgraph(url: str) -> Any:
     import asyncio
 
@@ -186,9 +187,7 @@ def databricks(url: str) -> Any:
     "5.2.0",
     "connect",
     off="`retry_max_attempts=1`",
-    blind="the status stands in a text only",
     env="snowflake",
-    skip=("hour", "401", "403", "404", "409", "422", "500", "timeout", "date", "vendor"),
 )
 def snowflake(url: str) -> Any:
     import snowflake.connector
@@ -218,16 +217,15 @@ def linode(url: str, *, off: bool) -> Any:
     LinodeClient("key", base_url=url, retry=not off).profile()
 
 
-# It compares a date with a clock that the recorder does not turn.
 @case(
     "pydo",
     "0.44.0",
     "account.get",
     off="`retry_total=0`",
-    blind={"hour": "a timeout of its own, which counts its sleep"},
-    skip=("date",),
+    blind={"hour": "it has slept the hour when its own timeout is raised: the wait is over"},
 )
 def pydo(_: str, *, off: bool) -> Any:
+    turn_datetime()
     from pydo import Client
 
     Client("key", **({"retry_total": 0} if off else {})).account.get()

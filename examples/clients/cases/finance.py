@@ -39,7 +39,7 @@ def ccxt_coinbase(_: str) -> Any:
     ccxt.coinbase().fetch_time()
 
 
-@case("openmeteo-requests", "1.7.5", "Client.weather_api", blind="the status stands in a text only")
+@case("openmeteo-requests", "1.7.5", "Client.weather_api")
 def openmeteo(url: str) -> Any:
     import openmeteo_requests
 

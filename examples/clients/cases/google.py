@@ -223,8 +223,23 @@ def gspread_backoff(_: str) -> Any:
     client.open_by_key("key")
 
 
-@case("googlemaps", "4.10.0", "geocode", off="`retry_over_query_limit=False`", skip=("hour",))
+@case("googlemaps", "4.10.0", "geocode", off="`retry_over_query_limit=False`")
 def googlemaps(_: str) -> Any:
     import googlemaps
 
     googlemaps.Client("AIzakey").geocode("Berlin")
+
+
+@case(
+    "google-cloud-bigquery",
+    "3.47.0",
+    "get_dataset",
+    off="`retry=None`",
+    env="bigquery",
+)
+def bigquery(url: str, *, off: bool) -> Any:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud.bigquery import Client
+
+    client = Client("p", AnonymousCredentials(), client_options={"api_endpoint": url})
+    client.get_dataset("d", **({"retry": None} if off else {}))

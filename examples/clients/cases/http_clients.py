@@ -93,7 +93,7 @@ def urllib(url: str) -> Any:
     urllib.request.urlopen(url)
 
 
-@case("aiohttp", "3.14.5", "get, raise_for_status", skip=("timeout",), frequent=True)
+@case("aiohttp", "3.14.5", "get, raise_for_status", frequent=True)
 def aiohttp(url: str) -> Any:
     import asyncio
 
@@ -106,7 +106,7 @@ def aiohttp(url: str) -> Any:
     asyncio.run(get())
 
 
-@case("aiohttp", "3.14.5", "get, the response returned", skip=("timeout",))
+@case("aiohttp", "3.14.5", "get, the response returned")
 def aiohttp_returned(url: str) -> Any:
     import asyncio
 
@@ -139,7 +139,7 @@ def curl_cffi(url: str) -> Any:
     curl_cffi.requests.get(url, timeout=0.5).raise_for_status()
 
 
-@case("pycurl", "7.49.0", "perform with FAILONERROR", blind="the status stands in a text only")
+@case("pycurl", "7.49.0", "perform with FAILONERROR")
 def pycurl(url: str) -> Any:
     import pycurl
 
@@ -213,7 +213,7 @@ def raise_from(url: str) -> Any:
         raise AppError("no answer") from error
 
 
-@case("anyio", "4.16.0", "a task group around httpx", skip=("timeout",))
+@case("anyio", "4.16.0", "a task group around httpx")
 def anyio(url: str) -> Any:
     import anyio
     import httpx

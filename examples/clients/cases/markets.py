@@ -62,7 +62,13 @@ def opencage_body(status: int, words: str) -> Any:
     return {"status": {"code": status, "message": words}, "results": []}
 
 
-@case("opencage", "3.4.0", "geocode", body=opencage_body, blind={"503": "None is returned"})
+@case(
+    "opencage",
+    "3.4.0",
+    "geocode",
+    body=opencage_body,
+    blind={"503": "None is returned, and nothing of the answer is left"},
+)
 def opencage(_: str) -> Any:
     from opencage.geocoder import OpenCageGeocode
 
@@ -87,7 +93,7 @@ def pyowm(_: str) -> Any:
     "alpha-vantage",
     "3.0.0",
     "TimeSeries.get_intraday",
-    blind="the status is never looked at",
+    blind="it never looks at the status: a KeyError over what the body lacks, the response gone",
     extras=("pandas",),
 )
 def alpha_vantage(_: str) -> Any:

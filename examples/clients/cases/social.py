@@ -15,7 +15,6 @@ REDDIT_WAIT = {
         "x-ratelimit-reset": "7",
     }
 }
-REDDIT_DATE = {"date": "a ValueError from its own reading of the date"}
 
 
 @case(
@@ -24,7 +23,6 @@ REDDIT_DATE = {"date": "a ValueError from its own reading of the date"}
     "submission.title",
     vendor=REDDIT_WAIT,
     open=REDDIT,
-    blind=REDDIT_DATE,
 )
 def praw(_: str) -> Any:
     import praw
@@ -39,7 +37,6 @@ def praw(_: str) -> Any:
     "session(...).request",
     vendor=REDDIT_WAIT,
     open=REDDIT,
-    blind=REDDIT_DATE,
 )
 def prawcore(_: str) -> Any:
     import prawcore
@@ -90,7 +87,7 @@ def atproto(url: str) -> Any:
     return Client(base_url=url).app.bsky.actor.get_profile({"actor": "a.test"})
 
 
-@case("disnake", "2.12.2", "Client.login", off="none", skip=("timeout",), env="disnake")
+@case("disnake", "2.12.2", "Client.login", off="none", env="disnake")
 def disnake(_: str) -> Any:
     import asyncio
 
@@ -117,8 +114,6 @@ def matrix_body(status: int, words: str) -> Any:
     "0.26.0",
     "get_profile, max_limit_exceeded=0",
     body=matrix_body,
-    blind="an error that is no response is returned",
-    skip=("timeout",),
 )
 def matrix_nio(url: str) -> Any:
     import asyncio

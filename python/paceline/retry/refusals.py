@@ -30,6 +30,8 @@ _BROKEN = 500
 _UNAVAILABLE = 503
 # These say what is wrong with the request itself.
 _OTHERWISE = frozenset({401, 404, 405, 409, 410, 412, 415, 422})
+# What a client stumbles with over an answer that it cannot read.
+_MISREADINGS = (ValueError, LookupError, TypeError, AttributeError, SyntaxError, StopIteration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,10 +154,28 @@ class _Walk:
                 # It may be of an earlier attempt, whose wait is over.
                 handled = replace(handled, wait=None)
             inner = _merged((inner, handled))
-        finding = _conclude(found, inner)
+        finding = self._with_response(exception, _conclude(found, inner))
         if finding.refused and finding.wait is None:
             finding = replace(finding, wait=evidence.faint_wait(exception, found.texts))
         return finding
+
+    def _with_response(self, exception: BaseException, finding: Finding) -> Finding:
+        """Add what the response says that a library held when it raised, and dropped."""
+        if finding.final or (finding.refused and finding.wait is not None):
+            return finding
+        if not finding.refused and not _may_drop(exception, finding.status):
+            return finding
+        held = [of_response(each) for each in origins.responses(exception, self._origin)]
+        held = [each for each in held if each.status is not None]
+        told = _merged(held)
+        same = all(each.refused or each.final for each in held) and (
+            finding.status is None or finding.status == told.status
+        )
+        if not same or not (told.refused or told.final):
+            return finding
+        if told.final or not finding.refused:
+            return told
+        return replace(finding, wait=told.wait, repeatable=finding.repeatable and told.repeatable)
 
     def _judge_group(self, group: BaseExceptionGroup[BaseException], depth: int) -> Finding:
         members = members_of(group)
@@ -169,6 +189,15 @@ class _Walk:
 
     def _is_over(self, depth: int) -> bool:
         return depth > _DEEPEST or len(self._seen) >= _MOST or time.monotonic() > self._until
+
+
+def _may_drop(exception: BaseException, status: int | None) -> bool:
+    """Return whether an exception that is no refusal by itself may be raised over one."""
+    if status is not None or words.named_unanswered(exception):
+        # The response may be of an earlier attempt, when the last one got no answer.
+        return status in evidence.REFUSED_WITH_A_WAIT
+    links = (_duck.attribute(exception, name) for name in ("__cause__", "__context__"))
+    return all(link is None or issubclass(type(link), _MISREADINGS) for link in links)
 
 
 def _merged(findings: Iterable[Finding]) -> Finding:

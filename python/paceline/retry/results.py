@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, SupportsFloat, TypeAlias
-from weakref import WeakKeyDictionary
 
 from paceline import _duck
 from paceline._checks import as_seconds
 from paceline._core import show
 from paceline.retry import headers, refusals
 from paceline.retry.refusals import Finding
+from paceline.retry.responses import response_of
 
 # What `observe` may return: how many calls are left, and the seconds until that is reset; or what
 # has the headers that tell it.
 Observe: TypeAlias = Callable[[Any], object] | bool
 OnResult: TypeAlias = Callable[[object], SupportsFloat | timedelta | bool | None] | None
-
-_STATUSES = ("status_code", "status", "status_int", "code")
-_HEADERS = ("headers", "_headers", "header")
 
 
 class RefusedResponseError(Exception):
@@ -76,45 +74,6 @@ class RefusedResponseError(Exception):
 RefusedResponseError.__module__ = "paceline"
 
 
-# Of each type of values that were returned, whether its class defines a status, and headers; None
-# for one whose instances can have neither.
-_KINDS: WeakKeyDictionary[type, tuple[bool, bool] | None] = WeakKeyDictionary()
-
-
-def may_be_response(value: object) -> bool:
-    """Return whether a value has a status and headers. None of its own code runs.
-
-    So a proxy that would fetch what it stands for does not, and a mock is not asked.
-    """
-    cls = type(value)
-    try:
-        kind = _KINDS[cls] if cls in _KINDS else _remember(cls)
-        if kind is None or kind == (True, True):
-            return kind is not None
-        held = object.__getattribute__(value, "__dict__")
-        return (kind[0] or any(name in held for name in _STATUSES)) and (
-            kind[1] or any(name in held for name in _HEADERS)
-        )
-    except Exception:  # noqa: BLE001 - what a metaclass does
-        return False
-
-
-def _remember(cls: type) -> tuple[bool, bool] | None:
-    if issubclass(cls, BaseException | type):
-        kind = None
-    else:
-        # httplib2's is itself the mapping of its headers.
-        kind = (_defines(cls, _STATUSES), issubclass(cls, dict) or _defines(cls, _HEADERS))
-        if kind != (True, True) and cls.__dictoffset__ == 0:
-            kind = None
-    _KINDS[cls] = kind
-    return kind
-
-
-def _defines(cls: type, names: tuple[str, ...]) -> bool:
-    return any(name in vars(base) for base in cls.__mro__ for name in names)
-
-
 def refused(
     value: object, on_result: OnResult, is_repeated: Callable[[int | None], bool]
 ) -> RefusedResponseError | None:
@@ -128,6 +87,7 @@ def refused(
     What ``on_result`` raises is the cause of a failure that is not repeated: the value is kept, and
     the mistake is seen.
     """
+    response = response_of(value)
     if on_result is not None:
         try:
             asked = _asked(on_result(value))
@@ -143,17 +103,24 @@ def refused(
         if asked is False:
             return None
         if asked is not None:
-            wait = refusals.wait_of(value) if asked is True else (asked or None)
-            status = refusals.of_response(value).status
+            wait = _wait_of(value, response) if asked is True else (asked or None)
+            status = refusals.of_response(value if response is None else response).status
             return RefusedResponseError(value, retry_after=wait, status=status)
-    if not may_be_response(value):
+    if response is None:
         return None
-    finding = refusals.of_response(value)
+    finding = refusals.of_response(response)
+    if finding.refused and finding.wait is None:
+        finding = replace(finding, wait=_wait_of(value, response))
     if not (finding.refused or finding.final or is_repeated(finding.status)):
         return None
     failure = RefusedResponseError(value, retry_after=finding.wait, status=finding.status)
     failure._finding = finding  # noqa: SLF001 - as above
     return failure
+
+
+def _wait_of(value: object, response: object) -> float | None:
+    wait = None if response is None else refusals.wait_of(response)
+    return refusals.wait_of(value) if wait is None else wait
 
 
 def remaining(value: object, observe: Observe, longest: float) -> tuple[int, float] | None:
@@ -167,7 +134,11 @@ def remaining(value: object, observe: Observe, longest: float) -> tuple[int, flo
     Raises:
         TypeError: ``observe`` returned a pair that is none of figures.
     """
-    found = observe(value) if callable(observe) else value
+    if callable(observe):
+        found = observe(value)
+    else:
+        response = response_of(value)
+        found = value if response is None else response
     told: tuple[int, float] | None
     if isinstance(found, tuple) and not hasattr(found, "_fields"):
         told = _pair(found)

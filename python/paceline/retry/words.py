@@ -34,6 +34,8 @@ _FINAL = re.compile(
 _FINAL_TOKEN = re.compile(r"\b(?:insufficient_quota|billing_hard_limit_reached)\b")
 _TOO_LARGE = re.compile(r"\bmessage (?:is )?(?:larger than|too large|size exceeds)|larger than max")
 
+_UNANSWERED = re.compile(r"time(?:d ?)?out|connect|network|transport|protocol|ssl|tls|cancel")
+
 _LONGEST_WORD = 80
 _LONGEST_TEXT = 2_000
 
@@ -52,6 +54,7 @@ _IN_WORDS = re.compile(
     r"\btoo many requests\b"
     r"|\b(?:rate|requests?|call) ?limit (?:has been |was |is )?(?:exceeded|reached|hit)\b"
     r"|\bexceeded (?:the|your|a) (?:secondary )?rate limit\b"
+    r"|\b(?:are|were|is|was|been|being|still|got) rate[- ]limited\b"
 )
 _AGAIN_IN = re.compile(
     r"\b(?:try again|retry|wait)(?:[ -]after| in| of| for)?:? (?:in )?"
@@ -72,6 +75,13 @@ def named_throttled(exception: BaseException) -> bool:
         issubclass(cls, BaseException) and _says_throttled(_plain(cls.__name__))
         for cls in type(exception).__mro__
         if cls is not object
+    )
+
+
+def named_unanswered(exception: BaseException) -> bool:
+    """Return whether the name of the exception's class, or of a base, says that no answer came."""
+    return issubclass(type(exception), OSError) or any(
+        _UNANSWERED.search(cls.__name__.lower()) is not None for cls in type(exception).__mro__
     )
 
 
