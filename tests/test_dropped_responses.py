@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -171,3 +173,18 @@ def test_frames_of_modules_are_left_alone(library: ModuleType, tmp_path: Path) -
     code = compile(text, file, "exec")
     names = {"Response": library.Response}
     assert DEFAULT.decide(raised(lambda: exec(code, names))) == NOTHING
+
+
+def test_what_was_looked_at_is_let_go_with_the_exception(library: ModuleType) -> None:
+    response = library.Response(429, {"Retry-After": "7"})
+    kept = weakref.ref(response)
+    gc.disable()
+    try:
+        try:
+            library.says_nothing(response)
+        except library.Error as error:
+            assert DEFAULT.decide(error).throttled
+        del response
+        assert kept() is None
+    finally:
+        gc.enable()

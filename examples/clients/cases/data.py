@@ -228,7 +228,7 @@ def geopy(_: str, *, off: bool) -> Any:
 def semanticscholar(_: str, *, off: bool) -> Any:
     from semanticscholar import SemanticScholar
 
-    SemanticScholar(retry=not off).get_paper("10.1000/1")
+    return SemanticScholar(retry=not off).get_paper("10.1000/1")
 
 
 @case("pyalex", "0.21", "Works()[id]", off="`pyalex.config.max_retries = 0`, the default")

@@ -67,12 +67,12 @@ def opencage_body(status: int, words: str) -> Any:
     "3.4.0",
     "geocode",
     body=opencage_body,
-    blind={"503": "None is returned, and nothing of the answer is left"},
+    blind={"503": "an empty list is returned, and nothing of the answer is left"},
 )
 def opencage(_: str) -> Any:
     from opencage.geocoder import OpenCageGeocode
 
-    OpenCageGeocode("0" * 32).geocode("Berlin")
+    return OpenCageGeocode("0" * 32).geocode("Berlin")
 
 
 @case("web3", "8.0.0", "eth.block_number", env="web3")

@@ -331,7 +331,9 @@ def s3fs(url: str) -> Any:
 def gcsfs(url: str) -> Any:
     from gcsfs import GCSFileSystem
 
-    GCSFileSystem(token="anon", endpoint_url=url, skip_instance_cache=True).info("bucket/key")
+    # It has no timeout of its own.
+    options = {"skip_instance_cache": True, "requests_timeout": 30}
+    GCSFileSystem(token="anon", endpoint_url=url, **options).info("bucket/key")
 
 
 @case("aliyun-python-sdk-core", "2.16.1", "do_action_with_exception")
