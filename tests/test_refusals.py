@@ -276,6 +276,7 @@ REFUSALS: dict[str, tuple[Exception, Verdict]] = {
         waits(360),
     ),
     "words": (Exception("API rate limit exceeded for user 7"), REFUSED),
+    "words of the last attempt": (Exception("Still rate-limited after 3 attempts"), REFUSED),
     "words, 400": (error(http_status=400, message="(#17) User request limit reached"), REFUSED),
     "words, 403": (Exception("403 Client Error: rate limit exceeded for url: x"), REFUSED),
     "words for both": (
@@ -344,6 +345,7 @@ FALSE_ALARMS: dict[str, Exception] = {
         errors=[{"index": {"status": 400, "data": {"status": 429, "code": "throttled"}}}]
     ),
     "words about a setting": ValueError("the rate limit must be above 0, not 0"),
+    "a rule in words": error(message="a rate limited plan has no such call"),
     "words with 500": error(response=response(500), message="rate limit exceeded"),
     "words with 404": error(status=404, message="no rule: too many requests"),
     "a code with 500": error(status=500, body={"error": {"type": "THROTTLE"}}),

@@ -102,7 +102,8 @@ def githubkit(url: str, *, off: bool) -> Any:
     from githubkit import GitHub
 
     options = {"auto_retry": False} if off else {}
-    GitHub("token", base_url=url, **options).rest.users.get_by_username("name")
+    client = GitHub("token", base_url=url, **options)  # It is not kept by its own namespaces.
+    client.rest.users.get_by_username("name")
 
 
 @case(

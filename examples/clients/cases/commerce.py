@@ -234,11 +234,14 @@ def gocardless(_: str) -> Any:
             "app_id": "a",
         }
     },
-    skip=("401",),  # It fetches new tokens until the stack is full.
 )
 def paypal(_: str) -> Any:
+    import sys
+
     from paypalrestsdk import Api, Payment
 
+    # After a 401 it fetches new tokens until the stack is full.
+    sys.setrecursionlimit(400)
     api = Api({"mode": "sandbox", "client_id": "i", "client_secret": "s"})
     Payment.find("PAY-1", api=api)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..case import case
+from ..recorder import turn_datetime
 from .models import google_body, google_wait
 
 SECRET = "projects/p/secrets/s"
@@ -225,6 +226,7 @@ def gspread_backoff(_: str) -> Any:
 
 @case("googlemaps", "4.10.0", "geocode", off="`retry_over_query_limit=False`")
 def googlemaps(_: str) -> Any:
+    turn_datetime()
     import googlemaps
 
     googlemaps.Client("AIzakey").geocode("Berlin")

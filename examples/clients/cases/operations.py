@@ -332,7 +332,7 @@ def gcsfs(url: str) -> Any:
     from gcsfs import GCSFileSystem
 
     # It has no timeout of its own.
-    options = {"skip_instance_cache": True, "requests_timeout": 30}
+    options = {"skip_instance_cache": True, "requests_timeout": 1_000}
     GCSFileSystem(token="anon", endpoint_url=url, **options).info("bucket/key")
 
 
