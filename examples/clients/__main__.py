@@ -23,7 +23,7 @@ from .one import modes_of
 from .verdict import fault
 
 ROOT = Path(__file__).parents[2]
-PATIENCE = 150.0
+PATIENCE = 300.0
 """Seconds in which a case has to be through with its modes."""
 
 
