@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextvars
+import importlib
 import logging
 import os
 import signal
@@ -381,6 +382,18 @@ def _exit_code(error: SystemExit) -> int:
     return 1
 
 
+# What is imported only when it is needed, on any thread.
+_IMPORTED_LATE = ("inspect", "pickle", "difflib", "fractions")
+
+
+def _before_fork() -> None:
+    """Let another thread come to the end of such an import, or the child waits for that thread."""
+    locks = getattr(importlib._bootstrap, "_module_locks", ())  # noqa: SLF001
+    for name in _IMPORTED_LATE:
+        if name in locks:
+            importlib.import_module(name)
+
+
 def _after_fork_in_child() -> None:
     _core.forked()
     _threads.clear()
@@ -443,4 +456,4 @@ with suppress(AttributeError):
         if not _is_interpreter_ending():
             raise
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+    os.register_at_fork(before=_before_fork, after_in_child=_after_fork_in_child)

@@ -203,3 +203,34 @@ def test_a_stream_does_not_hand_the_parents_outcomes_over_once_more() -> None:
         """
     ).assert_silent()
     assert "belongs to the process that this one was forked from" in ended.stdout
+
+
+@pytest.mark.parametrize("wait", ["inspect", "linecache"])
+def test_a_child_does_not_wait_for_an_import_of_the_parents(wait: str) -> None:
+    """What the package imports when it needs it, another thread may be about to import."""
+    run_script(
+        f"""
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        begun = threading.Event()
+        class Slow:
+            def find_spec(self, name, *_):
+                if name == {wait!r} and not begun.is_set():
+                    begun.set()
+                    time.sleep(0.3)
+        for name in ("inspect", "linecache"):
+            sys.modules.pop(name, None)
+        sys.meta_path.insert(0, Slow())
+        class Operation:
+            def __call__(self):
+                return 1
+        threading.Thread(target=executor.execute, args=(Operation(),)).start()
+        assert begun.wait(10)
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            executor.execute(Operation())
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """
+    ).assert_silent()
