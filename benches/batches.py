@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 from measuring import Target, best, interleave, print_seconds, ratio, seconds_of
-from rivals import plain_loop, pool_map, shared_iterator, submit_then_collect
+from rivals import Unlimited, plain_loop, pool_map, shared_iterator, submit_then_collect
 
 from paceline import BatchExecutor, RateLimiter, Retry
 
@@ -43,6 +44,28 @@ def retry_cost(rounds: int) -> list[Target]:
     print_seconds(seconds, "without retry", "times without")
     cost = ratio(seconds, "with retry", "without retry")
     return [Target("batch with a retry policy, times one without", cost, 1.03)]
+
+
+def _with_another_limiter(operations: list[Callable[[], object]], workers: int) -> None:
+    with BatchExecutor(Unlimited(), workers) as executor:
+        executor.execute_batch(operations)
+
+
+def other_limiter(rounds: int) -> list[Target]:
+    """5,000 operations that do nothing, with a limiter that is not ours; 1, 2, 5 and 32 workers."""
+    operations: list[Callable[[], object]] = [nothing] * 5_000
+    targets = []
+    for workers, most in ((1, 1.0), (2, 0.6), (5, 0.3), (32, 0.12)):
+        candidates = {
+            SUBMIT: partial(submit_then_collect, operations, workers),
+            "paceline": partial(_with_another_limiter, operations, workers),
+        }
+        seconds = interleave(candidates, 2 * rounds)
+        print(f"  {workers} workers")
+        print_seconds(seconds, SUBMIT, "times ThreadPoolExecutor")
+        cost = ratio(seconds, "paceline", SUBMIT)
+        targets.append(Target(f"another limiter, {workers} workers, of {SUBMIT}", cost, most))
+    return targets
 
 
 def spin(steps: int) -> None:

@@ -28,6 +28,7 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "noop-5": batches.noop_5,
     "noop-32": batches.noop_32,
     "retry": batches.retry_cost,
+    "other-limiter": batches.other_limiter,
     "python-work": batches.python_work,
     "sleep-50": batches.sleep_50,
     "sleep-500": batches.sleep_500,

@@ -9,8 +9,6 @@ mod _core {
     #[pymodule_export]
     use crate::python::batch::{Batch, Step};
     #[pymodule_export]
-    use crate::python::dispatcher::Dispatcher;
-    #[pymodule_export]
     use crate::python::executor::BatchExecutor;
     #[pymodule_export]
     use crate::python::handle::Handle;
@@ -33,7 +31,7 @@ mod _core {
     #[pymodule_export]
     use crate::python::showing::show;
     #[pymodule_export]
-    use crate::python::terms::{Acquirer, Keep};
+    use crate::python::terms::Keep;
     #[pymodule_export]
     use crate::python::worker::Worker;
 

@@ -42,7 +42,6 @@ class Terms(NamedTuple):
     """How a batch is to be treated, as ``src/python/terms.rs`` reads it."""
 
     keep: _core.Keep
-    acquirer: _core.Acquirer
     attended: bool
     ahead: tuple[int, int, int]
     timeout: float | None
@@ -168,7 +167,6 @@ class Drive(Generic[T]):
 
     def _start(self) -> None:
         """Have the workers begin with what was fed."""
-        self._pool.dispatch()
         self._pool.grow()
 
     def to_end(self, finish: Callable[[_core.Records[T]], R]) -> R:
@@ -306,8 +304,6 @@ class Drive(Generic[T]):
             step, count = self._batch.step(may_grow=False)
         if step == Step.FEED and not (self._slow and self._batch.wait_ready(self._slow)):
             self._feed(count)
-        elif step == Step.ACQUIRE:
-            self._ask()
         return step != Step.SETTLED
 
     def _advance_aside(self) -> bool:
@@ -350,17 +346,6 @@ class Drive(Generic[T]):
             self._batch.finish_input()
         self._cause = "interrupt"
         self._pool.grow()
-        self._pool.dispatch()
-
-    def _ask(self) -> None:
-        self._cause = "limiter"
-        refusal = self._pool.ask()
-        if refusal is None:
-            self._batch.grant()
-            self._pool.grow()
-        else:
-            self._batch.refuse(refusal)
-        self._cause = "interrupt"
 
     def _settle(self) -> None:
         """Raise what ended the batch early, if something did."""

@@ -25,10 +25,8 @@ from paceline.retry.policy import Retry
 
 __all__ = [
     "UNBOUNDED",
-    "Acquirer",
     "Batch",
     "BatchExecutor",
-    "Dispatcher",
     "Exit",
     "Handle",
     "Keep",
@@ -507,6 +505,14 @@ class Handle:
         What was submitted there is done before.
         """
 
+    def ask_by(self, asker: Callable[[], BaseException | None]) -> None:
+        """Says what asks the limiter that is not ours for a permit.
+
+        Args:
+            asker: Called on a worker that waits inside an operation. Returns None for a permit, or
+                what the operation fails with; what it raises ends the batch.
+        """
+
     def begin(self, caller: Context, pool: object, logged: bool, terms: Terms) -> Batch[Any]:
         """Opens a batch, owned by the calling thread.
 
@@ -555,16 +561,8 @@ class Handle:
     def is_joined_here(self) -> bool:
         """Whether ``join`` waits for the calling thread: a worker, or the owner of a batch."""
 
-    def run_here(self, number: int) -> bool:
-        """Runs a submitted call on the calling thread, a worker, unless it has started.
-
-        Returns:
-            Whether it was not run, as its permit is to be asked for first, of a limiter that is not
-            ours. Nobody else starts it then: it is to be granted the permit, or withdrawn.
-        """
-
-    def grant_here(self, number: int) -> None:
-        """The permit was granted that was to be asked for before a call is run here."""
+    def run_here(self, number: int) -> None:
+        """Runs a submitted call on the calling thread, a worker, unless it has started."""
 
     def block(self) -> None:
         """A worker begins to wait for a call of its own executor, so a spare may replace it."""
@@ -578,8 +576,8 @@ class Handle:
     def is_stranded(self) -> bool:
         """Whether there is something to start now, and no thread to do it."""
 
-    def dispatcher(self) -> Dispatcher | None:
-        """What a dispatcher thread is to drive; None while there is one."""
+    def is_asking(self) -> bool:
+        """Whether a worker asks a limiter that is not ours, and not inside an operation."""
 
     def check_process(self) -> None:
         """Does nothing, in the process that it belongs to.
@@ -735,12 +733,6 @@ class Batch(Generic[_T]):
     def room(self) -> int:
         """How many more operations are wanted at once."""
 
-    def grant(self) -> None:
-        """The permit that was asked for was granted."""
-
-    def refuse(self, error: BaseException) -> None:
-        """The permit was refused: the operation whose turn it is has failed with ``error``."""
-
     def leave_to_run(self, leave: bool) -> None:
         """Says whether what was read is to run when nobody holds the batch any more."""
 
@@ -780,7 +772,7 @@ class Batch(Generic[_T]):
         """A word for why it ended, or ``"completed"``. To be asked before it is closed."""
 
     def limiter_error(self) -> BaseException | None:
-        """What a limiter raised in the dispatcher. Takes it."""
+        """What the limiter raised. Takes it."""
 
     def last_failure(self) -> BaseException | None:
         """The last failure that was handed over; None if there is none, or no ``max_failures``."""
@@ -871,23 +863,10 @@ class Keep:
     COMPLETED: ClassVar[Keep]
 
 @final
-class Acquirer:
-    """Who takes the permits of a batch.
-
-    ``WORKER``: the workers, from a limiter of ours, if there is one. ``OWNER``: the thread that
-    owns the batch. ``DISPATCHER``: the dispatcher thread, for owners that must not block.
-    """
-
-    WORKER: ClassVar[Acquirer]
-    OWNER: ClassVar[Acquirer]
-    DISPATCHER: ClassVar[Acquirer]
-
-@final
 class Step:
     """What the owner of a batch is to do next."""
 
     FEED: ClassVar[Step]
-    ACQUIRE: ClassVar[Step]
     HAND_OVER: ClassVar[Step]
     GROW: ClassVar[Step]
     SETTLED: ClassVar[Step]
@@ -899,42 +878,32 @@ class Step:
     def __int__(self) -> int: ...
 
 @final
-class Dispatcher:
-    """Asks a limiter that is not ours, for owners that must not block. It belongs to one thread."""
-
-    def wait(self) -> bool:
-        """Waits until a permit is to be asked for; False if there will be none any more.
-
-        Also False if it was abandoned.
-        """
-
-    def grant(self) -> None:
-        """The permit that was asked for was granted."""
-
-    def give_up(self) -> None:
-        """Says that no permit will be asked for after all."""
-
-    def refuse(self, error: BaseException) -> None:
-        """The permit was refused: the operation whose turn it is has failed with ``error``."""
-
-    def fail(self, error: BaseException) -> None:
-        """The limiter raised ``error``: that ends what asked for the permit."""
-
-    def abandon(self) -> bool:
-        """Tells that the thread was not started, unless it has begun; whether it never will."""
-
-@final
 class Worker:
     """One worker thread that is to be started."""
 
     # Takes one, which the slot of the type does not say.
-    def __call__(self, *args: int, **kwargs: Never) -> None:
-        """Works until there is nothing more to do. Called once, on the worker's own thread.
+    def __call__(self, *args: int, **kwargs: Never) -> bool:
+        """Works until there is nothing more to do. Called on the worker's own thread.
 
         Args:
             args: How many bytes of stack that has.
             kwargs: Nothing.
+
+        Returns:
+            Whether a limiter that is not ours is to be asked for a permit, and then this to be
+            called again. So nothing of Rust is beneath a limiter that may never answer: until
+            Python 3.14 a thread that comes back to an interpreter which ends is unwound, and Rust
+            cannot be.
         """
+
+    def context(self) -> Context | None:
+        """A copy of the context of the caller whose operation is next; None if that has gone."""
+
+    def answer(self, refusal: BaseException | None) -> None:
+        """Tells the limiter's answer: None for a permit, or what the operation fails with."""
+
+    def fail(self, error: BaseException) -> None:
+        """The limiter has raised ``error``."""
 
     def abandon(self) -> bool:
         """Tells that the thread was not started, unless it has begun; whether it never will."""

@@ -24,7 +24,7 @@ from paceline import _core
 from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_suspended, positive_int
-from paceline._core import Acquirer, Keep, show
+from paceline._core import Keep, show
 from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
@@ -50,7 +50,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
 
     Args:
         rate_limiter: A :class:`RateLimiter`, or any object with a blocking ``acquire()``, which
-            is then called once before each call of an operation. None means no limit.
+            is then called once before each call of an operation, on the worker that makes it and by
+            one worker at a time. None means no limit.
         max_workers: How many operations run at once, at most; from 1 to 32768. None means what it
             means to ``ThreadPoolExecutor``: the processors that there are and 4 more, up to 32.
         on_error: What ``execute_batch`` puts in the place of a failed operation's value:
@@ -232,8 +233,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             operations: Callables without arguments. A list is checked as a whole before anything
                 runs; any other iterable is read as the workers need it, on the calling thread.
             timeout: Seconds, or a ``timedelta``, for the whole batch, waiting for permits and
-                retries included; from 0 to 10**9. None means no limit. What runs on the calling
-                thread is not interrupted: the input, and the ``acquire()`` of another make.
+                retries included; from 0 to 10**9. None means no limit. The input runs on the
+                calling thread, and is not interrupted.
             max_failures: The batch ends when so many operations have failed, or, as a pair
                 ``(share, of)``, when that share, above 0 and up to 1, of the last ``of`` operations
                 failed, which is not known before so many have ended. None means never.
@@ -489,10 +490,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                     f"operations must be an iterable of callables, not {show(operations)}"
                     f"{operations_instead(operations)}"
                 ) from error
-        foreign = Acquirer.OWNER if attended else Acquirer.DISPATCHER
         terms = Terms(
             keep=keep,
-            acquirer=Acquirer.WORKER if self._foreign_limiter is None else foreign,
             attended=attended,
             ahead=ahead or default_ahead(self._max_workers),
             timeout=None if timeout is None else duration("timeout", timeout),

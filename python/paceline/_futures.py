@@ -154,7 +154,7 @@ class CallFuture(Future[T]):
             if number is None or self._state in _ENDED or not pool.runtime.works_here():
                 return False
             if timeout is None:
-                pool.run_here(number)
+                pool.runtime.run_here(number)
             if self.done():
                 return False
             # What runs elsewhere, or must not be waited for to the end, needs another worker.
@@ -226,7 +226,6 @@ def submit(
     try:
         # Gives the future its number: a signal may come before anything is returned.
         wants_thread = pool.runtime.submit(call)
-        pool.dispatch()
         if wants_thread:
             pool.grow()
     except BaseException:

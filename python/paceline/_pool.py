@@ -39,7 +39,6 @@ __all__ = ["Pool", "wait_for"]
 
 _runtimes: weakref.WeakValueDictionary[int, _core.Handle] = weakref.WeakValueDictionary()
 _threads: dict[threading.Thread, _core.Handle] = {}
-_dispatchers: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
 # Since Python 3.14 a thread may begin in a copy of the context of whoever starts it, and keeps that
 # alive; a worker works for others as well.
 _TAKES_CONTEXT = "context" in threading.Thread.__init__.__code__.co_varnames
@@ -70,41 +69,19 @@ class Pool:
         # Asked for its method each time: whoever replaces that, as a test may, is heard.
         self._limiter = limiter
         self._numbers = count()
-        self._asking: set[int] = set()
+        if limiter is not None:
+            runtime.ask_by(partial(_ask_inside, weakref.ref(self)))
         _runtimes[id(runtime)] = runtime
 
     def grow(self) -> None:
         """Start as many worker threads as there is work for, up to the executor's workers."""
         try:
-            while self._start(self.runtime.reserve_thread):
+            while self._start():
                 pass
         except RuntimeError:
             # No more threads are to be had; those that run will do the work.
             if self.runtime.is_stranded():
                 raise
-
-    def dispatch(self) -> None:
-        """See to it that somebody asks a limiter that is not ours for permits."""
-        if self._limiter is not None:
-            self._start(self.runtime.dispatcher)
-
-    def run_here(self, number: int) -> None:
-        """On a worker, run a submitted call in the place of the operation that waits for it."""
-        while self.runtime.run_here(number):
-            try:
-                refusal = self.ask()
-            except BaseException as error:  # noqa: BLE001 - it is raised where the permit is missed
-                self._refuse(number, error)
-            else:
-                if refusal is None:
-                    self.runtime.grant_here(number)
-                else:
-                    self._refuse(number, refusal)
-            # Where the call was cancelled meanwhile, another one may start with its permit.
-            self.grow()
-
-    def _refuse(self, number: int, error: BaseException) -> None:
-        self.runtime.give_up(number, error)
 
     def step_aside(self) -> None:
         """On a worker that is going to wait: let another work in its place, until ``unblock``."""
@@ -127,18 +104,15 @@ class Pool:
     def join(self) -> None:
         """Wait until every thread has ended, but for the calling one.
 
-        A dispatcher is not waited for while it asks a limiter, which may never answer.
+        One that asks a limiter for a permit is not waited for: that may never answer, and by now
+        nothing is left that needs a permit. Nor are the others then, which have no more to do but
+        to end together with it.
         """
         if not self.runtime.works_here():
             self.runtime.join_threads()
-        # Copied in one go: the collector may run anybody's code while a list of pairs is made, and
-        # threads end meanwhile.
-        for thread, runtime in _threads.copy().items():
-            if runtime is not self.runtime or thread is threading.current_thread():
-                continue
+        for thread in _ending_threads(self.runtime):
             # One that is about to start cannot be joined yet, and finds nothing to do.
-            asks = thread in _dispatchers and thread.ident in self._asking
-            if thread.is_alive() and not asks:
+            if thread.is_alive() and thread is not threading.current_thread():
                 thread.join()
 
     def is_joined_here(self) -> bool:
@@ -146,8 +120,8 @@ class Pool:
         own = _threads.get(threading.current_thread()) is self.runtime
         return own or self.runtime.is_joined_here()
 
-    def _start(self, reserve: Callable[[], _core.Worker | _core.Dispatcher | None]) -> bool:
-        """Start the thread that is wanted, if one is; whether it was.
+    def _start(self) -> bool:
+        """Start a worker thread, if there is work for one more; whether it was.
 
         Whatever interrupts it, such as Ctrl-C, may come before the thread begins or after: one that
         has not begun is abandoned.
@@ -155,21 +129,20 @@ class Pool:
         Raises:
             RuntimeError: If no thread is to be had.
         """
-        role = reserve()
-        if role is None:
+        worker = self.runtime.reserve_thread()
+        if worker is None:
             return False
         thread = None
         try:
-            thread = self._make_thread(role)
+            thread = self._make_thread(worker)
             thread.start()
         except BaseException as error:
-            begun = not role.abandon()
+            begun = not worker.abandon()
             if not begun and thread is not None:
                 _threads.pop(thread, None)
             if not isinstance(error, RuntimeError):
                 # Others may have counted on this thread.
                 with suppress(RuntimeError):
-                    self.dispatch()
                     self.grow()
             elif begun and error.__context__ is not None:
                 # What a signal handler raised where `start` was about to take a lock again.
@@ -177,30 +150,20 @@ class Pool:
             raise
         return True
 
-    def _make_thread(self, role: _core.Worker | _core.Dispatcher) -> threading.Thread:
+    def _make_thread(self, worker: _core.Worker) -> threading.Thread:
         initialize: Callable[[], object] = _nothing
-        if isinstance(role, _core.Dispatcher):
-            name = f"{self._prefix}_dispatcher"
-        else:
-            name = f"{self._prefix}_{next(self._numbers)}"
-            if self._initializer is not None:
-                initialize = partial(self._initializer, *self._initargs)
-        args = (self.runtime, role, threading.get_native_id(), initialize, weakref.ref(self))
+        if self._initializer is not None:
+            initialize = partial(self._initializer, *self._initargs)
+        name = f"{self._prefix}_{next(self._numbers)}"
+        args = (self.runtime, worker, threading.get_native_id(), initialize, weakref.ref(self))
         inherits: dict[str, Any] = {"context": contextvars.Context()} if _TAKES_CONTEXT else {}
         thread = threading.Thread(target=_run, args=args, name=name, daemon=True, **inherits)
-        if isinstance(role, _core.Dispatcher):
-            _dispatchers.add(thread)
         _threads[thread] = self.runtime
         return thread
 
     def ask(self) -> PermitRefusedError | None:
         """Ask the limiter, which is not ours, for one permit."""
-        here = threading.get_ident()
-        self._asking.add(here)
-        try:
-            return ask(cast("SupportsAcquire", self._limiter))
-        finally:
-            self._asking.discard(here)
+        return ask(cast("SupportsAcquire", self._limiter))
 
     def break_down(self, reason: str, cause: BaseException | None) -> None:
         """Let everything that has not started end: the workers cannot be set up."""
@@ -232,9 +195,26 @@ def _nothing(*_: object) -> None:
     """Do nothing."""
 
 
+def _ask_inside(pool: weakref.ref[Pool]) -> PermitRefusedError | None:
+    """Ask for a permit on a worker that waits inside an operation."""
+    owner = pool()
+    # What waits for a permit keeps the pool.
+    return None if owner is None else owner.ask()
+
+
+def _ask(worker: _core.Worker, pool: weakref.ref[Pool]) -> None:
+    """Ask for the permit that a worker is to start with."""
+    try:
+        refusal = (worker.context() or contextvars.Context()).run(_ask_inside, pool)
+    except BaseException as error:  # noqa: BLE001 - it is raised where the permit is missed
+        worker.fail(error)
+    else:
+        worker.answer(refusal)
+
+
 def _run(
     runtime: _core.Handle,
-    role: _core.Worker | _core.Dispatcher,
+    worker: _core.Worker,
     started_from: int,
     initialize: Callable[[], object],
     pool: weakref.ref[Pool],
@@ -256,15 +236,15 @@ def _run(
         # What it was made of is not needed any more.
         del initialize
         if unusable is not None:
-            role.abandon()
+            worker.abandon()
             if (owner := pool()) is not None:
                 owner.break_down(unusable, cause)
             # The traceback of the cause leads to this frame, and the pool holds the cause.
             del owner, cause
-        elif isinstance(role, _core.Dispatcher):
-            _dispatch(role, pool)
         else:
-            role(_stack_size())
+            size = _stack_size()
+            while worker(size):
+                _ask(worker, pool)
     finally:
         # The initializer or the limiter may have forked.
         runtime.exit_if_forked()
@@ -280,25 +260,13 @@ def _stack_size() -> int:
     return _SMALL_STACK
 
 
-def _dispatch(dispatcher: _core.Dispatcher, pool: weakref.ref[Pool]) -> None:
-    # A limiter that is not ours is called from Python, with nothing of Rust beneath it.
-    while dispatcher.wait():
-        owner = pool()
-        if owner is None:
-            dispatcher.give_up()
-            return
-        try:
-            refusal = owner.ask()
-        except BaseException as error:  # noqa: BLE001 - it is raised where the permit is missed
-            dispatcher.fail(error)
-        else:
-            if refusal is None:
-                dispatcher.grant()
-            else:
-                dispatcher.refuse(refusal)
-            del refusal
-        owner.grow()
-        del owner
+def _ending_threads(runtime: _core.Handle) -> list[threading.Thread]:
+    """Return the threads of a runtime that end now: none, while one of them asks a limiter."""
+    if runtime.is_asking():
+        return []
+    # Copied in one go: the collector may run anybody's code while a list of pairs is made, and
+    # threads end meanwhile.
+    return [thread for thread, its in _threads.copy().items() if its is runtime]
 
 
 def wait_for(
@@ -347,11 +315,10 @@ def _wait_for_workers() -> None:
     wait_for(runtimes, "the program ends", begin=_core.Handle.close_at_exit, say=_say_at_exit)
     for runtime in runtimes:
         runtime.join_threads()
-    # A dispatcher is not waited for: it may be inside a limiter that never answers, and by then
-    # nothing is left that needs a permit.
-    for thread in list(_threads):
-        if thread.is_alive() and thread not in _dispatchers:
-            thread.join()
+    for runtime in runtimes:
+        for thread in _ending_threads(runtime):
+            if thread.is_alive():
+                thread.join()
 
 
 def _end_process(error: BaseException) -> None:

@@ -77,7 +77,7 @@ pub struct Totals {
     pub done: usize,
     /// Operations that failed for good.
     pub failed: usize,
-    /// Permits taken. Those of an owner or the dispatcher may come too late for a call.
+    /// Permits taken.
     pub permits: usize,
     /// Calls made.
     pub attempts: usize,

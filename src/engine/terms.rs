@@ -24,17 +24,6 @@ pub type Dropped<W> = (
     Option<Result<<W as Work>::Value, <W as Work>::Error>>,
 );
 
-/// Who takes the permits of a source.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Acquirer {
-    /// The worker itself, from the engine's own limiter, or nobody.
-    Worker,
-    /// The thread that owns the source, from a limiter of its own.
-    Owner,
-    /// The dispatcher, for owners that must not block.
-    Dispatcher,
-}
-
 /// When too many operations have failed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum FailureLimit {
@@ -79,8 +68,6 @@ pub enum End {
 pub struct Terms {
     /// How its records are kept.
     pub keep: Keep,
-    /// Who takes its permits.
-    pub acquirer: Acquirer,
     /// Its owner stays in one call until it has ended.
     pub attended: bool,
     /// How far ahead its owner may read.
@@ -123,10 +110,9 @@ impl Terms {
 
     /// Those of the calls that are submitted one by one.
     #[must_use]
-    pub const fn calls(acquirer: Acquirer) -> Self {
+    pub const fn calls() -> Self {
         Self {
             keep: Keep::Nothing,
-            acquirer,
             attended: false,
             ahead: Ahead::upto(0),
             deadline: Time::NEVER,

@@ -8,7 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
-use super::dispatcher::refuse;
+use super::asking::ask_inside;
 use super::interpreter::{self, is_exception};
 use super::job::Job;
 use super::late::Late;
@@ -41,7 +41,6 @@ use crate::engine::time::Time;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     Feed,
-    Acquire,
     HandOver,
     Grow,
     Settled,
@@ -132,6 +131,10 @@ impl Open {
                         *seat = Some(own);
                         match claim {
                             Claim::Rest(time) => until = until.min(time),
+                            Claim::Ask(permit) => {
+                                ask_inside(py, &self.runtime, &permit);
+                                continue;
+                            }
                             Claim::GiveUp => {
                                 give_up(py, &self.runtime);
                                 continue;
@@ -145,7 +148,7 @@ impl Open {
                         }
                     }
                     if seat.is_some() {
-                        // The dispatcher may count on this worker, which runs what it is granted.
+                        // Others may need this worker, which would run what they submit.
                         scheduler.block(Time::now());
                         if may_grow && scheduler.wants_thread(Time::now()) {
                             scheduler.unblock();
@@ -383,7 +386,6 @@ impl Batch {
         };
         Ok(match step {
             EngineStep::Feed(count) => (Step::Feed, count),
-            EngineStep::Acquire => (Step::Acquire, 1),
             EngineStep::HandOver => (Step::HandOver, 0),
             EngineStep::Settled | EngineStep::Rest(_) => (Step::Settled, 0),
         })
@@ -406,19 +408,6 @@ impl Batch {
         Ok(open.runtime.scheduler.with(open.id, room).unwrap_or(0))
     }
 
-    /// The permit asked for was granted.
-    fn grant(&self) -> PyResult<()> {
-        let open = self.open()?;
-        open.runtime.scheduler.grant(open.id, Time::now());
-        Ok(())
-    }
-
-    /// The permit was refused: the operation whose turn it is has failed with `error`.
-    fn refuse(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
-        let open = self.open()?;
-        refuse(py, &open.runtime, open.id, error)
-    }
-
     /// The last failure that was handed over, where failures are limited.
     fn last_failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
         let open = self.open()?;
@@ -426,7 +415,7 @@ impl Batch {
         Ok(open.last_failure.with_lent(Refs::new(py), last))
     }
 
-    /// Nothing more of it starts, but, where the owner will wait for it, what has its permit.
+    /// Nothing more of it starts. The owner will wait for what runs, or not.
     fn end(&self, patient: bool) {
         let end = end_of(patient);
         // In a forked child nothing of it goes on.
@@ -555,7 +544,7 @@ impl Batch {
         })
     }
 
-    /// What a limiter raised in the dispatcher.
+    /// What the limiter raised.
     fn limiter_error(&self) -> PyResult<Option<Py<PyBaseException>>> {
         let open = self.open()?;
         let error = open

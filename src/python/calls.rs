@@ -56,7 +56,11 @@ pub(super) fn conclude_call(
     job: Job,
     result: PyResult<Py<PyAny>>,
 ) -> Finished<Operations> {
-    let ended = Time::now();
+    let ended = if ongoing.running.refused {
+        ongoing.running.started
+    } else {
+        Time::now()
+    };
     let waited = take_permit_wait();
     let result = result.and_then(|value| accept(py, runtime, context, ongoing, &job, value));
     let error = match result {
@@ -96,7 +100,7 @@ fn accept(
     job: &Job,
     value: Py<PyAny>,
 ) -> PyResult<Py<PyAny>> {
-    if ongoing.running.refused || !runtime.config.is_to_judge(value.bind(py)) {
+    if !runtime.config.is_to_judge(value.bind(py)) {
         return Ok(value);
     }
     let (caller, judged) = (caller_of(py, context, job), value.clone_ref(py));
@@ -168,8 +172,8 @@ fn judge(
     })
 }
 
-/// A copy of the context of a submitted call, if that was not refused its permit.
-fn copied_context<'py>(job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// A copy of the context of a submitted call.
+pub(super) fn copied_context<'py>(job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     job.get_item(3)?.call_method0(Names::new(job.py()).copy)
 }
 
@@ -177,7 +181,7 @@ fn copied_context<'py>(job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 pub(super) struct Names<'py> {
     /// Of a future.
     pub(super) number: &'py Bound<'py, PyString>,
-    begin: &'py Bound<'py, PyString>,
+    pub(super) begin: &'py Bound<'py, PyString>,
     copy: &'py Bound<'py, PyString>,
     run: &'py Bound<'py, PyString>,
     set_result: &'py Bound<'py, PyString>,
@@ -295,19 +299,9 @@ type Call<'py> = (
     Bound<'py, PyAny>,
 );
 
-/// What is left of a call that was refused its permit: its future, and what that fails with.
-type Refused<'py> = (Bound<'py, PyAny>, Bound<'py, PyAny>);
-
 pub(super) fn call_submitted(job: &Bound<'_, PyAny>, running: &Running) -> PyResult<Py<PyAny>> {
     let py = job.py();
     let names = Names::new(py);
-    if running.refused {
-        let (future, error): Refused<'_> = job.extract()?;
-        if running.attempt == 0 {
-            future.call_method0(names.begin)?;
-        }
-        return Err(PyErr::from_value(error));
-    }
     let (future, call, kwargs, context): Call<'_> = job.extract()?;
     if running.attempt == 1 {
         future.call_method0(names.begin)?;

@@ -52,6 +52,11 @@ impl Caller {
         copy?.ok()
     }
 
+    /// A copy of it, whether one is needed or not: what is called there may set variables.
+    pub(crate) fn fresh_copy<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.copy.bind(py).call0()
+    }
+
     /// Calls `job` in a copy.
     pub(crate) fn call(&self, py: Python<'_>, job: &Job) -> PyResult<Py<PyAny>> {
         job.call_in(self.run.bind(py), self.copy.bind(py).call0()?)

@@ -7,10 +7,10 @@ use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::asking::ask_inside;
 use super::batch::Batch;
 use super::calls::{Names, exit_process, last_error, run_submitted, settle};
 use super::contexts::Caller;
-use super::dispatcher::Dispatcher;
 use super::interpreter;
 use super::job::Job;
 use super::logging;
@@ -47,6 +47,12 @@ impl Handle {
     /// Tells it from every other runtime, also from that which a forked child has in its place.
     fn number(&self) -> PyResult<u64> {
         Ok(self.runtime()?.id)
+    }
+
+    /// Says what asks the limiter that is not ours for a permit.
+    fn ask_by(&self, asker: Py<PyAny>) -> PyResult<()> {
+        drop(self.runtime()?.asker.set(asker));
+        Ok(())
     }
 
     /// Whether it belongs to the process that asks.
@@ -190,6 +196,11 @@ impl Handle {
         Ok(self.runtime()?.scheduler.is_stranded(Time::now()))
     }
 
+    /// Whether a worker asks a limiter that is not ours, and not inside an operation.
+    fn is_asking(&self) -> PyResult<bool> {
+        Ok(self.runtime()?.scheduler.is_asking())
+    }
+
     /// Whether the calling thread is one of the workers.
     fn works_here(&self) -> PyResult<bool> {
         Ok(interpreter::works_for(self.runtime()?.id))
@@ -204,35 +215,32 @@ impl Handle {
         Ok(self.works_here()? || self.runtime()?.scheduler.attends(is_owner))
     }
 
-    /// On a worker: runs a submitted call here, if it has not started. Whether its permit is to be
-    /// asked for first, of a limiter that is not ours.
-    fn run_here(&self, py: Python<'_>, number: usize) -> PyResult<bool> {
+    /// On a worker: runs a submitted call here, if it has not started.
+    fn run_here(&self, py: Python<'_>, number: usize) -> PyResult<()> {
         interpreter::check_stack()?;
         let runtime = self.runtime()?;
         let scheduler = &runtime.scheduler;
         let signal = Arc::<Signal>::default();
         let mut seat = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(number));
-        let asks = loop {
+        let ran = loop {
             let queued = scheduler.with(CALLS, |source| source.holds(number));
             if queued != Some(true) {
-                break Ok(false);
+                break Ok(());
             }
             match scheduler.claim(&mut seat, None, Time::now()).1 {
                 Claim::Start(start) => {
                     let Some(ongoing) = seat.ongoing() else {
-                        break Ok(false);
+                        break Ok(());
                     };
                     let seat = ongoing.running.seat;
                     let outer = interpreter::work_on(Some((runtime.id, CALLS, seat)));
                     let finished = run_submitted(py, runtime, ongoing, start.job);
                     interpreter::go_back_to(outer);
                     drop(scheduler.book(ongoing, finished, Time::now()));
-                    break Ok(false);
+                    break Ok(());
                 }
+                Claim::Ask(permit) => ask_inside(py, runtime, &permit),
                 Claim::Rest(until) => {
-                    if scheduler.hold(&seat, Time::now()) {
-                        break Ok(true);
-                    }
                     // It may be cancelled, or taken by a worker, without a signal to this seat.
                     let until = until.min(Time::now() + Duration::from_millis(20));
                     if let Err(error) = interpreter::wait(py, &signal, until) {
@@ -244,14 +252,7 @@ impl Handle {
             }
         };
         scheduler.leave(seat);
-        asks
-    }
-
-    /// The permit was granted that [`run_here`](Self::run_here) has told to ask for.
-    fn grant_here(&self, number: usize) -> PyResult<()> {
-        let scheduler = &self.runtime()?.scheduler;
-        scheduler.grant_held(CALLS, number, Time::now());
-        Ok(())
+        ran
     }
 
     /// A worker begins to wait for a call of its own executor.
@@ -263,11 +264,6 @@ impl Handle {
     fn unblock(&self) -> PyResult<()> {
         self.runtime()?.scheduler.unblock();
         Ok(())
-    }
-
-    /// What its dispatcher thread is to drive; None while there is one.
-    fn dispatcher(&self) -> PyResult<Option<Dispatcher>> {
-        Ok(Dispatcher::reserve(self.runtime()?))
     }
 
     /// Takes no more work. With `cancel`, nothing that has not started will start.

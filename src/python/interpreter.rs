@@ -199,8 +199,8 @@ pub(crate) fn wait_after(
 /// to run when these others may go first. `leave` leaves the line, detached, if this thread is never
 /// to come back.
 ///
-/// Workers may need what this thread does next: on a dispatcher's, the limiter that is asked may ask
-/// one of ours, and any may hold a lock of the user's. So it comes back for as long as they run.
+/// Workers may need what this thread does next: a limiter that one of them asks may ask one of ours,
+/// and any thread may hold a lock of the user's. So it comes back for as long as they run.
 pub(crate) fn wait_in_line(
     py: Python<'_>,
     signal: &Signal,

@@ -1,10 +1,10 @@
 //! The binding: Python's arguments in, Python's objects out.
 
 pub(crate) mod arguments;
+pub(crate) mod asking;
 pub(crate) mod batch;
 pub(crate) mod calls;
 pub(crate) mod contexts;
-pub(crate) mod dispatcher;
 pub(crate) mod executor;
 pub(crate) mod failures;
 pub(crate) mod handle;

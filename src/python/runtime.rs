@@ -1,7 +1,7 @@
 //! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
@@ -12,7 +12,6 @@ use crate::engine::limiter::Limiter;
 use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::schedule::Scheduler;
-use crate::engine::terms::Acquirer;
 
 /// What an executor was made with; it never changes.
 #[derive(Debug)]
@@ -44,24 +43,20 @@ pub(crate) struct Runtime {
     pub(crate) process: u64,
     pub(crate) scheduler: Scheduler<Operations>,
     pub(crate) config: Arc<Config>,
-    pub(crate) has_dispatcher: AtomicBool,
+    /// Asks the limiter that is not ours, if there is one.
+    pub(crate) asker: OnceLock<Py<PyAny>>,
     pub(crate) pool: Guarded<Pool>,
 }
 
 impl Runtime {
     pub(crate) fn new(config: Arc<Config>) -> Self {
         static IDS: AtomicU64 = AtomicU64::new(0);
-        let acquirer = if config.foreign {
-            Acquirer::Dispatcher
-        } else {
-            Acquirer::Worker
-        };
         let scheduler = Scheduler::new(
             config.max_workers,
             config.limiter.clone(),
             Arc::new(Context::Calls),
-            acquirer,
         )
+        .asking(config.foreign)
         .one_at_a_time(config.one_at_a_time)
         .giving_up(config.retrying.as_ref().map(Retrying::give_up));
         if config.shut.load(Ordering::Relaxed) {
@@ -72,7 +67,7 @@ impl Runtime {
             process: process::generation(),
             scheduler,
             config,
-            has_dispatcher: AtomicBool::new(false),
+            asker: OnceLock::new(),
             pool: Guarded::default(),
         }
     }

@@ -17,15 +17,6 @@ pub(crate) enum Keep {
     Completed,
 }
 
-/// Who takes the permits of a batch.
-#[pyclass(frozen, module = "paceline._core", rename_all = "SCREAMING_SNAKE_CASE")]
-#[derive(Debug)]
-pub(crate) enum Acquirer {
-    Worker,
-    Owner,
-    Dispatcher,
-}
-
 /// Reads how a batch is to be treated.
 pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<Terms> {
     let max_failures: Option<(f64, usize)> = terms.getattr("max_failures")?.extract()?;
@@ -43,11 +34,6 @@ pub(crate) fn read(terms: &Bound<'_, PyAny>) -> PyResult<Terms> {
             Keep::All => engine::ledger::Keep::All,
             Keep::Ordered => engine::ledger::Keep::Ordered,
             Keep::Completed => engine::ledger::Keep::Completed,
-        },
-        acquirer: match terms.getattr("acquirer")?.cast()?.get() {
-            Acquirer::Worker => engine::terms::Acquirer::Worker,
-            Acquirer::Owner => engine::terms::Acquirer::Owner,
-            Acquirer::Dispatcher => engine::terms::Acquirer::Dispatcher,
         },
         attended: terms.getattr("attended")?.extract()?,
         ahead: {

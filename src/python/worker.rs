@@ -4,18 +4,20 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
+use super::asking::{Answer, caller_of, hand_on};
 use super::interpreter::{attach_worker, detach_worker, work_for};
 use super::logging;
 use super::refusals::give_up;
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
-use super::work::Context;
+use super::work::{Context, Operations};
 use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
-use crate::engine::schedule::{Claim, Seat};
+use crate::engine::schedule::{Ask, Claim, Seat};
 use crate::engine::time::Time;
 
 /// The threads of an executor. The rayon pool exists from the first start; its threads are started
@@ -31,13 +33,17 @@ pub(crate) struct Pool {
 pub(crate) enum Entry {
     /// As one of the threads of the rayon pool, with a job there for it that is taken once.
     Rayon(ThreadBuilder, Arc<AtomicBool>),
-    /// On its own, in the place of a worker that waits inside its operation.
-    Spare,
+    /// On its own: in the place of a worker that waits inside its operation, or where workers ask a
+    /// limiter that is not ours for their permits.
+    Own,
 }
 
 impl Pool {
     /// Takes the entry of a thread that is not yet started.
     pub(crate) fn take_entry(&mut self, runtime: &Arc<Runtime>) -> io::Result<Entry> {
+        if runtime.asker.get().is_some() {
+            return Ok(Entry::Own);
+        }
         if self.rayon.is_none() {
             let builders = Arc::new(Guarded::new(Vec::new()));
             let collect = Arc::clone(&builders);
@@ -64,12 +70,12 @@ impl Pool {
                     if !taken.swap(true, Ordering::SeqCst)
                         && let Some(runtime) = runtime.upgrade()
                     {
-                        work(&runtime, runtime.scheduler.seat());
+                        drop(work(&runtime, runtime.scheduler.seat()));
                     }
                 });
                 entry
             }
-            _ => Entry::Spare,
+            _ => Entry::Own,
         })
     }
 
@@ -81,19 +87,29 @@ impl Pool {
                 self.waiting.push(builder);
                 !taken.swap(true, Ordering::SeqCst)
             }
-            Entry::Spare => true,
+            Entry::Own => true,
         }
     }
 }
 
 impl Entry {
-    /// Works until there is nothing more to do. Called detached, on the new thread.
-    pub(crate) fn run(self, runtime: &Arc<Runtime>) {
+    /// Works until there is nothing more to do, or a permit is to be asked for. Called detached, on the
+    /// new thread.
+    fn run(self, runtime: &Arc<Runtime>) -> Option<Asking> {
         match self {
-            Self::Rayon(builder, _) => builder.run(),
-            Self::Spare => work(runtime, runtime.scheduler.spare_seat()),
+            Self::Rayon(builder, _) => {
+                builder.run();
+                None
+            }
+            Self::Own => work(runtime, runtime.scheduler.spare_seat()),
         }
     }
+}
+
+/// A worker that is to ask for a permit, and then goes on.
+struct Asking {
+    seat: Seat,
+    permit: Ask<Operations>,
 }
 
 /// One worker thread that is to be started; its Python thread calls it.
@@ -104,6 +120,9 @@ pub(crate) struct Worker(Owned<Starting>);
 struct Starting {
     runtime: Arc<Runtime>,
     entry: Guarded<Option<Entry>>,
+    asking: Guarded<Option<Asking>>,
+    /// Where it goes on when it was answered.
+    seat: Guarded<Option<Seat>>,
 }
 
 impl Worker {
@@ -111,6 +130,8 @@ impl Worker {
         Self(Owned::new(Starting {
             runtime,
             entry: Guarded::new(Some(entry)),
+            asking: Guarded::new(None),
+            seat: Guarded::new(None),
         }))
     }
 }
@@ -130,18 +151,62 @@ impl Starting {
         }
         true
     }
+
+    fn answer(&self, py: Python<'_>, answer: Answer) {
+        if let Some(Asking { seat, permit }) = self.asking.with(Option::take) {
+            let runtime = &self.runtime;
+            // What is told of a refusal may wait for what this worker would do.
+            work_for(runtime.id, || hand_on(py, runtime, permit.source, answer));
+            self.seat.with(|held| *held = Some(seat));
+        }
+    }
 }
 
 #[pymethods]
 impl Worker {
-    /// Works until there is nothing more to do. Called once, on the worker's own thread, whose stack
-    /// has so many bytes.
-    fn __call__(&self, py: Python<'_>, stack: usize) -> PyResult<()> {
-        let starting = self.0.get()?;
-        let entry = starting.entry.with(Option::take);
-        if let Some(entry) = entry {
-            detach_worker(py, stack, || entry.run(&starting.runtime));
+    /// Works until there is nothing more to do. Called on the worker's own thread, whose stack has so
+    /// many bytes.
+    ///
+    /// Returns what is to ask a limiter that is not ours for a permit, and is to be called before this
+    /// is once more: so nothing of Rust is beneath a limiter that may never answer. Until Python 3.14
+    /// a thread that comes back to an interpreter which ends is unwound, and Rust cannot be.
+    fn __call__(&self, py: Python<'_>, stack: usize) -> PyResult<bool> {
+        let worker = self.0.get()?;
+        let runtime = &worker.runtime;
+        let entry = worker.entry.with(Option::take);
+        let seat = worker.seat.with(Option::take);
+        let asking = match (entry, seat) {
+            (Some(entry), _) => detach_worker(py, stack, || entry.run(runtime)),
+            (None, Some(seat)) => detach_worker(py, stack, || work(runtime, seat)),
+            (None, None) => None,
+        };
+        let asks = asking.is_some();
+        worker.asking.with(|held| *held = asking);
+        Ok(asks)
+    }
+
+    /// A copy of the context of the caller for whose operation it asks.
+    fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let worker = self.0.get()?;
+        let asked = |asking: &mut Option<Asking>| {
+            let permit = &asking.as_ref()?.permit;
+            Some((permit.source, Arc::clone(&permit.context)))
+        };
+        match worker.asking.with(asked) {
+            Some((source, context)) => caller_of(py, &worker.runtime, source, &context),
+            None => Ok(None),
         }
+    }
+
+    /// Hands on what the limiter has answered: None for a permit, or what the operation fails with.
+    fn answer(&self, py: Python<'_>, refusal: Option<Py<PyBaseException>>) -> PyResult<()> {
+        self.0.get()?.answer(py, Ok(refusal));
+        Ok(())
+    }
+
+    /// The limiter has raised.
+    fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
+        self.0.get()?.answer(py, Err(error));
         Ok(())
     }
 
@@ -158,20 +223,18 @@ impl Drop for Starting {
     }
 }
 
-/// A worker's resident loop. Called detached, once on each thread of the pool.
-fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
-    work_for(runtime.id, || {
+/// A worker's resident loop, until its thread is to end or a permit is to be asked for. Called
+/// detached, on its thread.
+fn work(runtime: &Arc<Runtime>, mut seat: Seat) -> Option<Asking> {
+    let asking = work_for(runtime.id, || {
         loop {
             match runtime.scheduler.look(&mut seat, Time::now()) {
-                Claim::Exit => break,
+                Claim::Exit => return None,
                 Claim::Rest(until) => {
                     if let Some(granted) = seat.take_long_wait() {
                         attach_worker(|py| logging::waiting_for_limit(py, granted));
                     }
                     seat.rest(until);
-                }
-                Claim::Ready | Claim::Start(_) => {
-                    seat = attach_worker(|py| run_ready(py, runtime, seat).0);
                 }
                 Claim::GiveUp => {
                     seat = attach_worker(|py| {
@@ -179,16 +242,25 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) {
                         seat
                     });
                 }
-                Claim::Collect => {
-                    seat = attach_worker(|py| {
-                        collect(runtime);
-                        run_ready(py, runtime, seat).0
+                next @ (Claim::Ready | Claim::Start(_) | Claim::Ask(_) | Claim::Collect) => {
+                    let (own, next) = attach_worker(|py| {
+                        if matches!(next, Claim::Collect) {
+                            collect(runtime);
+                        }
+                        run_ready(py, runtime, seat)
                     });
+                    if let Claim::Ask(permit) = next {
+                        return Some(Asking { seat: own, permit });
+                    }
+                    seat = own;
                 }
             }
         }
     });
-    runtime.release_pool();
+    if asking.is_none() {
+        runtime.release_pool();
+    }
+    asking
 }
 
 /// Adds what owners have read who wait for more.

@@ -10,7 +10,7 @@ from paceline import BatchExecutor, RateLimiter
 
 
 class _ForeignLimiter:
-    """Any object with `acquire()`: it is called on the executor's dispatcher thread."""
+    """Any object with `acquire()`: workers call it, one at a time."""
 
     def acquire(self) -> bool:
         return True

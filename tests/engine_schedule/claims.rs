@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::schedule::{Claim, Dispatch, Scheduler, Step};
-use paceline::engine::terms::{Acquirer, End, Terms};
+use paceline::engine::schedule::{Claim, Scheduler, Step};
+use paceline::engine::terms::{End, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -156,12 +156,8 @@ fn a_wait_in_vain_is_over_at_the_deadline_whenever_the_owner_comes() {
     let native = scheduler.remove(source, at(30)).unwrap();
 
     let scheduler = foreign(1);
-    let terms = Terms {
-        acquirer: Acquirer::Dispatcher,
-        ..terms
-    };
     let (source, _) = scheduler.add_complete(terms, 1, at(1));
-    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Acquire(source));
+    assert_eq!(scheduler.asks(&mut scheduler.seat(), at(2)), source);
     assert_eq!(scheduler.step(source, false, at(30)), Step::Settled);
     let asked = scheduler.remove(source, at(30)).unwrap();
 
@@ -192,7 +188,7 @@ fn a_permit_is_stamped_when_its_operation_starts() {
 #[test]
 fn starts_of_two_executors_share_one_window() {
     let (scheduler, limiter) = limited(1, 2, 10);
-    let other = Scheduler::new(1, Some(limiter), Arc::new("calls".into()), Acquirer::Worker);
+    let other = Scheduler::new(1, Some(limiter), Arc::new("calls".into()));
     let both = [&scheduler, &other];
     let mut seats = both.map(Scheduler::seat);
     for scheduler in both {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Ending, Finished, Scheduler, SourceId, Start};
-use paceline::engine::terms::{Acquirer, End, Terms, Work};
+use paceline::engine::terms::{End, Terms, Work};
 
 use crate::fixture::{at, stream};
 
@@ -52,7 +52,7 @@ struct Setup {
 impl Setup {
     /// One worker, and a stream of two operations.
     fn new() -> Self {
-        let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(()), Acquirer::Worker));
+        let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(())));
         let terms: Terms = stream(Keep::Ordered, 9);
         let source = scheduler
             .add(Arc::new(()), Arc::default(), terms, None, at(1))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use paceline::engine::ledger::Keep;
-use paceline::engine::schedule::{Claim, Dispatch, Step};
+use paceline::engine::schedule::{Claim, Step};
 use paceline::engine::signal::Signal;
 use paceline::engine::source::Source;
 use paceline::engine::terms::{End, FailureLimit, Terms};
@@ -322,11 +322,7 @@ fn closing_sends_idle_workers_home() {
     for seat in &mut seats {
         scheduler.rest(seat, at(1));
     }
-    let dispatcher = scheduler.dispatcher_signal();
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
     scheduler.close();
-    assert!(given(&dispatcher));
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Exit);
     for seat in &mut seats {
         assert!(woken(seat));
         assert!(matches!(scheduler.look(seat, at(1)), Claim::Exit));

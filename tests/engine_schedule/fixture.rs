@@ -14,7 +14,7 @@ use paceline::engine::schedule::{
 };
 use paceline::engine::signal::Signal;
 use paceline::engine::source::{Running, Source};
-use paceline::engine::terms::{Acquirer, Ahead, End, Terms, Work};
+use paceline::engine::terms::{Ahead, End, Terms, Work};
 use paceline::engine::time::Time;
 
 /// Operations that are their own numbers.
@@ -40,7 +40,6 @@ pub(crate) fn at(seconds: u64) -> Time {
 pub(crate) fn batch() -> Terms {
     Terms {
         keep: Keep::All,
-        acquirer: Acquirer::Worker,
         attended: true,
         ahead: Ahead::upto(Terms::UNBOUNDED),
         deadline: Time::NEVER,
@@ -66,30 +65,21 @@ pub(crate) fn until(deadline: Time, terms: Terms) -> Terms {
 
 /// A scheduler whose workers need no permits.
 pub(crate) fn unlimited(workers: usize) -> Scheduler<Plain> {
-    Scheduler::new(workers, None, Arc::new("calls".into()), Acquirer::Worker)
+    Scheduler::new(workers, None, Arc::new("calls".into()))
 }
 
 /// A scheduler whose workers take their permits from a limiter without a margin.
 pub(crate) fn limited(workers: usize, limit: u64, seconds: u64) -> (Scheduler<Plain>, Limiter) {
     let per = Duration::from_secs(seconds);
     let limiter = Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap());
-    let scheduler = Scheduler::new(
-        workers,
-        Some(limiter.clone()),
-        Arc::new("calls".into()),
-        Acquirer::Worker,
-    );
+    let context = Arc::new("calls".into());
+    let scheduler = Scheduler::new(workers, Some(limiter.clone()), context);
     (scheduler, limiter)
 }
 
 /// A scheduler whose permits come from a limiter of another make.
 pub(crate) fn foreign(workers: usize) -> Scheduler<Plain> {
-    Scheduler::new(
-        workers,
-        None,
-        Arc::new("calls".into()),
-        Acquirer::Dispatcher,
-    )
+    unlimited(workers).asking(true)
 }
 
 /// An operation that a worker has started.
@@ -132,6 +122,7 @@ pub(crate) trait Add {
     fn add_batch(&self, terms: Terms, now: Time) -> (SourceId, Arc<Signal>);
     fn add_complete(&self, terms: Terms, count: usize, now: Time) -> (SourceId, Arc<Signal>);
     fn start(&self, seat: &mut Seat, now: Time) -> Started;
+    fn asks(&self, seat: &mut Seat, now: Time) -> SourceId;
     fn start_next(&self, seat: &mut Seat, finished: Finished<Plain>, now: Time) -> Started;
     fn claim_next(
         &self,
@@ -171,6 +162,14 @@ impl Add for Scheduler<Plain> {
     fn start(&self, seat: &mut Seat, now: Time) -> Started {
         let (_, claim) = self.claim(seat, None, now);
         Started::by(seat, claim).expect("something to start")
+    }
+
+    /// For what the worker is to ask for a permit.
+    fn asks(&self, seat: &mut Seat, now: Time) -> SourceId {
+        match self.claim(seat, None, now).1 {
+            Claim::Ask(ask) => ask.source,
+            other => panic!("something to ask for, not {other:?}"),
+        }
     }
 
     /// What the worker starts when it has finished something.
@@ -316,22 +315,6 @@ impl Write for Opening {
         } else {
             Ok(())
         }
-    }
-}
-
-/// A batch whose owner asks for its permits.
-pub(crate) fn owned() -> Terms {
-    Terms {
-        acquirer: Acquirer::Owner,
-        ..batch()
-    }
-}
-
-/// A stream whose permits the dispatcher asks for.
-pub(crate) fn dispatched(ahead: usize) -> Terms {
-    Terms {
-        acquirer: Acquirer::Dispatcher,
-        ..stream(Keep::Completed, ahead)
     }
 }
 

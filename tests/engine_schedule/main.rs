@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod acquirers;
+mod asking;
 mod claims;
 mod deadlines;
 mod drops;
@@ -10,10 +10,9 @@ mod endings;
 mod fixture;
 mod model;
 mod nested;
+mod orphans;
 mod outcomes;
 mod pauses;
-mod permits;
-mod refusals;
 mod refused;
 mod repeat;
 mod retries;

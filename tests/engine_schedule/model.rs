@@ -1,5 +1,5 @@
-//! Random histories of a whole executor: workers, owners and a dispatcher that act in any order,
-//! each asleep until its signal is given or its time has come.
+//! Random histories of a whole executor: workers and owners that act in any order, each
+//! asleep until its signal is given or its time has come.
 
 mod world;
 
@@ -58,8 +58,7 @@ fn step() -> impl Strategy<Value = Step> {
         24 => which.clone().prop_map(Step::Act),
         14 => (which.clone(), verdict()).prop_map(|(which, verdict)| Step::Finish(which, verdict)),
         6 => (1..12_usize).prop_map(Step::Run),
-        8 => (which.clone(), prop::bool::weighted(0.8))
-            .prop_map(|(which, granted)| Step::Answer(which, granted)),
+        8 => prop::bool::weighted(0.8).prop_map(Step::Answer),
         8 => (0..30_u64).prop_map(Step::Pass),
         4 => Just(Step::Settle),
         2 => which.clone().prop_map(Step::Withdraw),

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use paceline::engine::schedule::{Dispatch, Scheduler, SourceId, Step};
+use paceline::engine::schedule::{Scheduler, SourceId, Step};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{Acquirer, End, Terms};
+use paceline::engine::terms::End;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, SECOND, Started, again, at, batch, delivered, done, foreign, given, limited,
-    unlimited, until, woken,
+    Add, CALLS, Plain, SECOND, Started, at, batch, delivered, done, given, limited, unlimited,
+    until, woken,
 };
 
 #[test]
@@ -118,180 +118,6 @@ fn blocking_wakes_a_worker_for_what_waits() {
     let last = scheduler.start_next(&mut seat, delivered(&outer, at(4)), at(4));
     assert_eq!(last.running.index, 2);
     assert!(!woken(&spare));
-}
-
-#[test]
-fn a_nested_owner_asks_for_permits_without_a_free_worker() {
-    let scheduler = foreign(1);
-    let by_owner = Terms {
-        acquirer: Acquirer::Owner,
-        ..batch()
-    };
-    let (outer, _) = scheduler.add_complete(by_owner, 1, at(1));
-    assert_eq!(scheduler.step(outer, false, at(1)), Step::Acquire);
-    scheduler.grant(outer, at(1));
-    let mut seat = scheduler.seat();
-    scheduler.start(&mut seat, at(1));
-    let (inner, owner) = scheduler.add_complete(by_owner, 2, at(2));
-    let mut nested = scheduler.nested_seat(Arc::clone(&owner), inner, None);
-    for index in 0..2 {
-        assert_eq!(scheduler.step(inner, true, at(2)), Step::Acquire);
-        scheduler.grant(inner, at(3));
-        // One at a time: it uses each before it asks for the next.
-        assert!(matches!(scheduler.step(inner, true, at(3)), Step::Rest(_)));
-        let start = scheduler.start(&mut nested, at(3));
-        assert_eq!(start.running.index, index);
-        scheduler.rest_after(&mut nested, done(&start, at(3)), at(3));
-    }
-    assert_eq!(scheduler.step(inner, true, at(4)), Step::Settled);
-}
-
-#[test]
-fn a_nested_owner_is_told_of_a_permit_that_it_can_use() {
-    let scheduler = foreign(1);
-    let dispatched = Terms {
-        acquirer: Acquirer::Dispatcher,
-        ..batch()
-    };
-    let (source, owner) = scheduler.add_complete(dispatched, 1, at(1));
-    scheduler.block(at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(source));
-    assert!(matches!(scheduler.step(source, true, at(1)), Step::Rest(_)));
-    assert!(!given(&owner));
-    scheduler.grant(source, at(2));
-    assert!(given(&owner));
-    let mut nested = scheduler.nested_seat(owner, source, None);
-    assert_eq!(scheduler.start(&mut nested, at(2)).running.index, 0);
-}
-
-#[test]
-fn a_call_that_a_worker_asks_for_itself_is_asked_for_by_nobody_else() {
-    let scheduler = foreign(2);
-    for job in 0..2 {
-        scheduler.submit(job, at(1)).unwrap();
-    }
-    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(1));
-    assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
-    assert!(scheduler.hold(&nested, at(1)));
-    assert!(!scheduler.hold(&nested, at(1)), "it is asked for already");
-    // The dispatcher asks for the other one, and for nothing more.
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, at(1));
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Rest(Time::NEVER));
-    scheduler.grant_held(CALLS, 1, at(2));
-    let start = scheduler.start(&mut nested, at(2));
-    assert_eq!((start.running.index, start.running.attempt), (1, 1));
-    scheduler.book(&start.ongoing(), delivered(&start, at(3)), at(3));
-    scheduler.leave(nested);
-    let mut seat = scheduler.seat();
-    let start = scheduler.start(&mut seat, at(3));
-    assert_eq!(start.running.index, 0);
-    scheduler.rest_after(&mut seat, delivered(&start, at(4)), at(4));
-    assert_eq!(scheduler.dispatch(at(4)), Dispatch::Rest(Time::NEVER));
-}
-
-#[test]
-fn a_call_that_was_granted_its_permit_is_not_asked_for_again() {
-    let scheduler = foreign(2);
-    scheduler.submit(0, at(1)).unwrap();
-    let signal = Arc::new(Signal::default());
-    let mut nested = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(0));
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.rest(&mut nested, at(1));
-    assert!(
-        !scheduler.hold(&nested, at(1)),
-        "the dispatcher asks for it"
-    );
-    assert!(!given(&signal));
-    scheduler.grant(CALLS, at(2));
-    assert!(given(&signal), "it is not told of the answer");
-    assert!(!scheduler.hold(&nested, at(2)), "it was granted");
-    assert_eq!(scheduler.start(&mut nested, at(2)).running.index, 0);
-}
-
-#[test]
-fn a_permit_that_was_granted_for_another_call_is_not_used() {
-    let scheduler = foreign(2);
-    for job in 0..2 {
-        scheduler.submit(job, at(1)).unwrap();
-    }
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, at(1));
-    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(1));
-    assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
-    assert_eq!(
-        scheduler.start(&mut scheduler.seat(), at(1)).running.index,
-        0
-    );
-}
-
-#[test]
-fn the_permit_of_a_call_that_was_taken_back_is_used_by_the_next() {
-    let scheduler = foreign(1);
-    scheduler.submit(0, at(1)).unwrap();
-    let nested = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
-    assert!(scheduler.hold(&nested, at(1)));
-    assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
-    scheduler.submit(1, at(1)).unwrap();
-    let mut seat = scheduler.seat();
-    scheduler.rest(&mut seat, at(1));
-    woken(&seat);
-    scheduler.grant_held(CALLS, 0, at(2));
-    assert!(woken(&seat), "nobody is told that there is a permit");
-    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(Time::NEVER));
-    assert_eq!(scheduler.start(&mut seat, at(2)).running.index, 1);
-}
-
-#[test]
-fn a_worker_that_was_kept_for_a_nested_start_is_offered() {
-    let scheduler = foreign(2);
-    for job in 0..3 {
-        scheduler.submit(job, at(1)).unwrap();
-    }
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, at(1));
-    scheduler.start(&mut scheduler.seat(), at(1));
-    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(2));
-    assert!(scheduler.hold(&nested, at(1)));
-    scheduler.grant_held(CALLS, 2, at(2));
-    assert_eq!(scheduler.dispatch(at(2)), Dispatch::Rest(Time::NEVER));
-    assert_eq!(scheduler.start(&mut nested, at(3)).running.index, 2);
-    assert!(given(&scheduler.dispatcher_signal()));
-    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
-}
-
-#[test]
-fn a_call_that_is_asked_for_is_waited_for() {
-    let scheduler = foreign(1);
-    scheduler.submit(0, at(1)).unwrap();
-    let nested = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
-    assert!(scheduler.hold(&nested, at(1)));
-    scheduler.close();
-    assert!(!scheduler.is_over() && scheduler.joined(&Arc::default(), at(1)).is_some());
-    assert_eq!(scheduler.withdraw_all(CALLS), [(0, 0)]);
-    assert!(scheduler.is_over());
-}
-
-#[test]
-fn a_retry_that_has_its_permit_is_no_first_attempt() {
-    let scheduler = foreign(1);
-    scheduler.submit(0, at(1)).unwrap();
-    let mut seat = scheduler.seat();
-    assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, at(1));
-    let start = scheduler.start(&mut seat, at(1));
-    scheduler.rest_after(&mut seat, again(&start, at(2), at(3)), at(2));
-    assert_eq!(scheduler.dispatch(at(3)), Dispatch::Acquire(CALLS));
-    scheduler.grant(CALLS, at(3));
-    assert_eq!(
-        scheduler.with(CALLS, |calls| calls.holds(0)),
-        Some(false),
-        "it was called before"
-    );
-    let mut nested = scheduler.nested_seat(Arc::default(), CALLS, Some(0));
-    assert_eq!(scheduler.rest(&mut nested, at(3)), Time::NEVER);
-    scheduler.leave(nested);
-    assert_eq!(scheduler.start(&mut seat, at(3)).running.attempt, 2);
 }
 
 /// A batch that a running operation begins.

@@ -6,13 +6,13 @@ use std::time::Duration;
 use paceline::engine::ledger::Keep;
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::retry::{GiveUp, Hopeless};
-use paceline::engine::schedule::{Claim, Dispatch, Scheduler, Seat, Step};
-use paceline::engine::terms::{Acquirer, End};
+use paceline::engine::schedule::{Claim, Scheduler, Seat, Step};
+use paceline::engine::terms::End;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
     Add, CALLS, Plain, SECOND, Started, add, again, at, attempts, batch, delivered, done, failed,
-    foreign, given, limited, owned, resting, stream, unlimited, woken,
+    foreign, given, limited, resting, stream, unlimited, woken,
 };
 
 fn millis(millis: u64) -> Time {
@@ -264,19 +264,20 @@ fn a_pause_that_is_too_long_is_waited_for_by_nobody() {
 }
 
 #[test]
-fn owners_and_the_dispatcher_give_up_as_well() {
+fn workers_that_would_ask_give_up_as_well() {
     let scheduler = giving_up(foreign(2));
-    let (source, _) = add(&scheduler, owned(), 3);
+    let (source, _) = add(&scheduler, batch(), 3);
     scheduler.pause(CALLS, at(1), at(1), at(5000));
     assert_eq!(scheduler.step(source, false, at(2)), Step::Settled);
     assert_eq!(scheduler.ended(source), Some(End::Refused));
     scheduler.submit(0, at(3)).unwrap();
-    assert_eq!(scheduler.dispatch(at(3)), Dispatch::GiveUp);
+    let mut seat = scheduler.seat();
+    assert!(matches!(scheduler.look(&mut seat, at(3)), Claim::GiveUp));
     assert_eq!(
         scheduler.give_up((), |_, _, _, ()| {}, at(3)).calls,
         [(0, 0, Hopeless::Pause(Duration::from_secs(4997)))]
     );
-    assert!(matches!(scheduler.dispatch(at(3)), Dispatch::Rest(_)));
+    assert_eq!(scheduler.rest(&mut seat, at(3)), Time::NEVER);
 }
 
 /// Two executors on one limiter.
@@ -285,7 +286,7 @@ fn two_on_one() -> (Limiter, [Scheduler<Plain>; 2]) {
     let limiter = Limiter::new(rate);
     let make = || {
         let limiter = Some(limiter.clone());
-        let scheduler = Scheduler::new(2, limiter, Arc::new("calls".into()), Acquirer::Worker);
+        let scheduler = Scheduler::new(2, limiter, Arc::new("calls".into()));
         giving_up(scheduler)
     };
     let schedulers = [make(), make()];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::{Claim, Ongoing, Scheduler};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{Acquirer, End, FailureLimit, Terms};
+use paceline::engine::terms::{End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -177,7 +177,7 @@ type Act = fn(&mut Watched);
 
 #[test]
 fn whatever_somebody_else_does_is_seen_first() {
-    let acts: [(&str, Act); 12] = [
+    let acts: [(&str, Act); 11] = [
         ("ended", |at_work| {
             at_work
                 .scheduler
@@ -218,14 +218,6 @@ fn whatever_somebody_else_does_is_seen_first() {
         ("another worker", |at_work| {
             let mut third = at_work.scheduler.seat();
             at_work.scheduler.start(&mut third, at_work.now);
-        }),
-        ("a batch with permits from elsewhere", |at_work| {
-            let acquirer = Acquirer::Owner;
-            let terms = Terms {
-                acquirer,
-                ..batch()
-            };
-            at_work.scheduler.add_complete(terms, 5, at_work.now);
         }),
     ];
     for (name, act) in acts {
@@ -305,19 +297,6 @@ fn retries_keep_their_turns() {
     assert!(one.repeats());
     other.claim();
     assert_eq!(one.state(), other.state());
-}
-
-#[test]
-fn a_batch_whose_owner_asks_for_permits_is_offered_every_worker() {
-    let mut alone = alone(batch());
-    let acquirer = Acquirer::Owner;
-    let terms = Terms {
-        acquirer,
-        ..batch()
-    };
-    alone.scheduler.add_batch(terms, alone.now);
-    alone.claim();
-    assert!(!alone.repeats());
 }
 
 #[test]

@@ -3,13 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::schedule::{Claim, Dispatch, Step};
-use paceline::engine::terms::{Acquirer, End, Terms};
+use paceline::engine::schedule::Claim;
 use paceline::engine::time::Time;
 
-use crate::fixture::{
-    Add, CALLS, again, at, batch, delivered, foreign, resting, signalled, unlimited, woken,
-};
+use crate::fixture::{Add, CALLS, again, at, delivered, resting, signalled, unlimited, woken};
 
 #[test]
 fn threads_are_taken_on_as_there_is_work_for_them() {
@@ -64,23 +61,6 @@ fn a_worker_that_waits_inside_its_operation_makes_room_for_another() {
     let last = scheduler.start_next(&mut spare, delivered(&inner, at(4)), at(4));
     assert_eq!(last.running.index, 2);
     scheduler.rest(&mut seat, at(4));
-}
-
-#[test]
-fn one_thread_is_there_from_the_start_and_others_come_with_the_permits() {
-    let scheduler = foreign(3);
-    assert!(!scheduler.reserve_thread(at(1)));
-    for job in 0..3 {
-        scheduler.submit(job, at(1)).unwrap();
-    }
-    assert!(scheduler.reserve_thread(at(1)));
-    for more in [false, true] {
-        assert!(!scheduler.reserve_thread(at(1)));
-        assert_eq!(scheduler.dispatch(at(1)), Dispatch::Acquire(CALLS));
-        assert!(!scheduler.reserve_thread(at(1)));
-        scheduler.grant(CALLS, at(2));
-        assert_eq!(scheduler.reserve_thread(at(2)), more);
-    }
 }
 
 #[test]
@@ -220,18 +200,4 @@ fn a_spare_thread_that_goes_leaves_the_retries_to_another() {
     ));
     assert!(woken(&seat), "nobody waits for the retry");
     assert_eq!(scheduler.rest(&mut seat, later(at(3))), at(9));
-}
-
-#[test]
-fn no_thread_is_taken_on_for_a_permit_that_comes_after_the_end() {
-    let scheduler = foreign(2);
-    let terms = Terms {
-        acquirer: Acquirer::Owner,
-        ..batch()
-    };
-    let (source, _) = scheduler.add_complete(terms, 3, at(1));
-    assert_eq!(scheduler.step(source, false, at(1)), Step::Acquire);
-    scheduler.end(source, End::Owner, at(2));
-    scheduler.grant(source, at(3));
-    assert!(!scheduler.wants_thread(at(3)));
 }

@@ -125,7 +125,7 @@ def test_ctrl_c_ends_the_wait_for_a_permit(verb: str) -> None:
 
 @pytest.mark.parametrize("verb", ["execute_batch", "run"])
 def test_ctrl_c_ends_a_foreign_limiters_wait(verb: str) -> None:
-    """Its acquire() runs on this thread, so the interrupt is raised inside it."""
+    """Its acquire() runs on a worker, which nobody waits for."""
     seen = interrupted(verb, "foreign", "SIGINT", "KeyboardInterrupt")
     assert seen["begun"] == 2
 
@@ -232,7 +232,7 @@ def test_ctrl_c_while_an_exception_gives_its_text() -> None:
     ).assert_silent()
 
 
-@pytest.mark.parametrize("verb", ["execute_batch", "run", "refused"])
+@pytest.mark.parametrize("verb", ["execute_batch", "run"])
 def test_ctrl_c_while_a_log_handler_runs_on_the_callers_thread(verb: str) -> None:
     run_script(
         f"""
@@ -243,19 +243,16 @@ def test_ctrl_c_while_a_log_handler_runs_on_the_callers_thread(verb: str) -> Non
                 if threading.current_thread() is threading.main_thread():
                     os.kill(os.getpid(), signal.SIGINT)
                     time.sleep(5)
-        class Refusing:
-            def acquire(self):
-                return False
         logger = logging.getLogger("paceline")
-        logger.setLevel(logging.ERROR if {verb == "refused"} else logging.DEBUG)
+        logger.setLevel(logging.DEBUG)
         logger.addHandler(Slow())
-        executor = BatchExecutor(Refusing() if {verb == "refused"} else None, max_workers=2)
+        executor = BatchExecutor(max_workers=2)
         try:
-            executor.{"run" if verb == "refused" else verb}([int] * 3)
+            executor.{verb}([int] * 3)
         except KeyboardInterrupt as error:
             report = error.batch_report
         assert sum(report.counts.values()) == len(report) == 3
-        assert report.counts["failed" if {verb == "refused"} else "done"] >= 1, report
+        assert report.counts["done"] >= 1, report
         """
     ).assert_silent()
 

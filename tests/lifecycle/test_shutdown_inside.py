@@ -89,25 +89,47 @@ print(use(lambda: list({"submit" if verb == "submit" else f"executor.{verb}"}(sl
     assert ended.stdout == expected, ended.describe()
 
 
-def test_a_dispatcher_in_its_limiter_is_not_waited_for_whoever_else_asks() -> None:
-    run_script(
-        """
+STUCK = """
         from paceline import BatchExecutor
         class Stuck:
+            asked = 0
             def acquire(self):
-                if threading.current_thread().name.endswith("_dispatcher"):
+                self.asked += 1
+                if self.asked > 6:
                     asking.set()
                     release.wait()
         asking, release = threading.Event(), threading.Event()
-        executor = BatchExecutor(Stuck(), max_workers=2)
+        executor = BatchExecutor(Stuck(), max_workers=3)
+        assert executor.execute_batch([lambda: time.sleep(0.01)] * 6) == [None] * 6
         future = executor.submit(int)
         assert asking.wait(10)
-        # Another thread asks meanwhile, and is answered.
-        assert executor.execute(int) == 0
         assert future.cancel()
+"""
+
+
+def test_a_worker_in_a_limiter_that_never_answers_is_not_waited_for() -> None:
+    run_script(
+        STUCK
+        + """
         began = time.monotonic()
         executor.shutdown()
         assert time.monotonic() - began < 5
+        """,
+        timeout=20,
+    ).assert_silent()
+
+
+def test_workers_end_when_the_limiter_answers_after_shutdown() -> None:
+    run_script(
+        STUCK
+        + """
+        executor.shutdown()
+        assert threading.active_count() > 1
+        release.set()
+        until = time.monotonic() + 10
+        while threading.active_count() > 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        assert threading.active_count() == 1, threading.enumerate()
         """,
         timeout=20,
     ).assert_silent()

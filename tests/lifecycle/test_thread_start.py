@@ -200,13 +200,13 @@ def test_threads_that_were_never_made_are_made_the_next_time() -> None:
         executor = BatchExecutor(Foreign(), max_workers=1)
         pool = executor._pool
         # A signal came before there was so much as a thread.
-        pool.grow = pool.dispatch = lambda: None
+        pool.grow = lambda: None
         future = executor.submit(int)
-        dispatcher = pool.runtime.dispatcher()
-        assert dispatcher is not None and pool.runtime.dispatcher() is None
-        del dispatcher
-        del pool.grow, pool.dispatch
-        pool.dispatch()
+        worker = pool.runtime.reserve_thread()
+        assert worker is not None and pool.runtime.reserve_thread() is None
+        del worker
+        del pool.grow
+        pool.grow()
         assert future.result() == 0
         """
     ).assert_silent()

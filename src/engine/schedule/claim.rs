@@ -71,6 +71,8 @@ pub enum Claim<W: Work> {
     Start(Start<W>),
     /// Something can start: attach, and claim again.
     Ready,
+    /// Ask the limiter, which is not ours, for one permit, tell its answer, and claim again.
+    Ask(Ask<W>),
     /// An owner waits for its input: attach, add what it has read, and claim again.
     Collect,
     /// A server is to be given up: attach, do so, and claim again.
@@ -79,6 +81,17 @@ pub enum Claim<W: Work> {
     Rest(Time),
     /// Its thread is to end: there will never be anything more, or it is a spare that nobody needs.
     Exit,
+}
+
+/// A permit that is to be asked for.
+#[derive(Debug)]
+pub struct Ask<W: Work> {
+    /// For what is next of this.
+    pub source: SourceId,
+    /// What its operations share.
+    pub context: Arc<W::Context>,
+    /// The worker that is to ask waits inside an operation.
+    pub nested: bool,
 }
 
 /// An operation between its start and its end.
@@ -185,26 +198,11 @@ pub enum Remains<W: Work> {
     Both(Leftover<W>, Leftover<W>),
 }
 
-/// What the dispatcher is to do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dispatch {
-    /// Ask for a permit for this source; a worker is kept free meanwhile.
-    Acquire(SourceId),
-    /// A server is to be given up.
-    GiveUp,
-    /// Nothing to do before this time, unless signalled.
-    Rest(Time),
-    /// There will never be anything more.
-    Exit,
-}
-
 /// What the owner of a source is to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
     /// Read this many operations from the input, or fewer.
     Feed(usize),
-    /// Ask its own limiter for a permit; a worker is kept free meanwhile.
-    Acquire,
     /// Take outcomes.
     HandOver,
     /// It has ended, or run to the end of its input.

@@ -6,13 +6,13 @@
 //! while waiting and never while an operation's object is dropped: what is to be dropped is handed
 //! back to the caller.
 
+mod asking;
 mod claim;
 mod feeding;
 mod leader;
 mod locked;
 mod owners;
 mod pauses;
-mod permits;
 mod refusals;
 mod repeat;
 mod spares;
@@ -24,8 +24,9 @@ mod watch;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use self::asking::Asking;
 pub use self::claim::{
-    Claim, Dispatch, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
+    Ask, Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start, Step,
 };
 pub use self::leader::LONG_WAIT;
 use self::locked::{Locked, Notices};
@@ -40,7 +41,7 @@ use super::recovery::Recovery;
 use super::retry::GiveUp;
 use super::signal::Signal;
 use super::source::Source;
-use super::terms::{Acquirer, End, Terms, Work};
+use super::terms::{End, Terms, Work};
 use super::time::Time;
 
 /// Shares the workers of one executor among its sources.
@@ -55,18 +56,11 @@ impl<W: Work> Scheduler<W> {
     /// The source of the calls that are submitted one by one.
     pub const CALLS: SourceId = SourceId { slot: 0, serial: 0 };
 
-    /// A scheduler for `workers` workers, whose permits come from `limiter`; those of the calls that
-    /// are submitted one by one are taken by `acquirer`.
+    /// A scheduler for `workers` workers, whose permits come from `limiter`, if that is given.
     #[must_use]
-    pub fn new(
-        workers: usize,
-        limiter: Option<Limiter>,
-        context: Arc<W::Context>,
-        acquirer: Acquirer,
-    ) -> Self {
+    pub fn new(workers: usize, limiter: Option<Limiter>, context: Arc<W::Context>) -> Self {
         let now = Time::now();
-        let terms = Terms::calls(acquirer);
-        let calls = Source::new(context, Arc::default(), terms, now, now);
+        let calls = Source::new(context, Arc::default(), Terms::calls(), now, now);
         Self {
             limiter,
             state: Mutex::new(State {
@@ -77,8 +71,6 @@ impl<W: Work> Scheduler<W> {
                 parked: Vec::new(),
                 waking: None,
                 leader: None,
-                dispatcher: Arc::default(),
-                dispatcher_waits: false,
                 joiners: Vec::new(),
                 workers,
                 capacity: workers,
@@ -90,7 +82,8 @@ impl<W: Work> Scheduler<W> {
                 told_until: Time::default(),
                 closed: false,
                 latest: Time::default(),
-                asks_elsewhere: acquirer != Acquirer::Worker,
+                asking: Asking::Never,
+                await_answer: Vec::new(),
                 watch: Watch::default(),
                 repeater: None,
                 notices: Notices::default(),
@@ -106,6 +99,13 @@ impl<W: Work> Scheduler<W> {
     #[must_use]
     pub fn one_at_a_time(self, one: bool) -> Self {
         self.state().watch.one_at_a_time = one;
+        self
+    }
+
+    /// Says whether workers are to [ask](Claim::Ask) for their permits, of a limiter that is not ours.
+    #[must_use]
+    pub fn asking(self, asks: bool) -> Self {
+        self.state().asking = if asks { Asking::Nobody } else { Asking::Never };
         self
     }
 
@@ -204,6 +204,10 @@ impl<W: Work> Scheduler<W> {
         #[cfg(debug_assertions)]
         state.note_coming(seat, false, now);
         let claim = state.claim(seat, self.limiter.as_ref(), now, true);
+        #[cfg(debug_assertions)]
+        if matches!(claim, Claim::Ask(_)) {
+            state.note_asker(seat);
+        }
         state.note_repeater(seat);
         drop(state);
         self.tell_end(seat.ended.take(), now);
@@ -225,7 +229,7 @@ impl<W: Work> Scheduler<W> {
     pub fn look(&self, seat: &mut Seat, now: Time) -> Claim<W> {
         let mut state = self.state();
         state.unpark(seat.id);
-        state.tell_owners(now);
+        state.tell_owners();
         let instead = state
             .keep_watch(seat, now)
             .or_else(|| state.collect_reading(seat));
@@ -386,13 +390,15 @@ impl<W: Work> Scheduler<W> {
         (!drained).then(|| state.next_deadline())
     }
 
-    /// Whether all worker threads have left, those too that ran what is no more known here. If not,
+    /// Whether all worker threads have left, those too that ran what is no more known here, but for
+    /// one that asks for a permit, which it may never be given. If not,
     /// `joiner` will be signalled when the last one does.
     pub fn deserted(&self, joiner: &Arc<Signal>) -> bool {
         let mut state = self.state();
-        if state.threads > 0 && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
+        let deserted = state.deserted();
+        if !deserted && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
             state.joiners.push(Arc::clone(joiner));
         }
-        state.threads == 0
+        deserted
     }
 }

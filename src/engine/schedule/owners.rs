@@ -10,7 +10,7 @@ use crate::engine::ledger::Ledger;
 use crate::engine::lock::LockSafe;
 use crate::engine::signal::Signal;
 use crate::engine::source::Source;
-use crate::engine::terms::{Acquirer, End, Terms, Work};
+use crate::engine::terms::{End, Terms, Work};
 use crate::engine::time::Time;
 
 /// What is to be dropped when an owner has gone: the records so far, or all of the source.
@@ -35,7 +35,6 @@ impl<W: Work> Scheduler<W> {
         if state.closed {
             return None;
         }
-        state.asks_elsewhere |= terms.acquirer != Acquirer::Worker;
         state.serials += 1;
         let serial = state.serials;
         let unpaused = state.pauses.unpaused(now);
@@ -88,19 +87,17 @@ impl<W: Work> Scheduler<W> {
     pub fn catch_up(&self, now: Time) {
         let mut state = self.state();
         state.wake_one(now);
-        state.tell_owners(now);
+        state.tell_owners();
     }
 
-    /// What the owner of a source is to do next. `nested` owners are workers themselves, and need
-    /// no other one free.
+    /// What the owner of a source is to do next. `nested` owners are workers themselves, and start
+    /// operations of it meanwhile.
     pub fn step(&self, id: SourceId, nested: bool, now: Time) -> Step {
         let mut state = self.state();
-        let free = state.free_slots(now);
         let opens = state.recovery.opens();
         if now < opens {
             state.end_if_hopeless(id, now);
         }
-        let unpaused = state.pauses.unpaused(now);
         let Some(source) = state.source(id) else {
             return Step::Settled;
         };
@@ -122,25 +119,7 @@ impl<W: Work> Scheduler<W> {
         if source.settled() {
             return Step::Settled;
         }
-        let mut until = source.terms.deadline;
-        if source.terms.acquirer == Acquirer::Owner {
-            if source.wants_permit(now) {
-                // A nested owner uses its permit itself, so it asks for one at a time.
-                let free = if nested {
-                    !source.has_permit()
-                } else {
-                    free > 0
-                };
-                if now < opens {
-                    until = until.min(opens);
-                } else if free {
-                    source.ask(unpaused);
-                    return Step::Acquire;
-                }
-            }
-            // Even beside what is due: others may use a permit for that, and tell nobody.
-            until = until.min(source.next_due_after(now));
-        }
+        let until = source.terms.deadline;
         source.owner_waits = true;
         source.owner_works = nested;
         Step::Rest(until)

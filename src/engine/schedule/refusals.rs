@@ -14,7 +14,7 @@ use crate::engine::lock::LockSafe;
 use crate::engine::recovery::Refusal;
 use crate::engine::retry::{Hopeless, Pause};
 use crate::engine::source::Source;
-use crate::engine::terms::{Acquirer, Dropped, Work};
+use crate::engine::terms::{Dropped, Work};
 use crate::engine::time::Time;
 
 /// Where no limit says how fast calls may follow each other after a probe, the workers begin one by
@@ -175,12 +175,10 @@ impl<W: Work> State<W> {
             self.notices.add(Arc::clone(&leader.signal));
         }
         for (_, source) in self.sources.iter_mut().flatten() {
-            let waits = source.owner_works || source.terms.acquirer == Acquirer::Owner;
-            if source.owner_waits && waits {
+            if source.owner_waits && source.owner_works {
                 self.notices.add(source.tell_owner());
             }
         }
-        self.tell_dispatcher();
         self.wake_one(now);
     }
 
@@ -253,7 +251,6 @@ impl<W: Work> State<W> {
         }
         if !hopeless.is_empty() {
             self.reschedule(now);
-            self.tell_dispatcher();
             self.tell_joiners();
         }
         given_up

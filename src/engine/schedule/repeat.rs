@@ -6,6 +6,7 @@
 //! the next one taken, without more.
 
 use super::Scheduler;
+use super::asking::Asking;
 use super::claim::Seat;
 use super::locked::Locked;
 use super::state::State;
@@ -72,7 +73,7 @@ impl<W: Work> State<W> {
         };
         let mut sources = self.sources.iter().enumerate();
         seat.only.is_none()
-            && !self.asks_elsewhere
+            && self.asking == Asking::Never
             && sources.all(|(slot, entry)| match entry {
                 Some((_, source)) if slot == ongoing.source.slot => source.is_repeatable(),
                 Some((_, other)) => other.quiet(),

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::asking::Asking;
 use super::claim::{Claim, Ending, Finished, Leftover, Ongoing, Remains, Seat, SourceId, Start};
 use super::leader::{Duty, Leader, Parked};
 use super::locked::Notices;
@@ -15,7 +16,7 @@ use crate::engine::recovery::Recovery;
 use crate::engine::retry::GiveUp;
 use crate::engine::signal::Signal;
 use crate::engine::source::{Running, Source};
-use crate::engine::terms::{Acquirer, End, Work};
+use crate::engine::terms::{End, Work};
 use crate::engine::time::Time;
 
 #[derive(Debug)]
@@ -29,8 +30,6 @@ pub(super) struct State<W: Work> {
     pub(super) parked: Vec<Parked>,
     pub(super) waking: Option<u64>,
     pub(super) leader: Option<Leader>,
-    pub(super) dispatcher: Arc<Signal>,
-    pub(super) dispatcher_waits: bool,
     pub(super) joiners: Vec<Arc<Signal>>,
     /// How many run at once, beside those that wait for others.
     pub(super) workers: usize,
@@ -46,8 +45,9 @@ pub(super) struct State<W: Work> {
     pub(super) closed: bool,
     /// The latest time it was told.
     pub(super) latest: Time,
-    /// Some permits come from an owner or the dispatcher.
-    pub(super) asks_elsewhere: bool,
+    pub(super) asking: Asking,
+    /// The workers that wait inside an operation until a permit was granted or refused.
+    pub(super) await_answer: Vec<Arc<Signal>>,
     pub(super) watch: Watch,
     /// The seat that may repeat its last claim; None as soon as the lock is taken for anything else.
     pub(super) repeater: Option<u64>,
@@ -72,7 +72,7 @@ impl<W: Work> State<W> {
 
     /// When the next retry is due that a worker is to wait for.
     pub(super) fn next_retry_due(&self, now: Time) -> Option<Time> {
-        let due = self.live().map(|source| source.next_due_for_workers(now));
+        let due = self.live().map(|source| source.next_due(now));
         due.flatten().min()
     }
 
@@ -157,10 +157,6 @@ impl<W: Work> State<W> {
         now: Time,
     ) -> Leftover<W> {
         let leftover = self.enter(ongoing, finished, now);
-        // A worker is free now, whatever has become of the source.
-        if self.asks_elsewhere {
-            self.offer_slot(now);
-        }
         if self.closed || !self.joiners.is_empty() {
             self.tell_joiners();
         }
@@ -202,13 +198,9 @@ impl<W: Work> State<W> {
                     .ledger
                     .remember(running.index, Attempt::of(error, running, ended));
                 source.retry(running, due, job);
-                let acquirer = source.terms.acquirer;
-                let wanted = source.owner_works || acquirer == Acquirer::Owner;
-                let told = (source.owner_waits && wanted).then(|| source.tell_owner());
+                let wanted = source.owner_waits && source.owner_works;
+                let told = wanted.then(|| source.tell_owner());
                 self.notices.extend(told);
-                if acquirer == Acquirer::Dispatcher {
-                    self.tell_dispatcher();
-                }
                 self.reschedule(now);
                 return leftover;
             }
@@ -239,9 +231,8 @@ impl<W: Work> State<W> {
                 leftover = (!earlier.is_empty()).then(|| Box::new(Remains::Attempts(earlier)));
             }
         }
-        let tell = source.owner_waits
-            && !(watched && source.is_short())
-            && source.owner_has_something(now);
+        let tell =
+            source.owner_waits && !(watched && source.is_short()) && source.owner_has_something();
         let told = tell.then(|| source.tell_owner());
         if source.orphaned
             && source.settled()
@@ -275,10 +266,10 @@ impl<W: Work> State<W> {
             }
             return self.wait_for_permit(seat, slot, opens, now);
         }
-        let gated = self.sources[slot]
-            .as_ref()
-            .is_some_and(|(_, source)| source.terms.acquirer != Acquirer::Worker);
-        if let Some(limiter) = limiter.filter(|_| !gated) {
+        if let Some(claim) = self.ask_or_wait(seat, slot, now, attached) {
+            return claim;
+        }
+        if let Some(limiter) = limiter {
             if seat.ticket.is_none() && seat.only.is_none() && self.another_waits(seat) {
                 return self.park(seat);
             }
@@ -310,12 +301,8 @@ impl<W: Work> State<W> {
         {
             self.note_start(now);
         }
-        if seat.only.is_none() {
-            self.busy += 1;
-        } else {
-            // A worker was kept for it, if it had its permit before.
-            self.offer_slot(now);
-        }
+        self.busy += usize::from(seat.only.is_none());
+        self.spend_permit();
         self.watch.last_start = now;
         // Whoever keeps watch sees soon enough if there is more to do than that.
         if !self.watched() {
@@ -379,9 +366,14 @@ impl<W: Work> State<W> {
     pub(super) fn nothing_to_start(&mut self, seat: &mut Seat, now: Time) -> Claim<W> {
         self.leave_lead(seat, now);
         if let Some((id, _)) = seat.only {
+            if self.asking == Asking::Granted {
+                // Others may use the permit.
+                self.wake_one(now);
+            }
             let due = self.source(id).map(|source| source.next_due_after(now));
             return Claim::Rest(due.unwrap_or(Time::NEVER));
         }
+        self.spend_permit();
         if self.over() {
             return Claim::Exit;
         }

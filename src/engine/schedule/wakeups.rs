@@ -9,15 +9,14 @@ use super::claim::Seat;
 use super::leader::Duty;
 use super::state::State;
 use crate::engine::source::Source;
-use crate::engine::terms::{Acquirer, Work};
+use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
 /// What the check of wake-ups knows beside the state.
 #[cfg(debug_assertions)]
 #[derive(Debug, Default)]
 pub(super) struct Checked {
-    /// When a worker looked last, or was to be woken. None if a worker that waits inside an operation
-    /// has just got what it waits for, and goes on to take it.
+    /// When a worker looked last, or was to be woken.
     at: Option<Time>,
     /// The seats of workers that are awake, and look again before they rest.
     coming: HashSet<u64>,
@@ -27,11 +26,6 @@ pub(super) struct Checked {
 impl<W: Work> State<W> {
     fn note_look(&mut self, now: Time) {
         self.checked.at = self.checked.at.max(Some(now));
-    }
-
-    /// Notes that a worker which waits inside an operation can go on.
-    pub(super) fn note_granted(&mut self) {
-        self.checked.at = None;
     }
 
     /// Notes when a worker looked, and whether it is awake, and looks again before it rests.
@@ -44,13 +38,18 @@ impl<W: Work> State<W> {
         }
     }
 
+    /// Notes that a worker asks for a permit, inside an operation or not, and claims next.
+    pub(super) fn note_asker(&mut self, seat: &Seat) {
+        self.checked.coming.insert(seat.id);
+    }
+
     /// Panics if workers sleep through something that can start, as the lock is released: if an
     /// operation can start and a slot is free, a worker is awake or has been notified, or the leader
     /// wakes in time.
     pub(super) fn check_wakeups(&self) {
         let Some(now) = self.checked.at else { return };
         let asleep = !self.parked.is_empty();
-        if std::thread::panicking() || !asleep || self.busy >= self.capacity {
+        if std::thread::panicking() || !asleep || self.busy >= self.capacity || self.is_asking() {
             return;
         }
         let opens = now >= self.recovery.opens();
@@ -71,11 +70,6 @@ impl<W: Work> State<W> {
 }
 
 impl<W: Work> State<W> {
-    pub(super) fn free_slots(&self, now: Time) -> usize {
-        let reserved: usize = self.live().map(|source| source.reserved(now)).sum();
-        self.capacity.saturating_sub(self.busy + reserved)
-    }
-
     pub(super) fn wants_thread(&self, now: Time) -> bool {
         if self.threads >= self.capacity {
             return false;
@@ -106,7 +100,7 @@ impl<W: Work> State<W> {
         {
             self.note_look(now);
         }
-        if self.waking.is_some() {
+        if self.waking.is_some() || self.is_asking() {
             return;
         }
         match &self.leader {
@@ -147,7 +141,7 @@ impl<W: Work> State<W> {
         } else {
             self.see_to_retries(now);
         }
-        self.offer_slot(now);
+        self.latest = self.latest.max(now);
         if !self.joiners.is_empty() {
             self.tell_joiners();
         }
@@ -163,50 +157,12 @@ impl<W: Work> State<W> {
         }
     }
 
-    pub(super) fn tell_dispatcher(&mut self) {
-        if std::mem::take(&mut self.dispatcher_waits) {
-            self.notices.add(Arc::clone(&self.dispatcher));
-        }
-    }
-
-    /// Tells owners, and the dispatcher, that workers are free.
-    pub(super) fn offer_slot(&mut self, now: Time) {
-        self.latest = self.latest.max(now);
-        if !self.asks_elsewhere {
-            return;
-        }
-        let mut free = self.free_slots(now);
-        for slot in self.turns() {
-            let Some((_, source)) = &mut self.sources[slot] else {
-                continue;
-            };
-            if free == 0 {
-                return;
-            }
-            if !source.wants_permit(now) {
-                continue;
-            }
-            match source.terms.acquirer {
-                Acquirer::Owner if source.owner_waits => {
-                    self.notices.add(source.tell_owner());
-                    free -= 1;
-                }
-                Acquirer::Dispatcher if self.dispatcher_waits => {
-                    self.tell_dispatcher();
-                    free -= 1;
-                }
-                _ => {}
-            }
-        }
-    }
-
     pub(super) fn wake_all(&mut self) {
         let parked = self.parked.drain(..).map(|parked| parked.signal);
         self.notices.extend(parked);
         if let Some(leader) = &self.leader {
             self.notices.add(Arc::clone(&leader.signal));
         }
-        self.notices.add(Arc::clone(&self.dispatcher));
     }
 
     pub(super) fn tell_joiners(&mut self) {
@@ -221,7 +177,7 @@ impl<W: Work> State<W> {
     /// A worker thread has left, or was not started after all.
     pub(super) fn release_thread(&mut self) {
         self.threads = self.threads.saturating_sub(1);
-        if self.threads == 0 {
+        if self.deserted() {
             self.notices.extend(self.joiners.drain(..));
         }
     }

@@ -126,9 +126,9 @@ impl<W: Work> State<W> {
     }
 
     /// Tells the owners who wait what they were not told while one worker was left alone.
-    pub(super) fn tell_owners(&mut self, now: Time) {
+    pub(super) fn tell_owners(&mut self) {
         for (_, source) in self.sources.iter_mut().flatten() {
-            if source.owner_waits && source.owner_has_something(now) {
+            if source.owner_waits && source.owner_has_something() {
                 self.notices.add(source.tell_owner());
             }
         }

@@ -82,10 +82,8 @@ impl<W: Work> Source<W> {
         let worked = unpaused.nanos_since(self.began_unpaused);
         self.ledger.totals.paused = now.nanos_since(self.began).saturating_sub(worked);
         // Otherwise that wait was over when the source ended, which may be long ago.
-        if !self.uses_its_permits() {
-            let ended = unpaused - now.since(self.terms.deadline);
-            self.book_wait(ended);
-            self.book_asking(ended);
+        if !self.waits_for_running() {
+            self.book_wait(unpaused - now.since(self.terms.deadline));
         }
     }
 
@@ -94,7 +92,7 @@ impl<W: Work> Source<W> {
     #[must_use]
     pub fn ended(&self) -> Option<End> {
         self.ended.filter(|end| {
-            let withheld = self.live + self.granted.len() + self.held.len() + self.unretried.len();
+            let withheld = self.live + self.unretried.len();
             !matches!(end, End::Cancelled | End::Broken)
                 || !self.complete
                 || withheld > 0
@@ -136,7 +134,7 @@ impl<W: Work> Source<W> {
 
     /// Whether what runs is waited for, whatever has ended it.
     pub(in crate::engine) fn is_patient(&self) -> bool {
-        self.uses_its_permits() || self.ended == Some(End::Refused)
+        self.waits_for_running() || self.ended == Some(End::Refused)
     }
 
     /// Whether something of it was not begun.
@@ -146,20 +144,19 @@ impl<W: Work> Source<W> {
 
     /// Whether something of it may be called that does not run.
     pub(in crate::engine) fn waits_for_server(&self) -> bool {
-        let waits = !self.granted.is_empty() || !self.held.is_empty() || self.live > 0;
-        let waits = waits || !self.retries.is_empty();
+        let waits = self.live > 0 || !self.retries.is_empty();
         let more = !self.complete && self.terms.keep != Keep::Nothing;
         self.ended.is_none() && (waits || more)
     }
 
-    /// Whether nothing of it runs, or is about to.
+    /// Whether nothing of it runs.
     pub(in crate::engine) fn idle(&self) -> bool {
-        self.running.is_empty() && (self.granted.is_empty() || !self.uses_its_permits())
+        self.running.is_empty()
     }
 
     /// Nothing of it waits or runs.
     pub(in crate::engine) fn quiet(&self) -> bool {
-        let waits = self.live > 0 || !self.retries.is_empty() || !self.held.is_empty();
+        let waits = self.live > 0 || !self.retries.is_empty();
         self.idle() && (self.ended.is_some() || !waits)
     }
 

@@ -1,8 +1,8 @@
 //! A source of operations: one batch, or the calls submitted one by one.
 
 mod endings;
+mod next;
 mod owner;
-mod permits;
 mod repeat;
 mod retries;
 mod starting;
@@ -13,13 +13,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 pub use self::owner::HandedOver;
-use self::permits::Granted;
 use self::retries::Retries;
 use super::ledger::Ledger;
 use super::retry::Hopeless;
 use super::schedule::SourceId;
 use super::signal::Signal;
-use super::terms::{Acquirer, End, Terms, Work};
+use super::terms::{End, Terms, Work};
 use super::time::Time;
 
 /// Operations that take fewer nanoseconds are handed over many at a time.
@@ -107,18 +106,6 @@ pub struct Source<W: Work> {
     pub(super) waiting_since: Option<Time>,
     /// Its owner is a worker itself, and runs operations of it while it waits.
     pub(super) owner_works: bool,
-    /// Permits being asked for.
-    asking: usize,
-    /// Since when the last of them is, by the clock that stands still in pauses.
-    asking_since: Time,
-    /// The operations that permits were granted for, in that order.
-    granted: VecDeque<Granted<W::Job>>,
-    /// Permits whose operation was withdrawn; the next one uses them.
-    spare_permits: usize,
-    /// The operations whose permits those ask for who wait for them.
-    held: Vec<(usize, W::Job)>,
-    /// Who waits for what the dispatcher is asking for.
-    awaiting: Vec<Arc<Signal>>,
     /// Index of the head of `queue`; where calls were cancelled, its entry is empty.
     head: usize,
     queue: VecDeque<Option<W::Job>>,
@@ -170,13 +157,7 @@ impl<W: Work> Source<W> {
             began_unpaused: unpaused,
             hopeful_since: now,
             waiting_since: None,
-            asking: 0,
-            asking_since: unpaused,
             owner_works: false,
-            granted: VecDeque::new(),
-            spare_permits: 0,
-            held: Vec::new(),
-            awaiting: Vec::new(),
             head: 0,
             queue: VecDeque::new(),
             live: 0,
@@ -234,9 +215,7 @@ impl<W: Work> Source<W> {
 
     /// Whether its operations are short, as far as one can tell.
     pub(super) fn is_short(&self) -> bool {
-        self.ledger.typical() < ONE_WORKER_BELOW
-            && self.terms.acquirer == Acquirer::Worker
-            && self.ledger.totals.attempts >= self.short_from
+        self.ledger.typical() < ONE_WORKER_BELOW && self.ledger.totals.attempts >= self.short_from
     }
 
     /// An operation took long though they were taken for short.
@@ -247,19 +226,13 @@ impl<W: Work> Source<W> {
     /// Whether the operation at `index` waits for its first attempt.
     #[must_use]
     pub fn holds(&self, index: usize) -> bool {
-        self.ended.is_none() && (self.queued(index) || self.granted_first(index).is_some())
+        self.ended.is_none() && self.queued(index)
     }
 
-    /// Whether the operation at `index` waits in the queue, without a permit.
+    /// Whether the operation at `index` waits in the queue.
     fn queued(&self, index: usize) -> bool {
         let place = index.checked_sub(self.head);
         place.is_some_and(|place| matches!(self.queue.get(place), Some(Some(_))))
-    }
-
-    /// Where the first attempt of the operation at `index` is among those that were granted.
-    fn granted_first(&self, index: usize) -> Option<usize> {
-        let first = |granted: &Granted<W::Job>| granted.index == index && granted.attempts == 0;
-        self.granted.iter().position(first)
     }
 
     pub(super) fn leave(&mut self, index: usize) {
@@ -285,8 +258,6 @@ impl<W: Work> Source<W> {
         value: impl FnMut(&W::Value) -> Result<(), F>,
         mut error: impl FnMut(&W::Error) -> Result<(), F>,
     ) -> Result<(), F> {
-        self.granted.iter().try_for_each(|it| job(&it.job))?;
-        self.held.iter().try_for_each(|(_, held)| job(held))?;
         self.queue.iter().flatten().try_for_each(&mut job)?;
         self.retries.iter().try_for_each(|retry| job(&retry.job))?;
         self.limiter_error.iter().try_for_each(&mut error)?;
@@ -302,13 +273,7 @@ impl<W: Work> Source<W> {
     /// The indexes of the operations that were read and never started.
     pub fn unstarted(&self) -> impl Iterator<Item = usize> {
         let queued = (self.head..).zip(&self.queue);
-        let queued = queued.filter_map(|(index, job)| job.as_ref().map(|_| index));
-        self.granted
-            .iter()
-            .filter(|granted| granted.attempts == 0)
-            .map(|granted| granted.index)
-            .chain(self.held.iter().map(|(index, _)| *index))
-            .chain(queued)
+        queued.filter_map(|(index, job)| job.as_ref().map(|_| index))
     }
 
     /// The records of its operations.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{PROBATION, READ_AHEAD_BELOW, Source};
 use crate::engine::ledger::{Attempt, Keep, Record};
 use crate::engine::signal::Signal;
-use crate::engine::terms::{Acquirer, End, Work};
+use crate::engine::terms::{End, Work};
 use crate::engine::time::Time;
 
 /// Nobody is woken to keep watch while fewer operations are read.
@@ -34,7 +34,7 @@ impl<W: Work> Source<W> {
         }
         let outstanding = match self.terms.keep {
             Keep::Ordered | Keep::Completed => self.outstanding(),
-            Keep::All | Keep::Nothing => self.live + self.granted.len(),
+            Keep::All | Keep::Nothing => self.live,
         };
         let room = self.ahead.saturating_sub(outstanding);
         // Few ahead means slow operations: each place is filled at once. Many are filled together,
@@ -130,12 +130,8 @@ impl<W: Work> Source<W> {
         })
     }
 
-    pub(in crate::engine) fn owner_has_something(&mut self, now: Time) -> bool {
-        self.ended().is_some()
-            || self.ready()
-            || self.settled()
-            || self.terms.acquirer == Acquirer::Owner && self.owner_works && self.wants_permit(now)
-            || self.room() > 0
+    pub(in crate::engine) fn owner_has_something(&mut self) -> bool {
+        self.ended().is_some() || self.ready() || self.settled() || self.room() > 0
     }
 
     /// Has its owner told that there is something for it to do: gives its signal.

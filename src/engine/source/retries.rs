@@ -7,16 +7,29 @@ use std::time::Duration;
 use super::{Running, Source};
 use crate::engine::ledger::Attempt;
 use crate::engine::retry::Budget;
-use crate::engine::terms::{Acquirer, Dropped, Work};
+use crate::engine::terms::{Dropped, Work};
 use crate::engine::time::Time;
 
-/// An operation that is to be tried again.
+/// An operation that is to be tried again, or for the first time.
 #[derive(Debug)]
 pub(super) struct Retry<J> {
     pub(super) index: usize,
+    /// How many there were.
     pub(super) attempts: u32,
+    /// Nanoseconds that these have waited for their permits.
     pub(super) waited: u64,
     pub(super) job: J,
+}
+
+impl<J> Retry<J> {
+    pub(super) const fn first(index: usize, job: J) -> Self {
+        Self {
+            index,
+            attempts: 0,
+            waited: 0,
+            job,
+        }
+    }
 }
 
 /// The operations that wait to be tried again.
@@ -103,20 +116,7 @@ impl<W: Work> Source<W> {
         &mut self,
         mut failed: impl FnMut(usize, &Attempt<W::Error>),
     ) -> Vec<Dropped<W>> {
-        let mut waiting: Vec<_> = std::iter::from_fn(|| self.retries.pop()).collect();
-        for granted in std::mem::take(&mut self.granted) {
-            if granted.attempts == 0 {
-                self.granted.push_back(granted);
-                continue;
-            }
-            self.spare_permits += usize::from(!granted.refused);
-            waiting.push(Retry {
-                index: granted.index,
-                attempts: granted.attempts,
-                waited: granted.waited,
-                job: granted.job,
-            });
-        }
+        let waiting: Vec<_> = std::iter::from_fn(|| self.retries.pop()).collect();
         let mut dropped = Vec::with_capacity(waiting.len());
         for retry in waiting {
             let mut attempts = self.ledger.history_of(retry.index);
@@ -169,16 +169,9 @@ impl<W: Work> Source<W> {
         self.retries.first_due().is_some_and(|due| due <= now)
     }
 
-    /// When a worker is to look for the next retry, if that is a worker's to do.
-    pub(in crate::engine) fn next_due_for_workers(&self, now: Time) -> Option<Time> {
-        let theirs = now < self.terms.deadline
-            && (self.terms.acquirer == Acquirer::Worker || self.spare_permits > 0);
-        if theirs { self.next_due() } else { None }
-    }
-
-    /// When the next retry is due, if one waits.
-    fn next_due(&self) -> Option<Time> {
-        if self.ended.is_some() {
+    /// When a worker is to look for the next retry, if one waits.
+    pub(in crate::engine) fn next_due(&self, now: Time) -> Option<Time> {
+        if self.ended.is_some() || now >= self.terms.deadline {
             return None;
         }
         let due = self.retries.first_due();
@@ -204,10 +197,6 @@ impl<W: Work> Source<W> {
     /// The indexes of the operations that wait to be tried again.
     #[must_use]
     pub fn waiting_retries(&self) -> Vec<usize> {
-        let granted = self.granted.iter().filter(|granted| granted.attempts > 0);
-        let waiting = self.retries.iter().map(|retry| retry.index);
-        waiting
-            .chain(granted.map(|granted| granted.index))
-            .collect()
+        self.retries.iter().map(|retry| retry.index).collect()
     }
 }

@@ -1,9 +1,8 @@
 //! Which operation of a source starts next, and what is booked when it does.
 
-use super::permits::Granted;
 use super::retries::Retry;
 use super::{Running, Source};
-use crate::engine::terms::{Acquirer, Work};
+use crate::engine::terms::Work;
 use crate::engine::time::Time;
 
 impl<W: Work> Source<W> {
@@ -15,39 +14,21 @@ impl<W: Work> Source<W> {
         now: Time,
         permit_wait: u64,
     ) -> Option<(Running, W::Job)> {
-        let next = if let Some(granted) = self.granted.pop_front() {
-            granted
-        } else {
-            let next = self.next(now, permit_wait)?;
-            self.use_spare_permit();
-            next
-        };
-        Some(self.enter(next, seat, now))
+        let next = self.next(now)?;
+        let running = running(&next, seat, now, permit_wait);
+        Some(self.enter(running, next.job))
     }
 
     /// Takes the next operation: first attempts and due retries in turn.
     #[inline(always)]
-    pub(super) fn next(&mut self, now: Time, permit_wait: u64) -> Option<Granted<W::Job>> {
-        let retry = self.retry_due(now) && (self.retry_is_next || self.live == 0);
+    fn next(&mut self, now: Time) -> Option<Retry<W::Job>> {
+        let retry = self.is_retry_next(now);
         self.retry_is_next = !retry;
         if retry {
-            let Retry {
-                index,
-                attempts,
-                waited,
-                job,
-            } = self.retries.pop()?;
-            return Some(Granted {
-                index,
-                attempts,
-                waited,
-                permit_wait,
-                refused: false,
-                job,
-            });
+            return self.retries.pop();
         }
         let (index, job) = self.pop()?;
-        Some(Granted::first(index, permit_wait, job))
+        Some(Retry::first(index, job))
     }
 
     /// Takes the operation at `index`, if it still waits for its first attempt.
@@ -58,50 +39,31 @@ impl<W: Work> Source<W> {
         now: Time,
         permit_wait: u64,
     ) -> Option<(Running, W::Job)> {
-        let next = if let Some(place) = self.granted_first(index) {
-            self.granted.remove(place)?
-        } else {
-            let job = self.withdraw_queued(index)?;
-            self.use_spare_permit();
-            Granted::first(index, permit_wait, job)
-        };
-        Some(self.enter(next, seat, now))
+        let next = Retry::first(index, self.withdraw(index)?);
+        let running = running(&next, seat, now, permit_wait);
+        Some(self.enter(running, next.job))
     }
 
     #[inline(always)]
-    fn enter(&mut self, next: Granted<W::Job>, seat: u64, started: Time) -> (Running, W::Job) {
-        let Granted {
-            index,
-            attempts,
-            waited: waited_before,
-            permit_wait,
-            refused,
-            job,
-        } = next;
-        let running = Running {
-            index,
-            seat,
-            attempt: attempts + u32::from(!refused),
-            refused,
-            started,
-            permit_wait,
-            waited_before,
-        };
+    fn enter(&mut self, running: Running, job: W::Job) -> (Running, W::Job) {
         self.running.push(running);
-        if !refused {
-            // Other permits are counted when they are granted.
-            self.ledger.totals.permits += usize::from(self.terms.acquirer == Acquirer::Worker);
-            self.ledger.totals.count_start(attempts > 0, permit_wait);
-            self.waiting_since = None;
-        }
+        let totals = &mut self.ledger.totals;
+        totals.permits += 1;
+        totals.count_start(running.attempt > 1, running.permit_wait);
+        self.waiting_since = None;
         (running, job)
     }
 
     /// Takes the next operation as one that was refused its permit.
     pub(in crate::engine) fn refuse(&mut self, now: Time) -> Option<(Running, W::Job)> {
-        let mut next = self.next(now, 0)?;
-        next.refused = true;
-        Some(self.enter(next, Running::NOBODY, now))
+        let next = self.next(now)?;
+        let running = Running {
+            attempt: next.attempts,
+            refused: true,
+            ..running(&next, Running::NOBODY, now, 0)
+        };
+        self.running.push(running);
+        Some((running, next.job))
     }
 
     #[inline(always)]
@@ -115,5 +77,18 @@ impl<W: Work> Source<W> {
                 return Some((index, job));
             }
         }
+    }
+}
+
+#[inline(always)]
+fn running<J>(next: &Retry<J>, seat: u64, started: Time, permit_wait: u64) -> Running {
+    Running {
+        index: next.index,
+        seat,
+        attempt: next.attempts + 1,
+        refused: false,
+        started,
+        permit_wait,
+        waited_before: next.waited,
     }
 }

@@ -16,7 +16,7 @@ use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::recovery::Recovery;
 use paceline::engine::schedule::{Scheduler, Seat, SourceId};
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::{Acquirer, Ahead, End, FailureLimit, Terms};
+use paceline::engine::terms::{Ahead, End, FailureLimit, Terms};
 use paceline::engine::time::Time;
 
 use self::nested::Nested;
@@ -56,8 +56,8 @@ pub(super) enum Step {
     Finish(usize, Verdict),
     /// While workers only do what they can, so many operations return at once.
     Run(usize),
-    /// A permit that is asked for is granted or refused.
-    Answer(usize, bool),
+    /// The permit that is asked for is granted or refused.
+    Answer(bool),
     Pass(u64),
     /// Everybody acts until all are asleep.
     Settle,
@@ -77,6 +77,8 @@ enum Post {
     /// It has seen something to start.
     Attached,
     Calling(Started),
+    /// In a limiter that takes as long as it likes.
+    Asking(SourceId),
     Resting(Time),
     Gone,
 }
@@ -95,8 +97,6 @@ struct Worker {
 enum Mood {
     Awake,
     Resting(Time),
-    /// In a limiter that takes as long as it likes.
-    Asking,
     /// It may come back to the outcomes it holds, or not.
     Consuming,
     /// It reads so many operations in one go; each may be long in coming.
@@ -122,10 +122,6 @@ struct Account {
     waiting: BTreeSet<usize>,
     /// Due time and attempts so far, by index.
     retries: BTreeMap<usize, (Time, u32)>,
-    /// Attempts so far of what was refused its permit and is left to a worker, by index.
-    refused: BTreeMap<usize, u32>,
-    /// Those whose permits are asked for by who waits for them.
-    held: BTreeSet<usize>,
     running: BTreeMap<usize, u32>,
     /// Result and attempts, by index.
     finished: BTreeMap<usize, (Result<usize, usize>, u32)>,
@@ -134,14 +130,13 @@ struct Account {
     last_first: Option<usize>,
     /// Those that may have started out of order.
     out_of_turn: BTreeSet<usize>,
-    granted: usize,
     starts: usize,
-    gated_starts: usize,
-    asking: bool,
+    /// Permits may be refused.
+    foreign: bool,
 }
 
 impl Account {
-    fn new(id: SourceId, owner: Arc<Signal>, terms: Terms, input: usize) -> Self {
+    fn new(id: SourceId, owner: Arc<Signal>, terms: Terms, input: usize, foreign: bool) -> Self {
         Self {
             id,
             terms,
@@ -153,30 +148,26 @@ impl Account {
             inbox: 0,
             waiting: BTreeSet::new(),
             retries: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            held: BTreeSet::new(),
             running: BTreeMap::new(),
             finished: BTreeMap::new(),
             completed: Vec::new(),
             handed: Vec::new(),
             last_first: None,
             out_of_turn: BTreeSet::new(),
-            granted: 0,
             starts: 0,
-            gated_starts: 0,
-            asking: false,
+            foreign,
         }
     }
 
     /// Every attempt but the last is remembered; and the last, where a further one was refused.
     fn check_history(&self, attempts: u32, earlier: usize) {
-        let refused = self.terms.acquirer != Acquirer::Worker && earlier == attempts as usize;
+        let refused = self.foreign && earlier == attempts as usize;
         assert!(refused || earlier + 1 == attempts as usize);
     }
 
     fn startable(&self, now: Time) -> usize {
         let due = self.retries.values().filter(|(due, _)| *due <= now);
-        self.waiting.len() - self.held.len() + due.count()
+        self.waiting.len() + due.count()
     }
 
     /// Whether there is an outcome for its owner, or nothing more to wait for.
@@ -187,11 +178,6 @@ impl Account {
             Keep::All | Keep::Nothing => false,
         };
         ready || self.input == 0 && self.finished.len() == self.read
-    }
-
-    /// Permits that somebody has, and that can be used.
-    fn usable(&self, now: Time) -> usize {
-        (self.granted - self.gated_starts).min(self.startable(now))
     }
 }
 
@@ -204,8 +190,8 @@ pub(super) struct World {
     now: u64,
     workers: Vec<Worker>,
     accounts: Vec<Account>,
-    dispatcher: Mood,
-    dispatching: Option<usize>,
+    /// A permit was granted, and nothing has started since.
+    granted: bool,
     closed: bool,
     /// When everybody slept beside work since the last start, for one worker kept watch.
     left_alone: BTreeSet<u64>,
@@ -220,19 +206,12 @@ impl World {
             let per = Duration::from_nanos(units * UNIT);
             Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap())
         });
-        let acquirer = if setting.foreign {
-            Acquirer::Dispatcher
-        } else {
-            Acquirer::Worker
-        };
-        let scheduler = Scheduler::new(
-            setting.workers,
-            limiter.clone(),
-            Arc::new("calls".into()),
-            acquirer,
-        )
-        .one_at_a_time(setting.one_at_a_time);
-        let mut calls = Account::new(CALLS, Arc::default(), Terms::calls(acquirer), 0);
+        let context = Arc::new("calls".into());
+        let scheduler = Scheduler::new(setting.workers, limiter.clone(), context)
+            .asking(setting.foreign)
+            .one_at_a_time(setting.one_at_a_time);
+        let terms = Terms::calls();
+        let mut calls = Account::new(CALLS, Arc::default(), terms, 0, setting.foreign);
         calls.mood = Mood::Closed;
         Self {
             setting,
@@ -243,12 +222,7 @@ impl World {
             now: 1_000_000 * UNIT,
             workers: Vec::new(),
             accounts: vec![calls],
-            dispatcher: if setting.foreign {
-                Mood::Awake
-            } else {
-                Mood::Closed
-            },
-            dispatching: None,
+            granted: false,
             closed: false,
             left_alone: BTreeSet::new(),
         }
@@ -313,17 +287,11 @@ impl World {
                 failure_limit,
                 stop_on_failure,
             } => {
-                let acquirer = match (self.setting.foreign, keep) {
-                    (false, _) => Acquirer::Worker,
-                    (true, Keep::All) => Acquirer::Owner,
-                    (true, _) => Acquirer::Dispatcher,
-                };
                 let deadline = timeout.map_or(Time::NEVER, |units| {
                     Time::from_nanos(self.now + units * UNIT)
                 });
                 let terms = Terms {
                     keep,
-                    acquirer,
                     attended: keep == Keep::All,
                     ahead: Ahead {
                         least: ahead,
@@ -345,7 +313,9 @@ impl World {
                         self.now(),
                     )
                     .unwrap();
-                self.accounts.push(Account::new(id, owner, terms, count));
+                let foreign = self.setting.foreign;
+                self.accounts
+                    .push(Account::new(id, owner, terms, count, foreign));
             }
             Step::Submit => self.submit(),
             Step::Act(which) => {
@@ -365,7 +335,7 @@ impl World {
                     self.check();
                 }
             }
-            Step::Answer(which, granted) => self.answer(which, granted),
+            Step::Answer(granted) => self.answer(granted),
             Step::Pass(units) => self.now += units * UNIT,
             Step::Settle => self.settle(),
             Step::Withdraw(which) => self.withdraw(which),
@@ -397,7 +367,7 @@ impl World {
                 let awake = match worker.post {
                     Post::Awake | Post::Attached => true,
                     Post::Resting(until) => until <= now || peek(&worker.seat),
-                    Post::Calling(_) | Post::Gone => false,
+                    Post::Calling(_) | Post::Asking(_) | Post::Gone => false,
                 };
                 awake.then_some(Actor::Worker(place))
             });
@@ -410,27 +380,16 @@ impl World {
                     Mood::Awake | Mood::Consuming | Mood::Reading(_) => true,
                     Mood::Resting(until) => until <= now || peek_signal(&account.owner),
                     Mood::Joining => peek_signal(&account.owner),
-                    Mood::Asking | Mood::Closed => false,
+                    Mood::Closed => false,
                 };
                 awake.then_some(Actor::Owner(place))
             });
-        let dispatcher = match self.dispatcher {
-            Mood::Awake => true,
-            Mood::Resting(until) => {
-                until <= now || peek_signal(&self.scheduler.dispatcher_signal())
-            }
-            _ => false,
-        };
         let nested = self.workers.iter().enumerate();
         let nested = nested.filter_map(|(place, worker)| {
             let awake = self.is_awake_inside(worker.nested.as_ref()?);
             awake.then_some(Actor::Nested(place))
         });
-        workers
-            .chain(owners)
-            .chain(nested)
-            .chain(dispatcher.then_some(Actor::Dispatcher))
-            .collect()
+        workers.chain(owners).chain(nested).collect()
     }
 
     fn act(&mut self, actor: Actor) {
@@ -438,7 +397,6 @@ impl World {
             Actor::Worker(place) => self.work(place),
             Actor::Owner(place) => self.own(place),
             Actor::Nested(place) => self.wait_inside(place),
-            Actor::Dispatcher => self.dispatch(),
         }
     }
 
@@ -460,7 +418,6 @@ enum Actor {
     Owner(usize),
     /// What a worker has called, which waits for something else.
     Nested(usize),
-    Dispatcher,
 }
 
 fn peek(seat: &Seat) -> bool {

@@ -1,14 +1,13 @@
 //! Permits: of the limiter that the workers share, and of one of another make that is asked.
 
 use paceline::engine::recovery::Refusal;
-use paceline::engine::schedule::{Dispatch, Ending, Finished};
-use paceline::engine::terms::Acquirer;
+use paceline::engine::schedule::{Ending, Finished, SourceId};
 
 use std::time::Duration;
 
 use super::nested::Nested;
-use super::{Mood, UNIT, World};
-use crate::fixture::{CALLS, attempts, given};
+use super::{Post, UNIT, World};
+use crate::fixture::{CALLS, attempts};
 
 impl World {
     pub(super) fn outsider(&mut self) {
@@ -54,101 +53,73 @@ impl World {
         })
     }
 
-    pub(super) fn dispatch(&mut self) {
-        given(&self.scheduler.dispatcher_signal());
-        let now = self.now();
-        self.dispatcher = match self.scheduler.dispatch(now) {
-            Dispatch::Exit => {
-                assert!(self.closed, "the dispatcher went home");
-                Mood::Closed
-            }
-            Dispatch::Rest(until) => {
-                assert!(
-                    until > now,
-                    "a dispatcher that rests until the past runs in circles"
-                );
-                Mood::Resting(until)
-            }
-            Dispatch::GiveUp => panic!("nobody gives up"),
-            Dispatch::Acquire(id) => {
-                let account = self.account_of(id);
-                assert_eq!(self.accounts[account].terms.acquirer, Acquirer::Dispatcher);
-                let late = now >= self.accounts[account].terms.deadline;
-                assert!(
-                    !late || self.accounts[account].orphaned,
-                    "dispatched too late"
-                );
-                self.accounts[account].asking = true;
-                self.dispatching = Some(account);
-                Mood::Asking
-            }
-        };
+    /// A worker is to ask for a permit; whatever was granted before is lost.
+    pub(super) fn asks(&mut self, source: SourceId) {
+        assert!(self.setting.foreign && !self.is_asking(), "two ask at once");
+        self.granted = false;
+        let account = &self.accounts[self.account_of(source)];
+        let late = self.now() >= account.terms.deadline;
+        assert!(!late || account.orphaned, "asked too late");
+        assert!(self.now() >= self.recovery.opens(), "asked during a pause");
     }
 
-    pub(super) fn answer(&mut self, which: usize, granted: bool) {
-        let mut asked: Vec<_> = (0..self.accounts.len())
-            .filter(|place| self.accounts[*place].mood == Mood::Asking)
-            .collect();
-        asked.extend(self.dispatching);
-        let inside: Vec<_> = (0..self.workers.len())
-            .filter(|place| {
-                self.workers[*place]
-                    .nested
-                    .as_ref()
-                    .is_some_and(Nested::asks)
-            })
-            .collect();
-        if asked.is_empty() && inside.is_empty() {
-            return;
+    pub(super) fn is_asking(&self) -> bool {
+        self.workers.iter().any(|worker| {
+            matches!(worker.post, Post::Asking(_))
+                || worker.nested.as_ref().is_some_and(Nested::asks)
+        })
+    }
+
+    /// The worker that asks is answered.
+    pub(super) fn answer(&mut self, granted: bool) {
+        for place in 0..self.workers.len() {
+            let worker = &mut self.workers[place];
+            if let Post::Asking(source) = worker.post {
+                worker.post = Post::Attached;
+                return self.answered(source, granted);
+            }
+            if let Some(source) = worker.nested.as_mut().and_then(Nested::answered) {
+                return self.answered(source, granted);
+            }
         }
-        let which = which % (asked.len() + inside.len());
-        if which >= asked.len() {
-            return self.answer_inside(inside[which - asked.len()], granted);
-        }
-        let place = asked[which];
+    }
+
+    fn answered(&mut self, id: SourceId, granted: bool) {
         let now = self.now();
-        if self.dispatching == Some(place) {
-            self.dispatching = None;
-            self.dispatcher = Mood::Awake;
-        } else {
-            self.accounts[place].mood = Mood::Awake;
-        }
-        self.accounts[place].asking = false;
-        let id = self.accounts[place].id;
-        if self.scheduler.with(id, |_| ()).is_none() {
+        if granted {
+            self.granted = true;
+            self.scheduler.grant();
             return;
         }
-        if granted {
-            self.accounts[place].granted += 1;
-            self.scheduler.grant(id, now);
-        } else if let Some((ongoing, start)) = self.scheduler.refuse(id, now) {
-            let account = &mut self.accounts[place];
-            let index = ongoing.running.index;
-            let fresh = account.waiting.remove(&index);
-            let attempts = account
-                .retries
-                .remove(&index)
-                .map_or(0, |(_, attempts)| attempts);
-            assert!(fresh || attempts > 0, "refused what does not wait");
-            assert_eq!(ongoing.running.attempt, attempts);
-            if fresh {
-                assert!(account.last_first < Some(index));
-            }
-            if id == CALLS {
-                account.refused.insert(index, attempts);
-                self.scheduler.leave_refusal(&ongoing, start.job, now);
-            } else {
-                account.finished.insert(index, (Err(index), attempts));
-                account.completed.push(index);
-                let ending = Ending::Result(Err(start.job), false);
-                let finished = Finished {
-                    ended: now,
-                    ending,
-                    waited: 0,
-                };
-                self.scheduler.book(&ongoing, finished, now);
-            }
+        let Some((ongoing, start)) = self.scheduler.refuse(id, now) else {
+            return;
+        };
+        let place = self.account_of(id);
+        let account = &mut self.accounts[place];
+        let index = ongoing.running.index;
+        let fresh = account.waiting.remove(&index);
+        let attempts = account
+            .retries
+            .remove(&index)
+            .map_or(0, |(_, attempts)| attempts);
+        assert!(fresh || attempts > 0, "refused what does not wait");
+        assert_eq!(ongoing.running.attempt, attempts);
+        if fresh {
+            assert!(account.last_first < Some(index));
         }
+        account.finished.insert(index, (Err(index), attempts));
+        account.completed.push(index);
+        let ending = if id == CALLS {
+            Ending::Delivered(true)
+        } else {
+            Ending::Result(Err(start.job), false)
+        };
+        let finished = Finished {
+            ended: now,
+            ending,
+            waited: 0,
+        };
+        self.scheduler.book(&ongoing, finished, now);
         self.grow();
     }
 
@@ -158,10 +129,7 @@ impl World {
             return;
         }
         let index = calls.read - 1 - which % calls.read.min(4);
-        calls.held.remove(&index);
-        let waited = calls.waiting.remove(&index)
-            || calls.retries.remove(&index).is_some()
-            || calls.refused.remove(&index).is_some();
+        let waited = calls.waiting.remove(&index) || calls.retries.remove(&index).is_some();
         let job = self.scheduler.withdraw(CALLS, index);
         assert_eq!(job, waited.then_some(index));
         if waited {

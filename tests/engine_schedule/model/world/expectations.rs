@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use paceline::engine::signal::Signal;
-use paceline::engine::terms::Acquirer;
 use paceline::engine::time::Time;
 
-use super::nested::Nested;
 use super::{Mood, Post, UNIT, Verdict, Worker, World};
 
 impl World {
@@ -21,10 +19,7 @@ impl World {
             .workers
             .iter()
             .any(|worker| matches!(worker.post, Post::Resting(_)));
-        let mut kept = 0;
-        for account in &self.accounts {
-            kept += account.usable(now) + account.refused.len() + usize::from(account.asking);
-        }
+        let asking = self.is_asking();
         for (place, account) in self.accounts.iter().enumerate() {
             let present = self.scheduler.with(account.id, |_| ()).is_some();
             let over = !present || self.ended(place).is_some() || now >= account.terms.deadline;
@@ -37,36 +32,14 @@ impl World {
                 self.left_alone.insert(self.now);
                 assert!(self.watched(), "the owner of source {place} is not told");
             }
-            let stuck = !account.refused.is_empty() && resting && free > 0;
-            assert!(
-                !stuck || now < self.recovery.opens(),
-                "all sleep beside a refusal of source {place}"
-            );
             if over || account.startable(now) == 0 || now < self.recovery.opens() {
                 continue;
             }
-            if account.terms.acquirer == Acquirer::Worker {
-                if resting && free > 0 && self.permit_there() {
-                    self.left_alone.insert(self.now);
-                    assert!(
-                        self.watched(),
-                        "all sleep beside a permit, a worker and source {place}"
-                    );
-                }
-            } else {
-                let stuck = account.usable(now) > 0 && resting && free > 0;
+            if resting && free > 0 && self.permit_there() && !asking {
+                self.left_alone.insert(self.now);
                 assert!(
-                    !stuck,
-                    "all sleep beside a granted permit of source {place}"
-                );
-                let asleep = match account.terms.acquirer {
-                    Acquirer::Owner => matches!(account.mood, Mood::Resting(_)),
-                    _ => matches!(self.dispatcher, Mood::Resting(_)),
-                };
-                let wants = !account.asking && account.startable(now) > account.usable(now);
-                assert!(
-                    !(asleep && wants && free > kept),
-                    "nobody asks for source {place}"
+                    self.watched(),
+                    "all sleep beside a permit, a worker and source {place}"
                 );
             }
         }
@@ -105,17 +78,8 @@ impl World {
             let consumer = self.awake().into_iter().find(|actor| self.is_away(*actor));
             if let Some(actor) = consumer {
                 self.act(actor);
-            } else if self.dispatching.is_some()
-                || self
-                    .accounts
-                    .iter()
-                    .any(|account| account.mood == Mood::Asking)
-                || self
-                    .workers
-                    .iter()
-                    .any(|worker| worker.nested.as_ref().is_some_and(Nested::asks))
-            {
-                self.answer(round, true);
+            } else if self.is_asking() {
+                self.answer(true);
             } else if self.workers.iter().any(Worker::calls) {
                 self.finish(round, Verdict::Done);
             } else if let Some(next) = self.next_wake() {
@@ -139,7 +103,6 @@ impl World {
         self.scheduler.close();
         self.settle();
         assert!(self.scheduler.is_over());
-        assert_eq!(self.dispatcher, Mood::Closed, "the dispatcher stays");
         assert!(
             self.workers
                 .iter()
@@ -155,11 +118,7 @@ impl World {
         });
         let nested = self.workers.iter();
         let nested = nested.filter_map(|worker| worker.nested.as_ref()?.rests_until());
-        let moods = self
-            .accounts
-            .iter()
-            .map(|account| account.mood)
-            .chain([self.dispatcher]);
+        let moods = self.accounts.iter().map(|account| account.mood);
         let others = moods.filter_map(|mood| match mood {
             Mood::Resting(until) => Some(until),
             _ => None,

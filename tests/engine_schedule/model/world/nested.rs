@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use paceline::engine::schedule::{Claim, Seat};
+use paceline::engine::schedule::{Claim, Seat, SourceId};
 use paceline::engine::time::Time;
 
 use super::{Post, UNIT, World, peek};
@@ -22,8 +22,8 @@ pub(super) struct Nested {
 enum Does {
     /// It would call that itself, and rests until a time.
     Look(Seat, Time),
-    /// It is in a limiter that takes as long as it likes.
-    Ask,
+    /// It is in a limiter that takes as long as it likes, for what is next of a source.
+    Ask(Seat, SourceId),
     Call(Seat, Started),
     /// It waits until that has ended; another works in its place.
     StandAside,
@@ -35,7 +35,19 @@ impl Nested {
     }
 
     pub(super) fn asks(&self) -> bool {
-        matches!(self.does, Does::Ask)
+        matches!(self.does, Does::Ask(..))
+    }
+
+    /// It was answered, if it asks: for which source.
+    pub(super) fn answered(&mut self) -> Option<SourceId> {
+        let Does::Ask(_, source) = self.does else {
+            return None;
+        };
+        let does = std::mem::replace(&mut self.does, Does::StandAside);
+        if let Does::Ask(seat, _) = does {
+            self.does = Does::Look(seat, Time::default());
+        }
+        Some(source)
     }
 
     pub(super) fn calls(&self) -> bool {
@@ -57,7 +69,7 @@ impl World {
         let calling: Vec<_> = (0..self.workers.len())
             .filter(|place| self.workers[*place].nested.is_none())
             .filter_map(|place| match &self.workers[place].post {
-                Post::Calling(start) if !start.running.refused => Some((place, start)),
+                Post::Calling(start) => Some((place, start)),
                 _ => None,
             })
             .collect();
@@ -96,7 +108,7 @@ impl World {
         match &nested.does {
             Does::Look(seat, until) => *until <= self.now() || peek(seat),
             Does::StandAside => self.accounts[0].finished.contains_key(&nested.index),
-            Does::Ask | Does::Call(..) => false,
+            Does::Ask(..) | Does::Call(..) => false,
         }
     }
 
@@ -122,12 +134,10 @@ impl World {
                 self.started(&start, true);
                 Does::Call(seat, start)
             }
-            Claim::Rest(_) if self.scheduler.hold(&seat, now) => {
-                self.scheduler.leave(seat);
-                let calls = &mut self.accounts[0];
-                assert!(calls.waiting.contains(&index) && calls.held.insert(index));
-                calls.out_of_turn.insert(index);
-                Does::Ask
+            Claim::Ask(ask) => {
+                assert!(ask.nested);
+                self.asks(ask.source);
+                Does::Ask(seat, ask.source)
             }
             Claim::Rest(until) => {
                 let again = Time::from_nanos(self.now + LOOK_AGAIN * UNIT);
@@ -158,27 +168,5 @@ impl World {
         self.scheduler.book(&start.ongoing(), finished, now);
         self.scheduler.leave(seat);
         self.helped(place, index);
-    }
-
-    /// The permit that was asked for inside is granted or refused.
-    pub(super) fn answer_inside(&mut self, place: usize, granted: bool) {
-        let Some(Nested { index, .. }) = self.workers[place].nested.take() else {
-            return;
-        };
-        let calls = &mut self.accounts[0];
-        let held = calls.held.remove(&index);
-        if granted {
-            calls.granted += 1;
-            self.scheduler.grant_held(CALLS, index, self.now());
-        } else {
-            assert_eq!(self.scheduler.withdraw(CALLS, index), held.then_some(index));
-            let calls = &mut self.accounts[0];
-            if held {
-                calls.waiting.remove(&index);
-                calls.finished.insert(index, (Err(index), 0));
-            }
-        }
-        self.grow();
-        self.look_inside(place, index);
     }
 }

@@ -3,7 +3,7 @@
 use paceline::engine::ledger::Keep;
 use paceline::engine::schedule::Step as Wish;
 use paceline::engine::source::{HandedOver, Source};
-use paceline::engine::terms::{Acquirer, End};
+use paceline::engine::terms::End;
 
 use super::{Mood, World};
 use crate::fixture::given;
@@ -43,11 +43,6 @@ impl World {
             Wish::Feed(room) => {
                 self.accounts[place].mood = Mood::Awake;
                 self.feed(place, room);
-            }
-            Wish::Acquire => {
-                assert_eq!(self.accounts[place].terms.acquirer, Acquirer::Owner);
-                self.accounts[place].asking = true;
-                self.accounts[place].mood = Mood::Asking;
             }
             Wish::HandOver => {
                 assert!(self.take(place), "told to take nothing");
@@ -206,11 +201,8 @@ impl World {
             account.read
         );
         let totals = source.ledger().totals;
-        let permits = match account.terms.acquirer {
-            Acquirer::Worker => account.starts,
-            Acquirer::Owner | Acquirer::Dispatcher => account.granted,
-        };
-        assert_eq!((totals.permits, totals.attempts), (permits, account.starts));
+        assert_eq!(totals.permits, account.starts);
+        assert_eq!(totals.attempts, account.starts);
         let failed = account
             .finished
             .values()
@@ -233,7 +225,6 @@ impl World {
         ) {
             return;
         }
-        self.accounts[place].asking = self.dispatching == Some(place);
         self.scheduler.end(self.accounts[place].id, end, self.now());
         match self.ended(place) {
             Some(End::Owner | End::Timeout) => self.close(place),

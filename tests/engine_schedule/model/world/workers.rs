@@ -1,8 +1,6 @@
 //! What the workers do, and what every start must keep to.
 
 use paceline::engine::schedule::{Claim, Ending, Finished, Ongoing};
-use paceline::engine::source::Running;
-use paceline::engine::terms::{Acquirer, End};
 use paceline::engine::time::Time;
 
 use super::nested::Nested;
@@ -49,7 +47,7 @@ impl World {
                 }
                 Post::Attached
             }
-            Claim::Start(_) => panic!("a look took something"),
+            Claim::Start(_) | Claim::Ask(_) => panic!("a look took something"),
             Claim::GiveUp => panic!("nobody gives up"),
         };
         self.workers[place].post = post;
@@ -60,6 +58,12 @@ impl World {
         self.workers[place].post = match claim {
             Claim::Rest(_) | Claim::Exit => Post::Awake,
             Claim::Ready | Claim::Collect | Claim::GiveUp => panic!("a claim only looked"),
+            Claim::Ask(ask) => {
+                assert!(!ask.nested);
+                assert!(self.active() < self.setting.workers, "no worker is free");
+                self.asks(ask.source);
+                Post::Asking(ask.source)
+            }
             claim @ Claim::Start(_) => {
                 let start = Started::by(&self.workers[place].seat, claim).unwrap();
                 assert!(
@@ -97,14 +101,10 @@ impl World {
         let account = self.account_of(start.source);
         let ended = self.ended(account);
         assert!(now >= self.recovery.opens(), "started during a pause");
-        if start.running.refused {
-            let Running { index, attempt, .. } = start.running;
-            let account = &mut self.accounts[account];
-            assert_eq!(account.refused.remove(&index), Some(attempt));
-            account.running.insert(index, attempt);
-            return;
-        }
-        if !self.setting.foreign {
+        if self.setting.foreign {
+            assert!(self.granted, "started without a permit");
+            self.granted = false;
+        } else {
             self.take_permit();
         }
         let spacing = self.spacing();
@@ -115,20 +115,7 @@ impl World {
         assert_eq!((start.job, running.started), (index, now));
         let late = now >= account.terms.deadline && ended.is_none();
         assert!(!late || account.orphaned, "started after the deadline");
-        if account.terms.acquirer == Acquirer::Worker {
-            assert_eq!(ended, None, "started after the end");
-        } else {
-            let patient = [End::Operation, End::MaxFailures, End::Limiter, End::Failed];
-            assert!(
-                ended.is_none_or(|end| patient.contains(&end)),
-                "started after {ended:?}"
-            );
-            account.gated_starts += 1;
-            assert!(
-                account.gated_starts <= account.granted,
-                "started without a permit"
-            );
-        }
+        assert_eq!(ended, None, "started after the end");
         if running.attempt == 1 {
             assert!(account.waiting.remove(&index), "started twice");
             if inside {
@@ -145,13 +132,11 @@ impl World {
                 .expect("it waited for a retry");
             assert!(due <= now, "tried again before it was due");
             assert_eq!(running.attempt, attempts + 1);
-            if account.terms.acquirer == Acquirer::Worker {
-                let earlier = account
-                    .retries
-                    .iter()
-                    .filter(|(other, (time, _))| (*time, **other) < (due, index));
-                assert_eq!(earlier.count(), 0, "overtook a retry that was due earlier");
-            }
+            let earlier = account
+                .retries
+                .iter()
+                .filter(|(other, (time, _))| (*time, **other) < (due, index));
+            assert_eq!(earlier.count(), 0, "overtook a retry that was due earlier");
         }
         account.running.insert(index, running.attempt);
         account.starts += 1;
@@ -216,18 +201,11 @@ impl World {
         verdict: Verdict,
     ) -> (Finished<Plain>, bool) {
         let now = self.now();
-        let verdict = if start.running.refused {
-            Verdict::Failed
+        let (began, spacing) = (start.running.started, self.spacing());
+        if matches!(verdict, Verdict::Done) {
+            self.recovery.answered(began, now, spacing);
         } else {
-            verdict
-        };
-        if !start.running.refused {
-            let (began, spacing) = (start.running.started, self.spacing());
-            if matches!(verdict, Verdict::Done) {
-                self.recovery.answered(began, now, spacing);
-            } else {
-                self.recovery.unanswered(began);
-            }
+            self.recovery.unanswered(began);
         }
         let account = self.account_of(start.source);
         let gone = self.scheduler.with(start.source, |_| ()).is_none();
