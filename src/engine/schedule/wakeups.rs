@@ -154,6 +154,8 @@ impl<W: Work> State<W> {
             && self.next_retry_due(now).is_some()
         {
             self.notices.add(Arc::clone(&parked.signal));
+            #[cfg(debug_assertions)]
+            self.checked.coming.insert(parked.seat);
         }
     }
 
