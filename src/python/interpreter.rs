@@ -407,6 +407,11 @@ pub(crate) fn at_exit(py: Python<'_>, wait: &Bound<'_, PyAny>, give_up: &Bound<'
 }
 
 fn wait_for_returning(py: Python<'_>) {
+    // Where another interpreter of the process ends together with it, whoever lets go of Python does
+    // not come back.
+    if RETURNING.load(Ordering::SeqCst) == 0 {
+        return;
+    }
     py.detach(|| {
         while RETURNING.load(Ordering::SeqCst) > 0 {
             std::thread::sleep(Duration::from_micros(100));
