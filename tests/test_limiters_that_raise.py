@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 import time
 from concurrent.futures import Future
@@ -156,3 +157,22 @@ def test_what_no_generator_may_raise_is_replaced_with_the_report(verb: str) -> N
                 list(executor.stream([int] * 3))
     assert caught.value.__cause__ is error
     assert caught.value.batch_report.ended_by == "limiter"  # type: ignore[attr-defined]
+
+
+class Late(BaseException):
+    """As libraries throw it at a thread whose call takes too long."""
+
+
+def test_what_is_thrown_at_a_worker_between_operations_is_as_raised_by_the_limiter() -> None:
+    with BatchExecutor(RecordingLimiter(), 1) as executor:
+        identity = executor.execute(threading.get_ident)
+        throw = ctypes.pythonapi.PyThreadState_SetAsyncExc
+        # Nothing of Python runs between this and the next permit.
+        late = partial(throw, ctypes.c_ulong(identity), ctypes.py_object(Late))
+        with pytest.raises(Late) as caught:
+            executor.run([int, late, int, int])
+        report = caught.value.batch_report  # type: ignore[attr-defined]
+        assert statuses(report) == ["done", "done", "not_started", "not_started"]
+        assert report.ended_by == "limiter"
+        assert executor.execute_batch([int] * 3) == [0] * 3
+        assert executor.execute(threading.get_ident) == identity

@@ -903,7 +903,7 @@ class Worker:
         """Tells the limiter's answer: None for a permit, or what the operation fails with."""
 
     def fail(self, error: BaseException) -> None:
-        """The limiter has raised ``error``."""
+        """The limiter has raised ``error``, or it was thrown at the thread between operations."""
 
     def abandon(self) -> bool:
         """Tells that the thread was not started, unless it has begun; whether it never will."""

@@ -243,8 +243,15 @@ def _run(
             del owner, cause
         else:
             size = _stack_size()
-            while worker(size):
-                _ask(worker, pool)
+            while True:
+                try:
+                    while worker(size):
+                        _ask(worker, pool)
+                    break
+                except BaseException as error:  # noqa: BLE001 - raised where the permit is missed
+                    # Thrown at this thread from another, as at an operation that takes too long;
+                    # by now that has ended.
+                    worker.fail(error)
     finally:
         # The initializer or the limiter may have forked.
         runtime.exit_if_forked()

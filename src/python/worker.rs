@@ -153,11 +153,19 @@ impl Starting {
     }
 
     fn answer(&self, py: Python<'_>, answer: Answer) {
-        if let Some(Asking { seat, permit }) = self.asking.with(Option::take) {
-            let runtime = &self.runtime;
-            // What is told of a refusal may wait for what this worker would do.
-            work_for(runtime.id, || hand_on(py, runtime, permit.source, answer));
-            self.seat.with(|held| *held = Some(seat));
+        match (self.asking.with(Option::take), answer) {
+            (Some(Asking { seat, permit }), answer) => {
+                let runtime = &self.runtime;
+                // What is told of a refusal may wait for what this worker would do.
+                work_for(runtime.id, || hand_on(py, runtime, permit.source, answer));
+                self.seat.with(|held| *held = Some(seat));
+            }
+            // Nothing waits for it.
+            (None, Err(error)) => {
+                let error = PyErr::from_value(error.into_bound(py).into_any());
+                error.write_unraisable(py, None);
+            }
+            (None, Ok(_)) => {}
         }
     }
 }
@@ -204,7 +212,7 @@ impl Worker {
         Ok(())
     }
 
-    /// The limiter has raised.
+    /// The limiter has raised, or this was thrown at the thread between operations.
     fn fail(&self, py: Python<'_>, error: Py<PyBaseException>) -> PyResult<()> {
         self.0.get()?.answer(py, Err(error));
         Ok(())
