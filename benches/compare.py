@@ -21,10 +21,13 @@ import futures
 import limiters
 import loopback
 import refusals
+import startup
 import streams
 from measuring import Target
 
 ROWS: dict[str, Callable[[int], list[Target]]] = {
+    "import": startup.importing,
+    "fresh": startup.fresh,
     "noop-5": batches.noop_5,
     "noop-32": batches.noop_32,
     "retry": batches.retry_cost,

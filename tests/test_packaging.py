@@ -49,8 +49,8 @@ def test_the_public_names() -> None:
 
 
 def test_nothing_else_is_public() -> None:
-    names = {name for name in vars(paceline) if not name.startswith("_")}
-    assert names == {*PUBLIC, *PACKAGES}
+    assert {name for name in dir(paceline) if not name.startswith("_")} == {*PUBLIC, *PACKAGES}
+    assert {name for name in vars(paceline) if not name.startswith("_")} <= set(dir(paceline))
     modules = [module.name for module in pkgutil.iter_modules(paceline.__path__)]
     assert "_core" in modules
     assert [name for name in modules if not name.startswith("_")] == PACKAGES
@@ -161,14 +161,80 @@ def test_importing_starts_nothing_and_needs_nothing() -> None:
         "foreign = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
         "print(sorted(foreign - sys.stdlib_module_names - {'paceline'}))\n"
     )
-    # Isolated from the environment's variables and the working directory.
-    child = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", script],
+    assert child(script) == (0, "[]\n", "")
+
+
+# What is needed only where something has gone wrong, or nowhere, and takes long to import.
+NOT_AT_FIRST = {
+    *("asyncio", "copy", "dataclasses", "difflib", "fractions", "importlib", "inspect", "json"),
+    *("multiprocessing", "pickle", "random", "signal", "socket", "subprocess", "tempfile"),
+    *("paceline.retry", "paceline.retry.policy"),
+}
+
+
+@pytest.mark.parametrize("policy", ["None", "paceline.Retry(2, backoff=0)"])
+def test_importing_takes_no_more_than_is_needed(policy: str) -> None:
+    """Only a ``Retry`` judges failures; what that takes is imported where it is first named."""
+    script = f"""
+import sys
+sys.path.append({str(INSTALLED.parent)!r})
+import concurrent.futures.thread, datetime, typing
+own = {NOT_AT_FIRST} - set(sys.modules)
+import paceline
+assert not own & set(sys.modules), own & set(sys.modules)
+policy = {policy}
+before = set(sys.modules)
+def fails():
+    raise ValueError("429 is not enough")
+with paceline.BatchExecutor(paceline.RateLimiter(99, per=1), retry=policy) as executor:
+    assert executor.run([fails, int]).counts["failed"] == 1
+    assert executor.submit(int).result() == 0
+late = {{name for name in set(sys.modules) - before if name.startswith("paceline")}}
+assert not late, late
+assert (policy is not None) == ("paceline.retry.policy" in sys.modules)
+"""
+    # Without site: what is installed beside may import anything when an interpreter starts.
+    assert child(script, "-S") == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["Retry", "RefusedResponseError", "Verdict", "retry"])
+def test_what_is_imported_late_is_found_in_every_way(name: str) -> None:
+    for way in (
+        f"import paceline; found = paceline.{name}",
+        f"from paceline import {name} as found",
+        f"import pickle; found = pickle.loads(b'cpaceline\\n{name}\\n.')",
+        f"import paceline; assert {name!r} in dir(paceline); found = getattr(paceline, {name!r})",
+    ):
+        script = f"{way}\nimport paceline\nassert found and found is vars(paceline)[{name!r}]"
+        assert child(script) == (0, "", ""), way
+
+
+def test_annotations_find_what_is_imported_late() -> None:
+    script = """
+from typing import get_type_hints
+from paceline import BatchExecutor
+hints = get_type_hints(BatchExecutor.__init__)
+from paceline import Retry
+assert hints["retry"] == Retry | None
+"""
+    assert child(script) == (0, "", "")
+
+
+def test_there_is_no_other_attribute() -> None:
+    with pytest.raises(AttributeError, match="module 'paceline' has no attribute 'retries'"):
+        paceline.retries  # type: ignore[attr-defined]  # noqa: B018
+    assert not hasattr(paceline, "__path_of__")
+
+
+def child(script: str, *options: str) -> tuple[int, str, str]:
+    """Run a script isolated from the environment's variables and the working directory."""
+    ended = subprocess.run(
+        [sys.executable, "-I", *options, "-W", "error", "-c", script],
         capture_output=True,
         text=True,
         timeout=30,
     )
-    assert (child.returncode, child.stdout, child.stderr) == (0, "[]\n", "")
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 def mypy(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,7 @@
 """Batches of Python calls in parallel, as fast as a rate limit allows and never faster."""
 
+import typing as _typing
+
 from paceline import _logging as _logging
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__
@@ -14,8 +16,10 @@ from paceline._executor import BatchExecutor
 from paceline._outcomes import Outcomes
 from paceline._permits import SupportsAcquire
 from paceline._report import BatchReport
-from paceline.retry.policy import Retry, Verdict
-from paceline.retry.results import RefusedResponseError
+
+if _typing.TYPE_CHECKING:
+    from paceline.retry.policy import Retry, Verdict
+    from paceline.retry.results import RefusedResponseError
 
 __all__ = [
     "BatchExecutor",
@@ -33,3 +37,21 @@ __all__ = [
     "Verdict",
     "report_of",
 ]
+
+if not _typing.TYPE_CHECKING:
+    # What judges failures is half of the package, and needs much of the standard library. It is
+    # imported when somebody first asks for one of these names: without a `Retry` nothing is judged,
+    # and whoever makes one has it here. So that is on a thread of the user's, and in time. Were it
+    # at the first failure, a worker would import while others do or fork, or the process ends.
+    _RETRY = ("RefusedResponseError", "Retry", "Verdict", "retry")
+
+    def __getattr__(name: str) -> object:
+        if name not in _RETRY:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
+        from paceline.retry.policy import RefusedResponseError, Retry, Verdict  # noqa: PLC0415
+
+        globals().update(RefusedResponseError=RefusedResponseError, Retry=Retry, Verdict=Verdict)
+        return globals()[name]
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_RETRY})

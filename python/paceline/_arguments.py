@@ -273,7 +273,8 @@ def limiter_instead(given: object) -> str:
 
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_RATE = re.compile(r"\s*(\d[\d_]*)\s*(?:/|per|a|an|each|every)\s*([smhd])[a-z]*\s*", re.IGNORECASE)
+# Compiled where somebody has made the mistake.
+_RATE = r"(?i)\s*(\d[\d_]*)\s*(?:/|per|a|an|each|every)\s*([smhd])[a-z]*\s*"
 # Beyond these nobody means a rate.
 _LEAST, _MOST = 1e-3, 1e15
 _EXAMPLE = "; write RateLimiter(200, per=60) for 200 a minute"
@@ -282,7 +283,7 @@ _EXAMPLE = "; write RateLimiter(200, per=60) for 200 a minute"
 def write_rate(limit: object, per: object) -> str:
     """Return how a rate is written that was given in another way, such as ``"200/min"``."""
     unit = per if isinstance(per, str) else ""
-    if isinstance(limit, str) and (read := _RATE.fullmatch(limit)):
+    if isinstance(limit, str) and (read := re.fullmatch(_RATE, limit)):
         limit, unit = int(read[1]), read[2]
     seconds = per.total_seconds() if isinstance(per, timedelta) else per
     if per is None or unit:

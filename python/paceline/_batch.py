@@ -13,7 +13,7 @@ from concurrent.futures import CancelledError
 from contextlib import suppress
 from functools import partial
 from operator import length_hint
-from typing import TYPE_CHECKING, Generic, NamedTuple, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
 
 from paceline import _core
 from paceline._core import Step
@@ -38,15 +38,28 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Terms(NamedTuple):
+class Terms:
     """How a batch is to be treated, as ``src/python/terms.rs`` reads it."""
 
-    keep: _core.Keep
-    attended: bool
-    ahead: tuple[int, int, int]
-    timeout: float | None
-    stop_on_failure: bool
-    max_failures: tuple[float, int] | None
+    # No NamedTuple: to make the class of one is a good part of what the package takes to import.
+    __slots__ = ("ahead", "attended", "keep", "max_failures", "stop_on_failure", "timeout")
+
+    def __init__(
+        self,
+        *,
+        keep: _core.Keep,
+        attended: bool,
+        ahead: tuple[int, int, int],
+        timeout: float | None,
+        stop_on_failure: bool,
+        max_failures: tuple[float, int] | None,
+    ) -> None:
+        self.keep = keep
+        self.attended = attended
+        self.ahead = ahead
+        self.timeout = timeout
+        self.stop_on_failure = stop_on_failure
+        self.max_failures = max_failures
 
 
 # How many quick operations are read ahead, in all.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from paceline._duck import attribute, is_a
 from paceline._report import BatchReport, describe
@@ -129,7 +128,11 @@ def stand_in_for(error: BaseException) -> BaseException:
     if kind.__module__ == "builtins":
         # Nobody else's code has a part in how it is copied.
         with suppress(Exception):
-            made = copy.copy(error)
+            # As `copy` does, which is not imported for this.
+            make, arguments, *state = cast("tuple[Any, ...]", error.__reduce__())
+            made: BaseException = make(*arguments)
+            if state:
+                made.__setstate__(*state)
             made.__cause__ = error.__cause__
             made.__context__ = error.__context__
             made.__suppress_context__ = error.__suppress_context__

@@ -20,6 +20,7 @@ from typing import (
     overload,
 )
 
+import paceline
 from paceline import _core
 from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
@@ -32,7 +33,6 @@ from paceline._outcomes import Outcomes
 from paceline._permits import SupportsAcquire, check_limiter
 from paceline._pool import Pool, wait_for
 from paceline._report import BatchReport
-from paceline.retry.policy import Retry
 
 __all__ = ["BatchExecutor"]
 
@@ -75,7 +75,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         max_workers: int | None = 5,
         *_more: Never,
         on_error: Literal["record", "return", "raise"] = "record",
-        retry: Retry | None = None,
+        retry: paceline.Retry | None = None,
         thread_name_prefix: str = "paceline",
         initializer: Callable[..., object] | None = None,
         initargs: Iterable[Any] = (),
@@ -106,11 +106,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             raise TypeError(f"initargs must be an iterable of arguments, not {show(initargs)}")
         if not isinstance(thread_name_prefix, str):
             raise TypeError(f"thread_name_prefix must be a string, not {show(thread_name_prefix)}")
-        if retry is not None and not is_a(retry, Retry):
-            raise TypeError(
-                f"retry must be a Retry or None, not {show(retry)}; write retry=Retry(attempts=3), "
-                "where the first call is counted as well"
-            )
+        if retry is not None:
+            _check_retry(retry)
         self._rate_limiter = rate_limiter
         self._max_workers = workers
         self._on_error = _check_on_error(on_error)
@@ -505,6 +502,17 @@ def _default_workers() -> int:
     """Return as many workers as ``ThreadPoolExecutor`` has by default."""
     count = getattr(os, "process_cpu_count", os.cpu_count)
     return min(32, (count() or 1) + 4)
+
+
+def _check_retry(retry: object) -> None:
+    # Here, as the package has no use for it until somebody has made one.
+    from paceline.retry.policy import Retry  # noqa: PLC0415
+
+    if not is_a(retry, Retry):
+        raise TypeError(
+            f"retry must be a Retry or None, not {show(retry)}; write retry=Retry(attempts=3), "
+            "where the first call is counted as well"
+        )
 
 
 def _check_on_error(on_error: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+# What `signal` is made of: that takes longer to import than this file.
+import _signal  # type: ignore[import-not-found]
 import atexit
 import contextvars
-import importlib
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -332,7 +332,7 @@ def _end_process(error: BaseException) -> None:
     """End the process without waiting for running operations, as ``error`` would have."""
     with suppress(ValueError):
         # Where what follows has to wait, a further Ctrl-C ends it at once.
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
     code = 130 if isinstance(error, KeyboardInterrupt) else 1
     if isinstance(error, SystemExit):
         code = _exit_code(error)
@@ -343,7 +343,7 @@ def _end_process(error: BaseException) -> None:
         with suppress(Exception):
             stream.flush()
     if isinstance(error, KeyboardInterrupt) and os.name == "posix":
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), _signal.SIGINT)
     os._exit(code)
 
 
@@ -357,15 +357,15 @@ def _exit_code(error: SystemExit) -> int:
 
 
 # What is imported only when it is needed, on any thread.
-_IMPORTED_LATE = ("inspect", "pickle", "difflib", "fractions")
+_IMPORTED_LATE = ("paceline.retry.policy", "inspect", "pickle", "difflib", "fractions")
 
 
 def _before_fork() -> None:
     """Let another thread come to the end of such an import, or the child waits for that thread."""
-    locks = getattr(importlib._bootstrap, "_module_locks", ())  # noqa: SLF001
+    locks = getattr(sys.modules["_frozen_importlib"], "_module_locks", ())
     for name in _IMPORTED_LATE:
         if name in locks:
-            importlib.import_module(name)
+            __import__(name)
 
 
 def _after_fork_in_child() -> None:

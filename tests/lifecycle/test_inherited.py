@@ -234,3 +234,30 @@ def test_a_child_does_not_wait_for_an_import_of_the_parents(wait: str) -> None:
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         """
     ).assert_silent()
+
+
+@pytest.mark.parametrize("wait", ["policy", "words"])
+def test_a_child_does_not_wait_for_another_threads_first_use_of_retry(wait: str) -> None:
+    run_script(
+        f"""
+        import paceline
+        begun = threading.Event()
+        class Slow:
+            def find_spec(self, name, *_):
+                if name == "paceline.retry.{wait}" and not begun.is_set():
+                    begun.set()
+                    time.sleep(0.3)
+        sys.meta_path.insert(0, Slow())
+        def first():
+            return paceline.Retry(2)
+        threading.Thread(target=first).start()
+        assert begun.wait(10)
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            with paceline.BatchExecutor(retry=paceline.Retry(2)) as executor:
+                executor.execute(int)
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """
+    ).assert_silent()
