@@ -311,6 +311,28 @@ def test_a_rule_that_has_decided_nothing_is_not_taken_for_yes() -> None:
     assert (outcome.status, outcome.attempts) == ("failed", 1)
 
 
+@pytest.mark.parametrize("give", [coroutine, pages, entered, Begun, Future])
+def test_a_rule_whose_answer_is_still_to_come_has_raised(
+    give: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unraisable: list[Any] = []
+    monkeypatch.setattr("sys.unraisablehook", unraisable.append)
+
+    def rule(_: Any) -> Any:
+        return give()
+
+    for retry in (Retry(on=rule), Retry(also=rule), Retry(retry_after=rule)):
+        with pytest.raises(TypeError, match="returned"):
+            retry.decide(ValueError())
+    failure: Any = Retry(on_result=rule).judge_result(int)
+    assert "on_result returned" in str(failure.__cause__)
+    with pytest.raises(TypeError, match="observe returned"):
+        Retry(observe=rule).remaining(int)
+    with BatchExecutor(max_workers=1, retry=Retry(observe=rule)) as executor:
+        assert statuses(executor.run([int])) == ["done"]
+    assert "observe returned" in str(unraisable[0].exc_value)
+
+
 LOCKS: dict[str, Callable[[], Any]] = {
     "Lock": threading.Lock,
     "RLock": threading.RLock,

@@ -5,7 +5,14 @@ from __future__ import annotations
 import contextlib
 import functools
 import math
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Generator, Iterator
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Coroutine,
+    Generator,
+    Iterator,
+)
 from datetime import timedelta
 from types import CodeType
 from typing import Any, Generic, SupportsFloat
@@ -17,10 +24,12 @@ __all__ = [
     "as_seconds",
     "duration",
     "failure_limit",
+    "is_awaited",
     "is_generator_function",
     "is_suspended",
     "positive_int",
     "refuse_suspended",
+    "refuse_undecided",
     "suspended_kind",
 ]
 
@@ -107,6 +116,24 @@ def refuse_suspended(what: str, answer: object) -> None:
         with contextlib.suppress(Exception):
             answer.close()  # type: ignore[attr-defined]
         raise TypeError(f"{what} returned {kind}, which does nothing by itself: {show(answer)}")
+
+
+def is_awaited(answer: object) -> bool:
+    """Whether somebody has to await ``answer`` for what it is to say, or to wait for it."""
+    cls = type(answer)
+    try:
+        return issubclass(cls, Awaitable) or hasattr(cls, "add_done_callback")
+    except Exception:  # noqa: BLE001 - what a metaclass does
+        return False
+
+
+def refuse_undecided(what: str, answer: object) -> None:
+    """Refuse what a rule has returned, if its answer is still to come."""
+    if answer is None or isinstance(answer, bool):
+        return
+    refuse_suspended(what, answer)
+    if is_awaited(answer):
+        raise TypeError(f"{what} returned what is to be awaited, and no answer: {show(answer)}")
 
 
 def is_suspended(operation: object) -> bool:

@@ -8,7 +8,7 @@ import threading
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ContextDecorator
 from typing import Protocol
 
-from paceline._checks import suspended_kind
+from paceline._checks import is_awaited, suspended_kind
 from paceline._core import show
 from paceline._errors import PermitRefusedError
 
@@ -89,10 +89,7 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
     answer = limiter.acquire()
     if answer is None or answer is True:
         return None
-    import inspect  # noqa: PLC0415 - most answers do not come here, and this imports much
-
-    waits = inspect.isawaitable(answer) or hasattr(type(answer), "add_done_callback")
-    if waits or suspended_kind(answer) or _is_to_be_entered(answer):
+    if is_awaited(answer) or suspended_kind(answer) or _is_to_be_entered(answer):
         # Closed, it does not warn that it was never awaited.
         if close := getattr(answer, "close", None):
             close()

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Literal, NamedTuple, Never, SupportsFloat, SupportsIndex, TypeAlias, TypeVar
 
 from paceline._arguments import refuse
-from paceline._checks import as_seconds, duration, is_suspended, positive_int, refuse_suspended
+from paceline._checks import as_seconds, duration, is_suspended, positive_int, refuse_undecided
 from paceline._core import show
 from paceline._errors import BatchRefusedError
 from paceline.retry import refusals, results
@@ -109,7 +109,8 @@ class Retry:
 
     An error raised by ``on``, ``also`` or ``retry_after`` means that the operation is not repeated;
     it stays in view as a note on the operation's own exception. One raised by ``on_result`` is the
-    cause of the :class:`RefusedResponseError` that the operation then fails with.
+    cause of the :class:`RefusedResponseError` that the operation then fails with. A rule whose
+    answer is still to be awaited has raised a ``TypeError``.
 
     Refusals are recognised by their shape, in an exception, its causes, what it holds, and in the
     members of a group: the statuses 429, 529 and 420, and 503, 403, 418 and 509 if they say how
@@ -226,7 +227,9 @@ class Retry:
             return Verdict(_applies(self.on or self.also, exception), False, None, True)
         wait, asked = finding.wait, False
         if self.retry_after is not None:
-            wait = _asked(self.retry_after(exception))
+            answer = self.retry_after(exception)
+            refuse_undecided("retry_after", answer)
+            wait = _asked(answer)
             asked = wait is not None
         if self.on is not None:
             again = _applies(self.on, exception)
@@ -332,7 +335,7 @@ def _applies(rule: RetryOn, exception: Exception) -> bool:
     if isinstance(rule, type | tuple):
         return isinstance(exception, rule)
     answer = rule(exception)
-    refuse_suspended("the rule of Retry", answer)
+    refuse_undecided("the rule of Retry", answer)
     return bool(answer)
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any, SupportsFloat, TypeAlias
 
 from paceline import _duck
-from paceline._checks import as_seconds
+from paceline._checks import as_seconds, refuse_undecided
 from paceline._core import show
 from paceline.retry import headers, refusals
 from paceline.retry.refusals import Finding
@@ -90,7 +90,9 @@ def refused(
     response = response_of(value)
     if on_result is not None:
         try:
-            asked = _asked(on_result(value))
+            answer = on_result(value)
+            refuse_undecided("on_result", answer)
+            asked = _asked(answer)
         except Exception as error:  # noqa: BLE001 - whatever the user's rule raises
             failure = RefusedResponseError(value)
             failure.__cause__ = error
@@ -132,10 +134,11 @@ def remaining(value: object, observe: Observe, longest: float) -> tuple[int, flo
         longest: Seconds: a reset further ahead is left to the refusal that it leads to.
 
     Raises:
-        TypeError: ``observe`` returned a pair that is none of figures.
+        TypeError: ``observe`` returned a pair that is none of figures, or has still to be awaited.
     """
     if callable(observe):
         found = observe(value)
+        refuse_undecided("observe", found)
     else:
         response = response_of(value)
         found = value if response is None else response
