@@ -201,7 +201,11 @@ class _Condition:
         if future._state not in _ENDED:  # noqa: SLF001
             return _Unowned(future)
         # Nobody changes any more what had ended before the fork.
-        return future.__dict__.setdefault(f"_condition_{_forks}", threading.Condition())
+        name = f"_condition_{_forks}"
+        if name not in future.__dict__:
+            # Nor is anybody told of it: it may be waited for beside others.
+            future._waiters = []  # noqa: SLF001
+        return future.__dict__.setdefault(name, threading.Condition())
 
     def __set__(self, future: CallFuture[Any], condition: threading.Condition) -> None:
         future.__dict__["_made"] = _forks, condition

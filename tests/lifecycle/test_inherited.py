@@ -205,6 +205,28 @@ def test_a_stream_does_not_hand_the_parents_outcomes_over_once_more() -> None:
     assert "belongs to the process that this one was forked from" in ended.stdout
 
 
+def test_a_child_may_wait_for_inherited_futures_that_have_ended() -> None:
+    run_script(
+        """
+        from concurrent.futures import as_completed, wait
+        from paceline import BatchExecutor
+        executor = BatchExecutor(max_workers=2)
+        ended = [executor.submit(int) for _ in range(3)]
+        wait(ended)
+        pid = os.fork()
+        if pid == 0:
+            signal.alarm(10)
+            for _ in range(2):
+                assert set(as_completed(ended)) == set(ended)
+                its_own = executor.submit(time.sleep, 0.01)
+                assert [*as_completed([*ended, its_own])][-1] is its_own
+                assert wait([*ended, executor.submit(int)]).not_done == set()
+            sys.exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        """
+    ).assert_silent()
+
+
 @pytest.mark.parametrize("wait", ["inspect", "linecache"])
 def test_a_child_does_not_wait_for_an_import_of_the_parents(wait: str) -> None:
     """What the package imports when it needs it, another thread may be about to import."""
