@@ -7,7 +7,7 @@ mod python;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::python::batch::{Batch, Step};
+    use crate::python::batch::{BatchHandle, Step};
     #[pymodule_export]
     use crate::python::executor::BatchExecutor;
     #[pymodule_export]
@@ -23,6 +23,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::operations::{check_operation, check_operations};
     #[pymodule_export]
+    use crate::python::options::Delivery;
+    #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
     use crate::python::ready::Ready;
@@ -31,16 +33,14 @@ mod _core {
     #[pymodule_export]
     use crate::python::showing::show;
     #[pymodule_export]
-    use crate::python::terms::Keep;
-    #[pymodule_export]
-    use crate::python::worker::Worker;
+    use crate::python::worker::WorkerThread;
 
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("__version__", env!("CARGO_PKG_VERSION"))?;
-        module.add("UNBOUNDED", crate::engine::terms::Terms::UNBOUNDED)?;
+        module.add("UNBOUNDED", crate::engine::model::BatchOptions::UNBOUNDED)?;
         crate::python::prepare(module.py())
     }
 }

@@ -39,22 +39,22 @@ R = TypeVar("R")
 
 
 class Terms:
-    """How a batch is to be treated, as ``src/python/terms.rs`` reads it."""
+    """How a batch is to be treated, as ``src/python/options.rs`` reads it."""
 
     # No NamedTuple: to make the class of one is a good part of what the package takes to import.
-    __slots__ = ("ahead", "attended", "keep", "max_failures", "stop_on_failure", "timeout")
+    __slots__ = ("ahead", "attended", "delivery", "max_failures", "stop_on_failure", "timeout")
 
     def __init__(
         self,
         *,
-        keep: _core.Keep,
+        delivery: _core.Delivery,
         attended: bool,
         ahead: tuple[int, int, int],
         timeout: float | None,
         stop_on_failure: bool,
         max_failures: tuple[float, int] | None,
     ) -> None:
-        self.keep = keep
+        self.delivery = delivery
         self.attended = attended
         self.ahead = ahead
         self.timeout = timeout

@@ -27,9 +27,9 @@ __all__ = [
     "UNBOUNDED",
     "Batch",
     "BatchExecutor",
+    "Delivery",
     "Exit",
     "Handle",
-    "Keep",
     "Outcome",
     "RateLimiter",
     "Ready",
@@ -851,16 +851,16 @@ class Exit:
     ) -> None: ...
 
 @final
-class Keep:
-    """How the outcomes of a batch are kept until its owner takes them.
+class Delivery:
+    """How the outcomes of a batch reach its owner.
 
-    ``ALL``: until the batch has ended. ``ORDERED`` and ``COMPLETED``: handed over in the order of
-    the input, or of completion.
+    ``AT_END``: all at once, when it has ended. ``IN_ORDER`` and ``AS_COMPLETED``: one by one, in the
+    order of the input, or of completion.
     """
 
-    ALL: ClassVar[Keep]
-    ORDERED: ClassVar[Keep]
-    COMPLETED: ClassVar[Keep]
+    AT_END: ClassVar[Delivery]
+    IN_ORDER: ClassVar[Delivery]
+    AS_COMPLETED: ClassVar[Delivery]
 
 @final
 class Step:

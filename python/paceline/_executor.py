@@ -25,7 +25,7 @@ from paceline import _core
 from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
 from paceline._batch import Drive, Terms, default_ahead
 from paceline._checks import duration, failure_limit, is_suspended, positive_int
-from paceline._core import Keep, show
+from paceline._core import Delivery, show
 from paceline._duck import is_a
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
@@ -166,7 +166,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         if _more or _unknown:
             refuse("execute", _more, _unknown)
         _core.check_operation("operation", operation)
-        drive = self._drive([operation], Keep.ALL, stop_on_failure=True, logged=False)
+        drive = self._drive([operation], Delivery.AT_END, stop_on_failure=True, logged=False)
         drive.is_batch = False
         # A failure would have ended it.
         return drive.to_end(lambda records: cast("T", records.values(None)[0]))
@@ -262,7 +262,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         mode = self._on_error if on_error is None else _check_on_error(on_error)
         drive = self._drive(
             operations,
-            Keep.ALL,
+            Delivery.AT_END,
             timeout=timeout,
             max_failures=max_failures,
             stop_on_failure=mode == "raise",
@@ -286,7 +286,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """
         if _more or _unknown:
             refuse("run", _more, _unknown)
-        drive = self._drive(operations, Keep.ALL, timeout=timeout, max_failures=max_failures)
+        drive = self._drive(operations, Delivery.AT_END, timeout=timeout, max_failures=max_failures)
         return drive.to_end(drive.report)
 
     def stream(
@@ -342,7 +342,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             ahead = (most, most, most)
         return self._drive(
             operations,
-            Keep.ORDERED if ordered else Keep.COMPLETED,
+            Delivery.IN_ORDER if ordered else Delivery.AS_COMPLETED,
             timeout=timeout,
             max_failures=max_failures,
             attended=False,
@@ -429,7 +429,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             raise
         drive = self._drive(
             list(calls) if buffersize is None else calls,
-            Keep.ORDERED,
+            Delivery.IN_ORDER,
             timeout=timeout,
             attended=False,
             logged=False,
@@ -470,7 +470,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     def _drive(
         self,
         operations: Iterable[Callable[[], T]],
-        keep: Keep,
+        delivery: Delivery,
         *,
         timeout: float | timedelta | None = None,
         max_failures: int | tuple[float, int] | None = None,
@@ -488,7 +488,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                     f"{operations_instead(operations)}"
                 ) from error
         terms = Terms(
-            keep=keep,
+            delivery=delivery,
             attended=attended,
             ahead=ahead or default_ahead(self._max_workers),
             timeout=None if timeout is None else duration("timeout", timeout),

@@ -248,7 +248,7 @@ mod tests {
             jitter: true,
             default_pause: None,
             max_pause: Duration::from_secs(3600),
-            longer: Longer::End,
+            longer: Longer::EndReason,
             budget: None,
         }
     }

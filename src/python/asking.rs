@@ -1,5 +1,4 @@
 //! A worker asks a limiter that is not ours for a permit.
-
 use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;
@@ -11,8 +10,9 @@ use super::interpreter;
 use super::job::Job;
 use super::refs::Refs;
 use super::runtime::Runtime;
-use super::work::{CALLS, Context, Operations, PySource};
-use crate::engine::schedule::{Ask, SourceId};
+use super::work::{CALLS, Context, Operations, PyBatch};
+use crate::engine::model::BatchId;
+use crate::engine::scheduler::Ask;
 use crate::engine::time::Time;
 
 /// What a limiter has answered: the permit was granted, or what it was refused with; or what it has
@@ -23,7 +23,7 @@ pub(crate) type Answer = Result<Option<Py<PyBaseException>>, Py<PyBaseException>
 pub(crate) fn ask_inside(py: Python<'_>, runtime: &Arc<Runtime>, ask: &Ask<Operations>) {
     // What it waits for, and begins, is not the operation's.
     let works_on = interpreter::work_on(None);
-    let answer = caller_of(py, runtime, ask.source, &ask.context).and_then(|caller| {
+    let answer = caller_of(py, runtime, ask.batch, &ask.context).and_then(|caller| {
         let runtime = Arc::clone(runtime);
         within(py, caller, move |py| match runtime.asker.get() {
             Some(asker) => Ok(asker.call0(py)?.extract(py)?),
@@ -32,21 +32,21 @@ pub(crate) fn ask_inside(py: Python<'_>, runtime: &Arc<Runtime>, ask: &Ask<Opera
     });
     interpreter::go_back_to(works_on);
     let answer = answer.map_err(|error| error.into_value(py));
-    hand_on(py, runtime, ask.source, answer);
+    hand_on(py, runtime, ask.batch, answer);
 }
 
 /// Hands an answer on. A batch whose limiter raises ends by that; an operation whose permit is refused,
 /// or a submitted call whose limiter raises, fails without having been called.
-pub(crate) fn hand_on(py: Python<'_>, runtime: &Arc<Runtime>, source: SourceId, answer: Answer) {
+pub(crate) fn hand_on(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, answer: Answer) {
     exit_if_forked(py, runtime);
     match answer {
         Ok(None) => runtime.scheduler.grant(),
-        Ok(Some(refusal)) => refuse(py, runtime, source, refusal),
-        Err(error) if source == CALLS => refuse(py, runtime, source, error),
+        Ok(Some(refusal)) => refuse(py, runtime, batch, refusal),
+        Err(error) if batch == CALLS => refuse(py, runtime, batch, error),
         Err(error) => {
-            let fail = |source: &mut PySource| source.fail_limiter(error);
-            drop(runtime.scheduler.with(source, fail));
-            runtime.scheduler.fail(source, Time::now());
+            let fail = |batch: &mut PyBatch| batch.fail_limiter(error);
+            drop(runtime.scheduler.with(batch, fail));
+            runtime.scheduler.fail(batch, Time::now());
         }
     }
 }
@@ -55,34 +55,34 @@ pub(crate) fn hand_on(py: Python<'_>, runtime: &Arc<Runtime>, source: SourceId, 
 pub(crate) fn caller_of<'py>(
     py: Python<'py>,
     runtime: &Runtime,
-    source: SourceId,
+    batch: BatchId,
     context: &Context,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     match context {
         Context::Batch { caller, .. } => caller.fresh_copy(py).map(Some),
-        Context::Calls => next_call(py, runtime, source)
+        Context::Calls => next_call(py, runtime, batch)
             .map(|job| copied_context(job.object(py)))
             .transpose(),
     }
 }
 
 /// The submitted call that is next.
-fn next_call(py: Python<'_>, runtime: &Runtime, calls: SourceId) -> Option<Job> {
+fn next_call(py: Python<'_>, runtime: &Runtime, calls: BatchId) -> Option<Job> {
     let now = Time::now();
-    let next = |source: &mut PySource, refs| Some(source.next_job(now)?.clone_ref(refs));
+    let next = |batch: &mut PyBatch, refs| Some(batch.next_job(now)?.clone_ref(refs));
     runtime.scheduler.with_lent(calls, Refs::new(py), next)?
 }
 
-/// Books the next operation of a source as failed without having been called.
-fn refuse(py: Python<'_>, runtime: &Arc<Runtime>, source: SourceId, error: Py<PyBaseException>) {
-    let refused = runtime.scheduler.refuse(source, Time::now());
-    let Some((ongoing, start)) = refused else {
+/// Books the next operation of a batch as failed without having been called.
+fn refuse(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, error: Py<PyBaseException>) {
+    let refused = runtime.scheduler.refuse(batch, Time::now());
+    let Some((lease, start)) = refused else {
         return;
     };
     let Some(context) = start.context else {
         return;
     };
-    if source == CALLS && ongoing.running.attempt == 0 {
+    if batch == CALLS && lease.running.attempt == 0 {
         let name = Names::new(py).begin;
         let future = start.job.object(py).get_item(0);
         if let Err(error) = future.and_then(|future| future.call_method0(name)) {
@@ -90,7 +90,7 @@ fn refuse(py: Python<'_>, runtime: &Arc<Runtime>, source: SourceId, error: Py<Py
         }
     }
     let error = PyErr::from_value(error.into_bound(py).into_any());
-    let finished = conclude_call(py, runtime, &context, &ongoing, start.job, Err(error));
+    let finished = conclude_call(py, runtime, &context, &lease, start.job, Err(error));
     exit_if_forked(py, runtime);
-    drop(runtime.scheduler.book(&ongoing, finished, Time::now()));
+    drop(runtime.scheduler.book(&lease, finished, Time::now()));
 }

@@ -1,5 +1,4 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +12,7 @@ use super::interpreter::{self, is_exception};
 use super::job::Job;
 use super::late::Late;
 use super::operations;
+use super::options::name_of;
 use super::outcome::Outcome;
 use super::reading::Reading;
 use super::records::{Carrier, Records, Taken};
@@ -20,14 +20,13 @@ use super::refs::Refs;
 use super::refusals::{Reason, give_up, told};
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
-use super::terms::name_of;
-use super::work::{Context, PySource};
+use super::work::{Context, PyBatch};
+use crate::engine::batch::Batch;
 use crate::engine::lock::Guarded;
+use crate::engine::model::{BatchId, BatchOptions, EndReason};
 use crate::engine::process::{Inherited, Owned};
-use crate::engine::schedule::{Claim, Seat, SourceId, Step as EngineStep};
+use crate::engine::scheduler::{Claim, Step as EngineStep, Worker};
 use crate::engine::signal::Signal;
-use crate::engine::source::Source;
-use crate::engine::terms::{End, Terms};
 use crate::engine::time::Time;
 
 /// What the owner of a batch is to do next.
@@ -47,13 +46,13 @@ pub(crate) enum Step {
 }
 
 /// One batch. Its documentation is in the stub.
-#[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Batch(Owned<Open>);
+#[pyclass(frozen, module = "paceline._core", name = "Batch")]
+pub(crate) struct BatchHandle(Owned<Open>);
 
 /// What a batch is for the process that opened it.
 pub(crate) struct Open {
     runtime: Arc<Runtime>,
-    id: SourceId,
+    id: BatchId,
     owner: Arc<Signal>,
     closed: Guarded<Option<Py<Records>>>,
     reading: Arc<Reading>,
@@ -70,13 +69,13 @@ pub(crate) struct Open {
     discarded: AtomicBool,
 }
 
-impl Batch {
+impl BatchHandle {
     pub(crate) fn new(
         runtime: Arc<Runtime>,
-        id: SourceId,
+        id: BatchId,
         owner: Arc<Signal>,
         reading: Arc<Reading>,
-        terms: &Terms,
+        options: &BatchOptions,
     ) -> Self {
         Self(Owned::new(Open {
             runtime,
@@ -84,8 +83,8 @@ impl Batch {
             owner,
             closed: Guarded::new(None),
             reading,
-            timed: terms.deadline != Time::NEVER,
-            limits_failures: terms.failure_limit.is_some(),
+            timed: options.deadline != Time::NEVER,
+            limits_failures: options.failure_limit.is_some(),
             last_failure: Guarded::new(None),
             left_to_run: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -119,16 +118,16 @@ impl Open {
     fn next_step(
         &self,
         py: Python<'_>,
-        seat: &mut Option<Seat>,
+        worker: &mut Option<Worker>,
         may_grow: bool,
     ) -> PyResult<Option<EngineStep>> {
         let scheduler = &self.runtime.scheduler;
         loop {
-            match scheduler.step(self.id, seat.is_some(), Time::now()) {
+            match scheduler.step(self.id, worker.is_some(), Time::now()) {
                 EngineStep::Rest(mut until) => {
-                    if let Some(own) = seat.take() {
+                    if let Some(own) = worker.take() {
                         let (own, claim) = run_ready(py, &self.runtime, own);
-                        *seat = Some(own);
+                        *worker = Some(own);
                         match claim {
                             Claim::Rest(time) => until = until.min(time),
                             Claim::Ask(permit) => {
@@ -147,7 +146,7 @@ impl Open {
                             step => return Ok(Some(step)),
                         }
                     }
-                    if seat.is_some() {
+                    if worker.is_some() {
                         // Others may need this worker, which would run what they submit.
                         scheduler.block(Time::now());
                         if may_grow && scheduler.wants_thread(Time::now()) {
@@ -157,7 +156,7 @@ impl Open {
                     }
                     let catch_up = || scheduler.catch_up(Time::now());
                     let waited = interpreter::wait_after(py, catch_up, &self.owner, until);
-                    if seat.is_some() {
+                    if worker.is_some() {
                         scheduler.unblock();
                     }
                     waited?;
@@ -173,7 +172,7 @@ impl Open {
     pub(crate) fn hand_over(&self, py: Python<'_>) -> Option<Outcome> {
         let scheduler = &self.runtime.scheduler;
         let outcome = scheduler
-            .with(self.id, |source| source.hand_over().map(Outcome::finished))
+            .with(self.id, |batch| batch.hand_over().map(Outcome::finished))
             .flatten()?;
         let origin = self.reading.take_origin(py, outcome.index());
         let outcome = outcome.of(origin);
@@ -190,7 +189,7 @@ impl Open {
     fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
         let scheduler = &self.runtime.scheduler;
-        scheduler.end(self.id, End::Owner, Time::now());
+        scheduler.end(self.id, EndReason::Owner, Time::now());
         self.reading.cut_short();
     }
 
@@ -204,28 +203,28 @@ impl Open {
     }
 
     /// Takes it out of the executor for its report, in one go: whichever thread comes first, each gets
-    /// the same records. The first gets what is left of the source as well, to be dropped.
+    /// the same records. The first gets what is left of the batch as well, to be dropped.
     fn take_out(
         &self,
         py: Python<'_>,
         fresh: &Py<Records>,
         error: Option<&Py<PyBaseException>>,
         carrier: &mut Option<Carrier>,
-    ) -> PyResult<(Py<Records>, Option<PySource>)> {
+    ) -> PyResult<(Py<Records>, Option<PyBatch>)> {
         let taken = self.closed.with_lent(Refs::new(py), |closed, refs| {
             if let Some(records) = &*closed {
                 return Some((refs.clone(records), None));
             }
             let (runtime, at) = (&self.runtime, Time::now());
-            let (mut source, stragglers) = runtime.scheduler.take_out(self.id, at)?;
-            let late = stragglers.map(|them| Late::new(them, source.running(), runtime, self.id));
-            let mut records = Taken::of(&mut source, late, at);
+            let (mut batch, stragglers) = runtime.scheduler.take_out(self.id, at)?;
+            let late = stragglers.map(|them| Late::new(them, batch.running(), runtime, self.id));
+            let mut records = Taken::of(&mut batch, late, at);
             if let (Some(error), Some(it)) = (error, carrier.take()) {
                 *carrier = records.let_go_of(error, it, refs);
             }
             fresh.get().fill(records);
             *closed = Some(refs.clone(fresh));
-            Some((refs.clone(fresh), Some(source)))
+            Some((refs.clone(fresh), Some(batch)))
         });
         taken.ok_or_else(|| PyRuntimeError::new_err("the batch was discarded"))
     }
@@ -256,7 +255,7 @@ impl Drop for Open {
 }
 
 #[pymethods]
-impl Batch {
+impl BatchHandle {
     /// Raises in a forked child.
     fn check_process(&self) -> PyResult<()> {
         self.open()?;
@@ -354,7 +353,7 @@ impl Batch {
             let catch_up = || scheduler.catch_up(Time::now());
             interpreter::wait_after(py, catch_up, &open.owner, until)?;
         }
-        let waits = |source: &mut PySource| source.has_for_owner();
+        let waits = |batch: &mut PyBatch| batch.has_for_owner();
         Ok(scheduler.with(open.id, waits).unwrap_or(true))
     }
 
@@ -372,14 +371,14 @@ impl Batch {
         if nested {
             interpreter::check_stack()?;
         }
-        let mut seat = nested.then(|| {
+        let mut worker = nested.then(|| {
             open.runtime
                 .scheduler
-                .nested_seat(Arc::clone(&open.owner), open.id, None)
+                .nested_worker(Arc::clone(&open.owner), open.id, None)
         });
-        let step = open.next_step(py, &mut seat, may_grow);
-        if let Some(seat) = seat {
-            open.runtime.scheduler.leave(seat);
+        let step = open.next_step(py, &mut worker, may_grow);
+        if let Some(worker) = worker {
+            open.runtime.scheduler.leave(worker);
         }
         let Some(step) = step? else {
             return Ok((Step::Grow, 0));
@@ -404,7 +403,7 @@ impl Batch {
     /// How many more operations are wanted at once.
     fn room(&self) -> PyResult<usize> {
         let open = self.open()?;
-        let room = |source: &mut PySource| source.room_at(Time::now());
+        let room = |batch: &mut PyBatch| batch.room_at(Time::now());
         Ok(open.runtime.scheduler.with(open.id, room).unwrap_or(0))
     }
 
@@ -433,7 +432,7 @@ impl Batch {
         let until = interpreter::until(timeout);
         while scheduler.runs(open.id) && !open.is_left() {
             if Time::now() >= until {
-                let unfinished = |source: &mut PySource| source.unfinished();
+                let unfinished = |batch: &mut PyBatch| batch.unfinished();
                 return Ok(scheduler.with(open.id, unfinished).unwrap_or(0));
             }
             interpreter::wait(py, &open.owner, until)?;
@@ -449,7 +448,7 @@ impl Batch {
     /// How many of its operations were read and not handed over.
     fn outstanding(&self) -> PyResult<usize> {
         let open = self.open()?;
-        let outstanding = |source: &mut PySource| source.outstanding();
+        let outstanding = |batch: &mut PyBatch| batch.outstanding();
         let scheduler = &open.runtime.scheduler;
         Ok(scheduler.with(open.id, outstanding).unwrap_or(0))
     }
@@ -465,13 +464,13 @@ impl Batch {
         // The lock is waited for: whoever has it does not wait for Python, and what one pass of the
         // collector sees all of its passes must see.
         let scheduler = &open.runtime.scheduler;
-        let show = |source: &mut PySource, visit: &PyVisit<'_>| {
+        let show = |batch: &mut PyBatch, visit: &PyVisit<'_>| {
             // A worker may still copy the context's variables, so those are not to be cleared.
-            if let Context::Batch { pool, refusal, .. } = source.context() {
+            if let Context::Batch { pool, refusal, .. } = batch.context() {
                 visit.call(pool)?;
                 refusal.with_lent(visit, |refusal, visit| visit.call(&*refusal))?;
             }
-            source.visit(
+            batch.visit(
                 |job| job.traverse(visit),
                 |value| visit.call(value),
                 |error| visit.call(error),
@@ -494,10 +493,10 @@ impl Batch {
     fn discard(&self) {
         if let Ok(open) = self.open() {
             open.discarded.store(true, Ordering::Relaxed);
-            let source = open.runtime.scheduler.remove(open.id, Time::now());
+            let batch = open.runtime.scheduler.remove(open.id, Time::now());
             let closed = open.closed.with(Option::take);
             let last_failure = open.last_failure.with(Option::take);
-            drop((source, closed, last_failure, open.reading.take_all()));
+            drop((batch, closed, last_failure, open.reading.take_all()));
         }
     }
 
@@ -521,9 +520,9 @@ impl Batch {
         let mut carrier = carrier.map(|(error, stand_in)| Carrier::new(error, stand_in));
         let fresh = Py::new(py, Records::default())?;
         let error = error.map(Bound::as_unbound);
-        let (records, source) = open.take_out(py, &fresh, error, &mut carrier)?;
-        if source.is_some() {
-            drop(source);
+        let (records, batch) = open.take_out(py, &fresh, error, &mut carrier)?;
+        if batch.is_some() {
+            drop(batch);
             records.get().log_given_up(py)?;
         }
         Ok(records)
@@ -534,12 +533,9 @@ impl Batch {
         let open = self.open()?;
         // What the exit of the process has ended does not come back to tell.
         interpreter::park_if_exiting(py);
-        let ended = open
-            .runtime
-            .scheduler
-            .with(open.id, |source| source.ended());
+        let ended = open.runtime.scheduler.with(open.id, |batch| batch.ended());
         Ok(match ended.flatten() {
-            Some(End::Owner) if open.is_left() => "consumer",
+            Some(EndReason::Owner) if open.is_left() => "consumer",
             ended => name_of(ended),
         })
     }
@@ -550,7 +546,7 @@ impl Batch {
         let error = open
             .runtime
             .scheduler
-            .with(open.id, Source::take_limiter_error);
+            .with(open.id, Batch::take_limiter_error);
         Ok(error.flatten())
     }
 
@@ -558,14 +554,14 @@ impl Batch {
     /// row, or of how many seconds.
     fn refusal(&self, py: Python<'_>) -> PyResult<(Option<Py<PyBaseException>>, Reason)> {
         let open = self.open()?;
-        let copy = |source: &mut PySource, refs: Refs<'_>| {
-            let refusal = match source.context() {
+        let copy = |batch: &mut PyBatch, refs: Refs<'_>| {
+            let refusal = match batch.context() {
                 Context::Batch { refusal, .. } => refusal.with_lent(refs, |refusal, refs| {
                     refusal.as_ref().map(|error| refs.clone(error))
                 }),
                 Context::Calls => None,
             };
-            (refusal, source.hopeless().map(told).unwrap_or_default())
+            (refusal, batch.hopeless().map(told).unwrap_or_default())
         };
         let scheduler = &open.runtime.scheduler;
         let known = scheduler.with_lent(open.id, Refs::new(py), copy);
@@ -576,8 +572,8 @@ impl Batch {
     /// the first at all.
     fn first_failure(&self, py: Python<'_>) -> PyResult<Option<Py<PyBaseException>>> {
         let open = self.open()?;
-        let copy = |source: &mut PySource, refs: Refs<'_>| {
-            source.ending_error().map(|error| refs.clone(error))
+        let copy = |batch: &mut PyBatch, refs: Refs<'_>| {
+            batch.ending_error().map(|error| refs.clone(error))
         };
         let scheduler = &open.runtime.scheduler;
         Ok(scheduler.with_lent(open.id, Refs::new(py), copy).flatten())
@@ -585,6 +581,10 @@ impl Batch {
 }
 
 /// How a batch ends whose owner cannot go on, and waits for what runs, or does not.
-const fn end_of(patient: bool) -> End {
-    if patient { End::Failed } else { End::Owner }
+const fn end_of(patient: bool) -> EndReason {
+    if patient {
+        EndReason::Failed
+    } else {
+        EndReason::Owner
+    }
 }

@@ -1,6 +1,5 @@
 //! What is called, and where its result goes: a batch's to its records, a submitted call's to its
 //! future.
-
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyBaseException, PyBaseExceptionGroup, PyException};
@@ -14,9 +13,9 @@ use super::interpreter::take_permit_wait;
 use super::job::Job;
 use super::retrying::Decision;
 use super::runtime::Runtime;
-use super::work::{CALLS, Context, Operations, PySource};
-use crate::engine::schedule::{Ending, Finished, Ongoing};
-use crate::engine::source::Running;
+use super::work::{CALLS, Context, Operations, PyBatch};
+use crate::engine::model::{Ending, Finished, Running};
+use crate::engine::scheduler::Lease;
 use crate::engine::time::Time;
 
 /// Beyond so many exceptions in a group none is looked at.
@@ -26,12 +25,12 @@ const MOST_LEAVES: usize = 1000;
 pub(crate) fn run_submitted(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
-    ongoing: &Ongoing,
+    lease: &Lease,
     job: Job,
 ) -> Finished<Operations> {
-    let result = call_submitted(job.object(py), &ongoing.running);
+    let result = call_submitted(job.object(py), &lease.running);
     exit_if_forked(py, runtime);
-    let finished = conclude_call(py, runtime, &Context::Calls, ongoing, job, result);
+    let finished = conclude_call(py, runtime, &Context::Calls, lease, job, result);
     exit_if_forked(py, runtime);
     finished
 }
@@ -52,17 +51,17 @@ pub(super) fn conclude_call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
-    ongoing: &Ongoing,
+    lease: &Lease,
     job: Job,
     result: PyResult<Py<PyAny>>,
 ) -> Finished<Operations> {
-    let ended = if ongoing.running.refused {
-        ongoing.running.started
+    let ended = if lease.running.refused {
+        lease.running.started
     } else {
         Time::now()
     };
     let waited = take_permit_wait();
-    let result = result.and_then(|value| accept(py, runtime, context, ongoing, &job, value));
+    let result = result.and_then(|value| accept(py, runtime, context, lease, &job, value));
     let error = match result {
         Ok(value) => {
             let ending = conclude(py, context, job, Ok(value));
@@ -74,11 +73,11 @@ pub(super) fn conclude_call(
         }
         Err(error) => error.into_value(py),
     };
-    let ending = match judge(py, runtime, context, ongoing, &job, &error, ended) {
+    let ending = match judge(py, runtime, context, lease, &job, &error, ended) {
         Decision::Again(due) => Ending::Again(error, due, job),
         Decision::GiveUp => {
             if let Context::Batch { reading, .. } = context {
-                reading.note_failed(py, ongoing.running.index, &job);
+                reading.note_failed(py, lease.running.index, &job);
             }
             conclude(py, context, job, Err(error))
         }
@@ -96,7 +95,7 @@ fn accept(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
-    ongoing: &Ongoing,
+    lease: &Lease,
     job: &Job,
     value: Py<PyAny>,
 ) -> PyResult<Py<PyAny>> {
@@ -104,7 +103,7 @@ fn accept(
         return Ok(value);
     }
     let (caller, judged) = (caller_of(py, context, job), value.clone_ref(py));
-    let (runtime, ongoing) = (Arc::clone(runtime), *ongoing);
+    let (runtime, lease) = (Arc::clone(runtime), *lease);
     let failure: PyResult<_> = within(py, caller, move |py| {
         let Some(retrying) = &runtime.config.retrying else {
             return Ok(None);
@@ -112,7 +111,7 @@ fn accept(
         let judged = judged.bind(py);
         let failure = retrying.judge_result(judged)?;
         if failure.is_none() {
-            retrying.observe(&runtime, &ongoing, judged);
+            retrying.observe(&runtime, &lease, judged);
         }
         Ok(failure)
     });
@@ -136,7 +135,7 @@ fn judge(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
     context: &Context,
-    ongoing: &Ongoing,
+    lease: &Lease,
     job: &Job,
     error: &Py<PyBaseException>,
     ended: Time,
@@ -149,16 +148,16 @@ fn judge(
         return Decision::GiveUp;
     }
     let caller = caller_of(py, context, job);
-    let (runtime, ongoing, error) = (Arc::clone(runtime), *ongoing, error.clone_ref(py));
+    let (runtime, lease, error) = (Arc::clone(runtime), *lease, error.clone_ref(py));
     within(py, caller, move |py| {
         let decision = match &runtime.config.retrying {
-            Some(retrying) if !ongoing.running.refused => {
-                retrying.decide(py, &runtime, &ongoing, error.bind(py))
+            Some(retrying) if !lease.running.refused => {
+                retrying.decide(py, &runtime, &lease, error.bind(py))
             }
             _ => Decision::GiveUp,
         };
         if let (Some(failures), Decision::GiveUp) = (&failures, &decision) {
-            let running = &ongoing.running;
+            let running = &lease.running;
             failures.note(
                 py,
                 &Failure {
@@ -246,7 +245,7 @@ fn is_group_of_failures(error: &Bound<'_, PyBaseException>) -> PyResult<bool> {
 
 /// What a submitted call failed with the last time, if it was called.
 pub(super) fn last_error(runtime: &Runtime, number: usize) -> Option<Py<PyBaseException>> {
-    let history = |source: &mut PySource| source.ledger().history_of(number);
+    let history = |batch: &mut PyBatch| batch.history_of(number);
     // The earlier ones are dropped here, not under the lock.
     let mut attempts = runtime.scheduler.with(CALLS, history)?;
     attempts.pop().map(|attempt| attempt.error)

@@ -1,5 +1,4 @@
 //! What one process has of an executor, as the Python side drives it.
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,24 +7,23 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::asking::ask_inside;
-use super::batch::Batch;
+use super::batch::BatchHandle;
 use super::calls::{Names, exit_process, last_error, run_submitted, settle};
 use super::contexts::Caller;
 use super::interpreter;
 use super::job::Job;
 use super::logging;
+use super::options;
 use super::reading::Reading;
 use super::refusals::give_up;
 use super::runtime::Runtime;
-use super::terms;
-use super::work::{CALLS, Context};
-use super::worker::Worker;
-use crate::engine::ledger::Keep;
+use super::work::{CALLS, Context, PyBatch};
+use super::worker::WorkerThread;
 use crate::engine::lock::Guarded;
+use crate::engine::model::EndReason;
 use crate::engine::process::{Inherited, Owned};
-use crate::engine::schedule::Claim;
+use crate::engine::scheduler::Claim;
 use crate::engine::signal::Signal;
-use crate::engine::terms::{End, Terms};
 use crate::engine::time::Time;
 
 /// What one process has of an executor, as Python sees it.
@@ -77,7 +75,7 @@ impl Handle {
     fn break_down(&self) -> PyResult<()> {
         let scheduler = &self.runtime()?.scheduler;
         scheduler.close();
-        drop(scheduler.end_where(End::Broken, is_batch));
+        drop(scheduler.end_where(EndReason::Broken, is_batch));
         Ok(())
     }
 
@@ -90,14 +88,14 @@ impl Handle {
         caller: Bound<'_, PyAny>,
         pool: Py<PyAny>,
         logged: bool,
-        terms: &Bound<'_, PyAny>,
-    ) -> PyResult<Batch> {
+        options: &Bound<'_, PyAny>,
+    ) -> PyResult<BatchHandle> {
         let runtime = self.runtime()?;
         if interpreter::is_exiting(py) {
             return Err(after_exit());
         }
         logging::refresh_levels(py);
-        let terms = terms::read(terms)?;
+        let options = options::read(options)?;
         let owner = Arc::<Signal>::default();
         let reading = Arc::<Reading>::default();
         let context = Arc::new(Context::Batch {
@@ -111,9 +109,15 @@ impl Handle {
         let outer = interpreter::works_on(runtime.id);
         let id = runtime
             .scheduler
-            .add(context, Arc::clone(&owner), terms, outer, Time::now())
+            .add(context, Arc::clone(&owner), options, outer, Time::now())
             .ok_or_else(closed)?;
-        Ok(Batch::new(Arc::clone(runtime), id, owner, reading, &terms))
+        Ok(BatchHandle::new(
+            Arc::clone(runtime),
+            id,
+            owner,
+            reading,
+            &options,
+        ))
     }
 
     /// Queues a call, and gives its future its number there. Whether there is work for a further
@@ -174,14 +178,14 @@ impl Handle {
     }
 
     /// A worker thread to start, if there is work for a further one.
-    fn reserve_thread(&self) -> PyResult<Option<Worker>> {
+    fn reserve_thread(&self) -> PyResult<Option<WorkerThread>> {
         let runtime = self.runtime()?;
         if !runtime.scheduler.reserve_thread(Time::now()) {
             return Ok(None);
         }
         let entry = runtime.pool.with(|pool| pool.take_entry(runtime));
         match entry {
-            Ok(entry) => Ok(Some(Worker::new(Arc::clone(runtime), entry))),
+            Ok(entry) => Ok(Some(WorkerThread::new(Arc::clone(runtime), entry))),
             Err(error) => {
                 runtime.scheduler.release_thread();
                 Err(PyRuntimeError::new_err(format!(
@@ -221,27 +225,27 @@ impl Handle {
         let runtime = self.runtime()?;
         let scheduler = &runtime.scheduler;
         let signal = Arc::<Signal>::default();
-        let mut seat = scheduler.nested_seat(Arc::clone(&signal), CALLS, Some(number));
+        let mut worker = scheduler.nested_worker(Arc::clone(&signal), CALLS, Some(number));
         let ran = loop {
-            let queued = scheduler.with(CALLS, |source| source.holds(number));
+            let queued = scheduler.with(CALLS, |batch| batch.holds(number));
             if queued != Some(true) {
                 break Ok(());
             }
-            match scheduler.claim(&mut seat, None, Time::now()).1 {
+            match scheduler.claim(&mut worker, None, Time::now()).1 {
                 Claim::Start(start) => {
-                    let Some(ongoing) = seat.ongoing() else {
+                    let Some(lease) = worker.lease() else {
                         break Ok(());
                     };
-                    let seat = ongoing.running.seat;
-                    let outer = interpreter::work_on(Some((runtime.id, CALLS, seat)));
-                    let finished = run_submitted(py, runtime, ongoing, start.job);
+                    let worker = lease.running.worker;
+                    let outer = interpreter::work_on(Some((runtime.id, CALLS, worker)));
+                    let finished = run_submitted(py, runtime, lease, start.job);
                     interpreter::go_back_to(outer);
-                    drop(scheduler.book(ongoing, finished, Time::now()));
+                    drop(scheduler.book(lease, finished, Time::now()));
                     break Ok(());
                 }
                 Claim::Ask(permit) => ask_inside(py, runtime, &permit),
                 Claim::Rest(until) => {
-                    // It may be cancelled, or taken by a worker, without a signal to this seat.
+                    // It may be cancelled, or taken by a worker, without a signal to this worker.
                     let until = until.min(Time::now() + Duration::from_millis(20));
                     if let Err(error) = interpreter::wait(py, &signal, until) {
                         break Err(error);
@@ -251,7 +255,7 @@ impl Handle {
                 Claim::Ready | Claim::Exit | Claim::Collect => {}
             }
         };
-        scheduler.leave(seat);
+        scheduler.leave(worker);
         ran
     }
 
@@ -271,7 +275,7 @@ impl Handle {
         let runtime = self.runtime()?;
         runtime.close();
         if cancel {
-            drop(runtime.scheduler.end_where(End::Cancelled, is_batch));
+            drop(runtime.scheduler.end_where(EndReason::Cancelled, is_batch));
         }
         Ok(())
     }
@@ -280,9 +284,9 @@ impl Handle {
     fn close_at_exit(&self) -> PyResult<()> {
         let runtime = self.runtime()?;
         runtime.scheduler.close();
-        let is_read_on = |terms: &Terms| terms.attended || terms.ahead.heavy != Terms::UNBOUNDED;
-        let ends = |terms: &Terms| is_batch(terms) && is_read_on(terms);
-        drop(runtime.scheduler.end_where(End::Owner, ends));
+        let needs_owner = |batch: &PyBatch| batch.is_attended() || !batch.is_read_at_once();
+        let ends = |batch: &PyBatch| is_batch(batch) && needs_owner(batch);
+        drop(runtime.scheduler.end_where(EndReason::Owner, ends));
         runtime.scheduler.detach_owners();
         Ok(())
     }
@@ -319,9 +323,9 @@ impl Handle {
     }
 }
 
-/// Whether these are the terms of a batch, not of the calls that are submitted one by one.
-fn is_batch(terms: &Terms) -> bool {
-    terms.keep != Keep::Nothing
+/// Whether it is not the calls that are submitted one by one.
+fn is_batch(batch: &PyBatch) -> bool {
+    !batch.is_submitted()
 }
 
 impl From<Inherited> for PyErr {

@@ -4,7 +4,6 @@
 //! its Rust frames turn that into an abort. So once the process exits, whoever still waits here is
 //! parked for ever instead; only the main thread and our own workers, which are joined before, go
 //! on, and until then those who wait for a permit.
-
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,8 +13,8 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::outcome::seconds;
+use crate::engine::model::BatchId;
 use crate::engine::process::{self, Inherited};
-use crate::engine::schedule::SourceId;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 
@@ -42,7 +41,7 @@ thread_local! {
     /// The executors whose operations run on this thread, innermost last.
     static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
     /// The operation that runs on this thread, the innermost.
-    static WORKS_ON: Cell<Working> = const { Cell::new(Working { source: None, waited: 0 }) };
+    static WORKS_ON: Cell<Working> = const { Cell::new(Working { batch: None, waited: 0 }) };
     /// Where the stack of this worker begins, and how many bytes of it operations may take up.
     static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
     /// How much processor time this thread had used when it was last asked, in nanoseconds.
@@ -52,8 +51,8 @@ thread_local! {
 /// What a thread is about.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Working {
-    /// The executor and the source whose operation runs, and the seat in which it does.
-    source: Option<(u64, SourceId, u64)>,
+    /// The executor and the batch whose operation runs, and the worker in which it does.
+    batch: Option<(u64, BatchId, u64)>,
     /// Nanoseconds that the operation has waited for permits.
     waited: u64,
 }
@@ -314,10 +313,10 @@ pub(crate) fn works_for(id: u64) -> bool {
     WORKS_FOR.with_borrow(|ids| ids.contains(&id))
 }
 
-/// From now on this thread runs operations of that source, in that seat of the executor with that
+/// From now on this thread runs operations of that batch, in that worker of the executor with that
 /// number. Gives what it ran before.
-pub(crate) fn work_on(source: Option<(u64, SourceId, u64)>) -> Working {
-    WORKS_ON.replace(Working { source, waited: 0 })
+pub(crate) fn work_on(batch: Option<(u64, BatchId, u64)>) -> Working {
+    WORKS_ON.replace(Working { batch, waited: 0 })
 }
 
 /// From now on this thread goes on with what it ran before.
@@ -343,10 +342,10 @@ pub(crate) fn take_permit_wait() -> u64 {
     waited
 }
 
-/// The source whose operation of the executor `id` runs on this thread, if one does, and the seat.
-pub(crate) fn works_on(id: u64) -> Option<(SourceId, u64)> {
-    let (executor, source, seat) = WORKS_ON.get().source?;
-    (executor == id && works_for(id)).then_some((source, seat))
+/// The batch whose operation of the executor `id` runs on this thread, if one does, and the worker.
+pub(crate) fn works_on(id: u64) -> Option<(BatchId, u64)> {
+    let (executor, batch, worker) = WORKS_ON.get().batch?;
+    (executor == id && works_for(id)).then_some((batch, worker))
 }
 
 fn works_for_any() -> bool {

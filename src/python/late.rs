@@ -1,5 +1,4 @@
 //! What becomes of the operations that still ran when their batch was taken out for its report.
-
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
@@ -13,10 +12,10 @@ use super::outcome::Outcome;
 use super::runtime::Runtime;
 use super::work::{Operations, PyRecord};
 use crate::engine::lock::Guarded;
+use crate::engine::model::{BatchId, Running};
 use crate::engine::process::Owned;
-use crate::engine::schedule::{Late as Straggler, SourceId, Stragglers};
+use crate::engine::scheduler::{Late as Straggler, Stragglers};
 use crate::engine::signal::Signal;
-use crate::engine::source::Running;
 use crate::engine::time::Time;
 
 /// Those operations, and what has become of them as far as somebody has waited for it.
@@ -27,7 +26,7 @@ pub(super) struct Late {
     stragglers: Owned<Arc<Stragglers<Operations>>>,
     /// A report does not keep the threads of its executor.
     runtime: Weak<Runtime>,
-    source: SourceId,
+    batch: BatchId,
     /// Nanoseconds that they waited for permits inside.
     waited: AtomicU64,
     /// Held by whoever moves records here from the stragglers.
@@ -57,13 +56,13 @@ impl Late {
         stragglers: Arc<Stragglers<Operations>>,
         running: &[Running],
         runtime: &Arc<Runtime>,
-        source: SourceId,
+        batch: BatchId,
     ) -> Self {
         let indexes = running.iter().map(|each| each.index);
         Self {
             stragglers: Owned::new(stragglers),
             runtime: Arc::downgrade(runtime),
-            source,
+            batch,
             waited: AtomicU64::new(0),
             moving: Guarded::default(),
             entries: indexes.map(|index| (index, Entry::default())).collect(),
@@ -117,7 +116,7 @@ impl Late {
             return Ok(());
         };
         let here = interpreter::works_on(runtime.id);
-        if here.is_some_and(|(inner, _)| runtime.scheduler.is_within(inner, self.source)) {
+        if here.is_some_and(|(inner, _)| runtime.scheduler.is_within(inner, self.batch)) {
             return Err(PyRuntimeError::new_err(
                 "settle() was called by an operation that it would wait for",
             ));

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::batch::Batch;
+use super::batch::BatchHandle;
 
 /// The `__exit__` of streams, which no signal handler comes before: what that raised would leave the
 /// stream as if its block went on.
@@ -39,7 +39,7 @@ impl Exit {
         error: &Bound<'_, PyAny>,
         _traceback: &Bound<'_, PyAny>,
     ) -> PyResult<()> {
-        let batch = stream.getattr("_batch")?.cast_into::<Batch>()?;
+        let batch = stream.getattr("_batch")?.cast_into::<BatchHandle>()?;
         batch.get().leave();
         match stream.call_method1("_exit", (error,)) {
             Ok(_) => Ok(()),

@@ -1,7 +1,6 @@
 //! `RateLimiter`.
 
 #![allow(clippy::doc_markdown)] // what is public is documented for Python
-
 use std::fmt::Write as _;
 use std::sync::Arc;
 
@@ -14,7 +13,7 @@ use super::{interpreter, logging};
 use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
-use crate::engine::schedule::LONG_WAIT;
+use crate::engine::scheduler::LONG_WAIT;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Monotonic, Time};
 

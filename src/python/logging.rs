@@ -5,7 +5,6 @@
 //! goes to `sys.unraisablehook`, for it is not to change what becomes of a batch; but on the thread
 //! of a batch's owner the program's signal handlers may run meanwhile, and Ctrl-C is the caller's.
 //! Call only while attached, and with no lock held.
-
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use pyo3_log::{Caching, Logger, ResetHandle};
 
 use super::failures::{Failure, Untold};
 use super::interpreter::is_exception;
-use crate::engine::source::Running;
+use crate::engine::model::Running;
 use crate::engine::time::Time;
 
 const TARGET: &str = "paceline";

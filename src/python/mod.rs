@@ -15,6 +15,7 @@ pub(crate) mod leaving;
 pub(crate) mod limiter;
 pub(crate) mod logging;
 pub(crate) mod operations;
+pub(crate) mod options;
 pub(crate) mod origins;
 pub(crate) mod outcome;
 pub(crate) mod partials;
@@ -28,7 +29,6 @@ pub(crate) mod run_loop;
 pub(crate) mod runtime;
 pub(crate) mod showing;
 pub(crate) mod status;
-pub(crate) mod terms;
 pub(crate) mod work;
 pub(crate) mod worker;
 

@@ -16,9 +16,9 @@ use super::interpreter::monotonic;
 use super::origins::{Origin, arguments_of, operation_of};
 use super::showing::show;
 pub(crate) use super::status::Status;
-use super::work::{Operations, PyAttempt, PyRecord};
-use crate::engine::ledger::Record;
-use crate::engine::source::{HandedOver, Running};
+use super::work::{PyAttempt, PyRecord};
+use crate::engine::batch::HandedOver;
+use crate::engine::model::{Record, Running};
 use crate::engine::time::Time;
 
 /// What became of one operation of a batch. It never changes.
@@ -80,7 +80,7 @@ impl Outcome {
     }
 
     #[inline(always)]
-    pub(crate) fn finished(handed_over: HandedOver<Operations>) -> Self {
+    pub(crate) fn finished(handed_over: HandedOver<Py<PyAny>, Py<PyBaseException>>) -> Self {
         let HandedOver {
             index,
             record,

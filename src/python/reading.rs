@@ -1,5 +1,4 @@
 //! Reading a batch's input: what was read is checked, and added for the workers.
-
 use std::time::Duration;
 use std::{iter, mem};
 
@@ -13,7 +12,8 @@ use super::partials;
 use super::refs::Refs;
 use super::work::Operations;
 use crate::engine::lock::Guarded;
-use crate::engine::schedule::{Scheduler, SourceId};
+use crate::engine::model::BatchId;
+use crate::engine::scheduler::Scheduler;
 use crate::engine::time::Time;
 
 /// An input that takes longer for one operation is asked again when there was time for outcomes.
@@ -131,7 +131,7 @@ impl Reading {
         &self,
         operation: &Bound<'_, PyAny>,
         scheduler: &Scheduler<Operations>,
-        id: SourceId,
+        id: BatchId,
     ) -> PyResult<bool> {
         let mut taken = self.enter(Read::new(operation), operation.py(), false);
         if let Taken::Unknown(job) = taken {
@@ -171,7 +171,7 @@ impl Reading {
         &self,
         operation: &Bound<'_, PyAny>,
         scheduler: &Scheduler<Operations>,
-        id: SourceId,
+        id: BatchId,
     ) -> PyResult<()> {
         let mut seen = self.0.with(|state| mem::take(&mut state.seen));
         let examined = examine(operation, &mut seen, || self.next_index(scheduler, id));
@@ -181,9 +181,9 @@ impl Reading {
     }
 
     /// The index of the operation that is read next.
-    fn next_index(&self, scheduler: &Scheduler<Operations>, id: SourceId) -> usize {
+    fn next_index(&self, scheduler: &Scheduler<Operations>, id: BatchId) -> usize {
         self.0.with(|state| {
-            let added = scheduler.with(id, |source| source.read()).unwrap_or(0);
+            let added = scheduler.with(id, |batch| batch.read()).unwrap_or(0);
             added + state.inbox.len()
         })
     }
@@ -194,7 +194,7 @@ impl Reading {
     }
 
     /// Adds what was read. A worker may do so while the owner reads on.
-    pub(crate) fn add_inbox(&self, scheduler: &Scheduler<Operations>, id: SourceId) {
+    pub(crate) fn add_inbox(&self, scheduler: &Scheduler<Operations>, id: BatchId) {
         // Under the lock, so that all are added in the order in which they were read.
         let left = self.0.with(|state| {
             let mut jobs = mem::take(&mut state.inbox).into_iter();

@@ -3,19 +3,19 @@
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::batch::Batch;
+use super::batch::BatchHandle;
 
 /// An iterator over the outcomes of a batch. Its documentation is in the stub.
 #[pyclass(frozen, module = "paceline._core")]
 pub(crate) struct Ready {
-    batch: Py<Batch>,
+    batch: Py<BatchHandle>,
     more: Py<PyAny>,
 }
 
 #[pymethods]
 impl Ready {
     #[new]
-    fn new(batch: Py<Batch>, more: Py<PyAny>) -> Self {
+    fn new(batch: Py<BatchHandle>, more: Py<PyAny>) -> Self {
         Self { batch, more }
     }
 

@@ -1,7 +1,6 @@
 //! What became of the operations of a batch that has ended. Values, outcomes and totals are made of
 //! the records when they are asked for, so an interrupt loses nothing, and operations that never
 //! started cost nothing.
-
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -19,10 +18,9 @@ use super::logging;
 use super::origins::Origins;
 use super::outcome::{Outcome, Status, copy_of, seconds};
 use super::refs::Refs;
-use super::work::{Context, PyAttempt, PyRecord, PySource};
-use crate::engine::ledger::{History, Keep, Ledger, Totals};
-use crate::engine::source::{HandedOver, Running};
-use crate::engine::terms::End;
+use super::work::{Context, PyAttempt, PyBatch, PyRecord};
+use crate::engine::batch::{HandedOver, History, LeftRecords, Totals};
+use crate::engine::model::{Delivery, EndReason, Running};
 use crate::engine::time::Time;
 
 /// An operation that has begun and has no record.
@@ -108,26 +106,26 @@ impl Records {
 }
 
 impl Taken {
-    pub(super) fn of(source: &mut PySource, late: Option<Late>, at: Time) -> Self {
-        let unstarted_are = match source.ended() {
-            Some(End::Cancelled) => Status::Cancelled,
+    pub(super) fn of(batch: &mut PyBatch, late: Option<Late>, at: Time) -> Self {
+        let unstarted_are = match batch.ended() {
+            Some(EndReason::Cancelled) => Status::Cancelled,
             _ => Status::NotStarted,
         };
-        let waiting = source.waiting_retries();
+        let waiting = batch.waiting_retries();
         let given_up = waiting.len();
         let mut unlogged = Vec::new();
         let mut failures = None;
-        let origins = match source.context() {
+        let origins = match batch.context() {
             Context::Batch { reading, .. } => reading.take_origins(),
             Context::Calls => Origins::default(),
         };
         if let Context::Batch {
             failures: Some(log),
             ..
-        } = source.context()
+        } = batch.context()
         {
             failures = Some(Arc::clone(log));
-            unlogged.extend(waiting.iter().chain(source.unretried()));
+            unlogged.extend(waiting.iter().chain(batch.unretried()));
             unlogged.sort_unstable();
         }
         let mut unfinished: HashMap<_, _> = waiting
@@ -135,25 +133,24 @@ impl Taken {
             .map(|index| (index, Unfinished::GivenUp))
             .collect();
         let still = |each: &Running| at.nanos_since(each.started);
-        let still_working: u64 = source.running().iter().map(still).sum();
-        let running = source.running().iter();
+        let still_working: u64 = batch.running().iter().map(still).sum();
+        let running = batch.running().iter();
         unfinished.extend(running.map(|each| (each.index, Unfinished::Running(*each))));
-        let Ledger {
-            keep,
+        let LeftRecords {
+            delivery,
             mut base,
             mut slots,
             completed,
             history,
-            mut totals,
-            ..
-        } = source.ledger().take_left();
+        } = batch.take_left();
+        let mut totals = batch.totals();
         let mut indices: Vec<_> = Vec::new();
-        let mut len = source.read() - base;
-        let unstarted = source.unstarted().count();
-        if keep == Keep::Completed {
+        let mut len = batch.read() - base;
+        let unstarted = batch.unstarted().count();
+        if delivery == Delivery::AsCompleted {
             let mut completed = Vec::from(completed);
             completed.sort_unstable_by_key(|(index, _)| *index);
-            indices.extend(source.unstarted());
+            indices.extend(batch.unstarted());
             indices.extend(unfinished.keys());
             indices.extend(completed.iter().map(|(index, _)| index));
             indices.sort_unstable();
@@ -185,7 +182,7 @@ impl Taken {
             len,
             totals,
             at,
-            elapsed: at.nanos_since(source.began()),
+            elapsed: at.nanos_since(batch.began()),
             made: OnceLock::new(),
             late,
         }

@@ -1,5 +1,4 @@
 //! What of Python's may be used under a lock, and what may not.
-
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 

@@ -1,5 +1,4 @@
 //! Giving up a server that goes on refusing: what ends by that is told to those who wait for it.
-
 use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;
@@ -14,7 +13,7 @@ use super::runtime::Runtime;
 use super::work::{Context, Operations, PyAttempt};
 use crate::engine::recovery::Refusal;
 use crate::engine::retry::Hopeless;
-use crate::engine::schedule::{GivenUp, Ongoing, Refused};
+use crate::engine::scheduler::{GivenUp, Lease, Refused};
 use crate::engine::time::Time;
 
 /// What an operation has failed with that is not called again, with what it shares with others, its
@@ -25,7 +24,7 @@ type Failed = (Arc<Context>, usize, Py<PyBaseException>, u64);
 pub(crate) fn refused(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
-    ongoing: &Ongoing,
+    lease: &Lease,
     refusal: &Refusal<'_>,
     exception: &Bound<'_, PyBaseException>,
     now: Time,
@@ -38,7 +37,7 @@ pub(crate) fn refused(
     let (refused, given_up) =
         runtime
             .scheduler
-            .refused(ongoing.source, refusal, Refs::new(py), collect, now);
+            .refused(lease.batch, refusal, Refs::new(py), collect, now);
     // Their owners wait for the call that was refused, so they ask later.
     for context in &given_up.ended {
         if let Context::Batch { refusal: last, .. } = &**context {

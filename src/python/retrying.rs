@@ -1,5 +1,4 @@
 //! What an executor does about an operation that failed: call it again, and when.
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::refusals::refused;
 use super::runtime::Runtime;
 use crate::engine::recovery::Refusal;
 use crate::engine::retry::{Budget, GiveUp, Longer, Policy};
-use crate::engine::schedule::Ongoing;
+use crate::engine::scheduler::Lease;
 use crate::engine::time::Time;
 
 /// The user's policy.
@@ -66,7 +65,7 @@ impl Retrying {
             max_pause: seconds("max_pause")?,
             longer: match retry.getattr("longer")?.extract::<String>()?.as_str() {
                 "cut" => Longer::Cut,
-                _ => Longer::End,
+                _ => Longer::EndReason,
             },
             budget,
         };
@@ -115,7 +114,7 @@ impl Retrying {
 
     /// Follows what a returned value tells of the server's limit. Where the user's rule for that
     /// raises, nothing is told, and the error goes where Python shows those that nobody handles.
-    pub(crate) fn observe(&self, runtime: &Runtime, ongoing: &Ongoing, value: &Bound<'_, PyAny>) {
+    pub(crate) fn observe(&self, runtime: &Runtime, lease: &Lease, value: &Bound<'_, PyAny>) {
         let Some(remaining) = &self.remaining else {
             return;
         };
@@ -124,7 +123,7 @@ impl Retrying {
         match told.and_then(|told| told.extract::<Option<(u64, f64)>>()) {
             Ok(None) => {}
             Ok(Some((remaining, seconds))) => {
-                let (started, now) = (ongoing.running.started, Time::now());
+                let (started, now) = (lease.running.started, Time::now());
                 let until = now + duration(seconds);
                 runtime.scheduler.hear(started, remaining, until, now);
             }
@@ -142,7 +141,7 @@ impl Retrying {
         &self,
         py: Python<'_>,
         runtime: &Arc<Runtime>,
-        ongoing: &Ongoing,
+        lease: &Lease,
         exception: &Bound<'_, PyBaseException>,
     ) -> Decision {
         if !exception.is_instance_of::<PyException>() {
@@ -162,7 +161,7 @@ impl Retrying {
                 return Decision::GiveUp;
             }
         };
-        let running = &ongoing.running;
+        let running = &lease.running;
         let now = Time::now();
         let (due, goes_on) = if throttled {
             let refusal = Refusal {
@@ -170,11 +169,11 @@ impl Retrying {
                 started: running.started,
                 retry_after: wait.map(duration),
             };
-            let refused = refused(py, runtime, ongoing, &refusal, exception, now);
+            let refused = refused(py, runtime, lease, &refusal, exception, now);
             (refused.pause.until.max(now), refused.goes_on)
         } else {
             if !is_final {
-                runtime.scheduler.answered(ongoing, now);
+                runtime.scheduler.answered(lease, now);
             }
             let backoff = self.policy.backoff_after(running.attempt, fastrand::f64());
             (now + backoff, true)
@@ -184,9 +183,7 @@ impl Retrying {
             && running.attempt < self.policy.attempts
             && runtime
                 .scheduler
-                .with(ongoing.source, |source| {
-                    source.spend_retry(self.policy.budget)
-                })
+                .with(lease.batch, |batch| batch.spend_retry(self.policy.budget))
                 .unwrap_or(false);
         if again {
             let seconds = due.since(now).as_secs_f64();

@@ -1,5 +1,4 @@
 //! A worker's run loop: from one operation to the next without letting go of Python.
-
 use std::mem;
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +15,8 @@ use super::operations::{is_plain, is_suspended, refuse_suspended};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
 use crate::engine::lock::Guarded;
-use crate::engine::schedule::{Claim, Ending, Finished, Leftover, Ongoing, Seat};
+use crate::engine::model::{Ending, Finished};
+use crate::engine::scheduler::{Claim, Lease, Leftover, Worker};
 use crate::engine::time::Time;
 
 /// How long a worker goes on without releasing the interpreter to other threads.
@@ -29,23 +29,23 @@ const SWITCH_INTERVAL: Duration = Duration::from_millis(2);
 const AWAY: Duration = Duration::from_micros(50);
 
 /// Runs what can start at once, one operation after another, without letting go of Python. Gives
-/// the seat back, and what it is to do now.
+/// the worker back, and what it is to do now.
 pub(crate) fn run_ready(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
-    mut seat: Seat,
-) -> (Seat, Claim<Operations>) {
+    mut worker: Worker,
+) -> (Worker, Claim<Operations>) {
     // Whatever comes first brings its context with it.
-    seat.forget();
+    worker.forget();
     let outer = interpreter::work_on(None);
-    let (_, first) = runtime.scheduler.claim(&mut seat, None, Time::now());
-    let mut run_loop = Box::new(RunLoop::new(Arc::clone(runtime), seat));
+    let (_, first) = runtime.scheduler.claim(&mut worker, None, Time::now());
+    let mut run_loop = Box::new(RunLoop::new(Arc::clone(runtime), worker));
     let mut next = run_loop.begin(first);
     loop {
         (run_loop, next) = match next {
             Err(nothing) => {
                 interpreter::go_back_to(outer);
-                return (run_loop.seat, nothing);
+                return (run_loop.worker, nothing);
             }
             Ok(job) => run_loop.call(py, job),
         };
@@ -58,7 +58,7 @@ pub(crate) fn run_ready(
 /// stack is kept small.
 struct RunLoop {
     runtime: Arc<Runtime>,
-    seat: Seat,
+    worker: Worker,
     /// Of the operation that was claimed last.
     context: Arc<Context>,
     /// Of the one before, if that was another: it may be the last to hold it, and what is dropped
@@ -77,10 +77,10 @@ type Next = Result<Job, Claim<Operations>>;
 type Going = (Box<RunLoop>, Next);
 
 impl RunLoop {
-    fn new(runtime: Arc<Runtime>, seat: Seat) -> Self {
+    fn new(runtime: Arc<Runtime>, worker: Worker) -> Self {
         Self {
             runtime,
-            seat,
+            worker,
             context: Arc::new(Context::Calls),
             former: None,
             fine: None,
@@ -96,8 +96,8 @@ impl RunLoop {
         };
         if let Some(new) = start.context {
             let executor = self.runtime.id;
-            let works_on = |ongoing: &Ongoing| (executor, ongoing.source, ongoing.running.seat);
-            interpreter::work_on(self.seat.ongoing().map(works_on));
+            let works_on = |lease: &Lease| (executor, lease.batch, lease.running.worker);
+            interpreter::work_on(self.worker.lease().map(works_on));
             self.former = Some(mem::replace(&mut self.context, new));
         }
         Ok(start.job)
@@ -112,8 +112,8 @@ impl RunLoop {
                 return self.call_in_one_context(py, caller, job);
             }
             Context::Batch { caller, .. } => caller.call(py, &job),
-            Context::Calls => match self.seat.ongoing() {
-                Some(ongoing) => call_submitted(job.object(py), &ongoing.running),
+            Context::Calls => match self.worker.lease() {
+                Some(lease) => call_submitted(job.object(py), &lease.running),
                 None => Ok(py.None()),
             },
         };
@@ -134,8 +134,8 @@ impl RunLoop {
         let state = within.get().take();
         let Some((run_loop, within)) = state else {
             // The call always leaves it there. Were it lost, the worker would go on in a new place.
-            let seat = runtime.scheduler.seat();
-            return (Box::new(Self::new(runtime, seat)), Err(Claim::Ready));
+            let worker = runtime.scheduler.worker();
+            return (Box::new(Self::new(runtime, worker)), Err(Claim::Ready));
         };
         match within {
             Within::Begun(job) => run_loop.go_on_after(py, job, returned),
@@ -241,7 +241,7 @@ impl RunLoop {
         if waited > 0 {
             return self.claim(py, Some(returned(value, now, waited)), now);
         }
-        match self.runtime.scheduler.repeat(&mut self.seat, value, now) {
+        match self.runtime.scheduler.repeat(&mut self.worker, value, now) {
             Ok(next) => Ok(next),
             Err(value) => self.claim(py, Some(returned(value, now, 0)), now),
         }
@@ -267,7 +267,7 @@ impl RunLoop {
     #[inline(never)]
     fn claim_after_others(&mut self, py: Python<'_>, finished: Finished<Operations>) -> Next {
         let scheduler = &self.runtime.scheduler;
-        drop(scheduler.finish(&mut self.seat, finished, Time::now()));
+        drop(scheduler.finish(&mut self.worker, finished, Time::now()));
         exit_if_forked(py, &self.runtime);
         detach(py, || thread::sleep(AWAY));
         let now = Time::now();
@@ -279,9 +279,9 @@ impl RunLoop {
     fn claim_after(&mut self, py: Python<'_>, job: Job, result: PyResult<Py<PyAny>>) -> Next {
         let (runtime, context) = (&self.runtime, &self.context);
         let finished = self
-            .seat
-            .ongoing()
-            .map(|ongoing| conclude_call(py, runtime, context, ongoing, job, result));
+            .worker
+            .lease()
+            .map(|lease| conclude_call(py, runtime, context, lease, job, result));
         exit_if_forked(py, &self.runtime);
         self.claim(py, finished, Time::now())
     }
@@ -290,7 +290,7 @@ impl RunLoop {
     #[inline(always)]
     fn claim(&mut self, py: Python<'_>, finished: Option<Finished<Operations>>, now: Time) -> Next {
         let scheduler = &self.runtime.scheduler;
-        let claim = match scheduler.claim(&mut self.seat, finished, now) {
+        let claim = match scheduler.claim(&mut self.worker, finished, now) {
             (None, claim) => claim,
             (leftover, _) => self.claim_after_dropping(py, leftover),
         };
@@ -309,7 +309,7 @@ impl RunLoop {
         interpreter::go_back_to(works_on);
         exit_if_forked(py, &self.runtime);
         let scheduler = &self.runtime.scheduler;
-        scheduler.claim(&mut self.seat, None, Time::now()).1
+        scheduler.claim(&mut self.worker, None, Time::now()).1
     }
 }
 

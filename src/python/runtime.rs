@@ -1,5 +1,4 @@
 //! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
-
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +10,7 @@ use super::worker::Pool;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::Guarded;
 use crate::engine::process;
-use crate::engine::schedule::Scheduler;
+use crate::engine::scheduler::Scheduler;
 
 /// What an executor was made with; it never changes.
 #[derive(Debug)]

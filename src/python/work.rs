@@ -1,5 +1,4 @@
-//! What the engine carries for Python: its operations, and what those of one source share.
-
+//! What the engine carries for Python: its operations, and what those of one batch share.
 use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;
@@ -9,11 +8,10 @@ use super::contexts::Caller;
 use super::failures::FailureLog;
 use super::job::Job;
 use super::reading::Reading;
-use crate::engine::ledger::{Attempt, Record};
+use crate::engine::batch::Batch;
 use crate::engine::lock::Guarded;
-use crate::engine::schedule::{Scheduler, SourceId};
-use crate::engine::source::Source;
-use crate::engine::terms::Work;
+use crate::engine::model::{Attempt, BatchId, Record, Work};
+use crate::engine::scheduler::Scheduler;
 
 /// The engine's words for Python's objects.
 #[derive(Debug)]
@@ -26,10 +24,10 @@ impl Work for Operations {
     type Error = Py<PyBaseException>;
 }
 
-/// The source of the calls that are submitted one by one.
-pub(crate) const CALLS: SourceId = Scheduler::<Operations>::CALLS;
+/// The batch of the calls that are submitted one by one.
+pub(crate) const CALLS: BatchId = Scheduler::<Operations>::CALLS;
 
-/// What the operations of one source share.
+/// What the operations of one batch share.
 #[derive(Debug)]
 pub(crate) enum Context {
     /// A batch: its jobs are the operations.
@@ -59,7 +57,7 @@ impl Context {
     }
 }
 
-/// A source of Python's operations.
-pub(crate) type PySource = Source<Operations>;
+/// A batch of Python's operations.
+pub(crate) type PyBatch = Batch<Operations>;
 pub(crate) type PyRecord = Record<Py<PyAny>, Py<PyBaseException>>;
 pub(crate) type PyAttempt = Attempt<Py<PyBaseException>>;

@@ -1,5 +1,4 @@
 //! The workers: rayon threads that Python knows as its own, each in one resident loop.
-
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,7 +16,7 @@ use super::runtime::Runtime;
 use super::work::{Context, Operations};
 use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
-use crate::engine::schedule::{Ask, Claim, Seat};
+use crate::engine::scheduler::{Ask, Claim, Worker};
 use crate::engine::time::Time;
 
 /// The threads of an executor. The rayon pool exists from the first start; its threads are started
@@ -70,7 +69,7 @@ impl Pool {
                     if !taken.swap(true, Ordering::SeqCst)
                         && let Some(runtime) = runtime.upgrade()
                     {
-                        drop(work(&runtime, runtime.scheduler.seat()));
+                        drop(work(&runtime, runtime.scheduler.worker()));
                     }
                 });
                 entry
@@ -101,20 +100,20 @@ impl Entry {
                 builder.run();
                 None
             }
-            Self::Own => work(runtime, runtime.scheduler.spare_seat()),
+            Self::Own => work(runtime, runtime.scheduler.spare_worker()),
         }
     }
 }
 
 /// A worker that is to ask for a permit, and then goes on.
 struct Asking {
-    seat: Seat,
+    worker: Worker,
     permit: Ask<Operations>,
 }
 
 /// One worker thread that is to be started; its Python thread calls it.
-#[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Worker(Owned<Starting>);
+#[pyclass(frozen, module = "paceline._core", name = "Worker")]
+pub(crate) struct WorkerThread(Owned<Starting>);
 
 /// What it is for the process that it was made in.
 struct Starting {
@@ -122,16 +121,16 @@ struct Starting {
     entry: Guarded<Option<Entry>>,
     asking: Guarded<Option<Asking>>,
     /// Where it goes on when it was answered.
-    seat: Guarded<Option<Seat>>,
+    worker: Guarded<Option<Worker>>,
 }
 
-impl Worker {
+impl WorkerThread {
     pub(crate) fn new(runtime: Arc<Runtime>, entry: Entry) -> Self {
         Self(Owned::new(Starting {
             runtime,
             entry: Guarded::new(Some(entry)),
             asking: Guarded::new(None),
-            seat: Guarded::new(None),
+            worker: Guarded::new(None),
         }))
     }
 }
@@ -154,11 +153,11 @@ impl Starting {
 
     fn answer(&self, py: Python<'_>, answer: Answer) {
         match (self.asking.with(Option::take), answer) {
-            (Some(Asking { seat, permit }), answer) => {
+            (Some(Asking { worker, permit }), answer) => {
                 let runtime = &self.runtime;
                 // What is told of a refusal may wait for what this worker would do.
-                work_for(runtime.id, || hand_on(py, runtime, permit.source, answer));
-                self.seat.with(|held| *held = Some(seat));
+                work_for(runtime.id, || hand_on(py, runtime, permit.batch, answer));
+                self.worker.with(|held| *held = Some(worker));
             }
             // Nothing waits for it.
             (None, Err(error)) => {
@@ -171,7 +170,7 @@ impl Starting {
 }
 
 #[pymethods]
-impl Worker {
+impl WorkerThread {
     /// Works until there is nothing more to do. Called on the worker's own thread, whose stack has so
     /// many bytes.
     ///
@@ -179,29 +178,29 @@ impl Worker {
     /// is once more: so nothing of Rust is beneath a limiter that may never answer. Until Python 3.14
     /// a thread that comes back to an interpreter which ends is unwound, and Rust cannot be.
     fn __call__(&self, py: Python<'_>, stack: usize) -> PyResult<bool> {
-        let worker = self.0.get()?;
-        let runtime = &worker.runtime;
-        let entry = worker.entry.with(Option::take);
-        let seat = worker.seat.with(Option::take);
-        let asking = match (entry, seat) {
+        let starting = self.0.get()?;
+        let runtime = &starting.runtime;
+        let entry = starting.entry.with(Option::take);
+        let worker = starting.worker.with(Option::take);
+        let asking = match (entry, worker) {
             (Some(entry), _) => detach_worker(py, stack, || entry.run(runtime)),
-            (None, Some(seat)) => detach_worker(py, stack, || work(runtime, seat)),
+            (None, Some(worker)) => detach_worker(py, stack, || work(runtime, worker)),
             (None, None) => None,
         };
         let asks = asking.is_some();
-        worker.asking.with(|held| *held = asking);
+        starting.asking.with(|held| *held = asking);
         Ok(asks)
     }
 
     /// A copy of the context of the caller for whose operation it asks.
     fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let worker = self.0.get()?;
+        let starting = self.0.get()?;
         let asked = |asking: &mut Option<Asking>| {
             let permit = &asking.as_ref()?.permit;
-            Some((permit.source, Arc::clone(&permit.context)))
+            Some((permit.batch, Arc::clone(&permit.context)))
         };
-        match worker.asking.with(asked) {
-            Some((source, context)) => caller_of(py, &worker.runtime, source, &context),
+        match starting.asking.with(asked) {
+            Some((batch, context)) => caller_of(py, &starting.runtime, batch, &context),
             None => Ok(None),
         }
     }
@@ -233,21 +232,21 @@ impl Drop for Starting {
 
 /// A worker's resident loop, until its thread is to end or a permit is to be asked for. Called
 /// detached, on its thread.
-fn work(runtime: &Arc<Runtime>, mut seat: Seat) -> Option<Asking> {
+fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
     let asking = work_for(runtime.id, || {
         loop {
-            match runtime.scheduler.look(&mut seat, Time::now()) {
+            match runtime.scheduler.look(&mut worker, Time::now()) {
                 Claim::Exit => return None,
                 Claim::Rest(until) => {
-                    if let Some(granted) = seat.take_long_wait() {
+                    if let Some(granted) = worker.take_long_wait() {
                         attach_worker(|py| logging::waiting_for_limit(py, granted));
                     }
-                    seat.rest(until);
+                    worker.rest(until);
                 }
                 Claim::GiveUp => {
-                    seat = attach_worker(|py| {
+                    worker = attach_worker(|py| {
                         give_up(py, runtime);
-                        seat
+                        worker
                     });
                 }
                 next @ (Claim::Ready | Claim::Start(_) | Claim::Ask(_) | Claim::Collect) => {
@@ -255,12 +254,15 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) -> Option<Asking> {
                         if matches!(next, Claim::Collect) {
                             collect(runtime);
                         }
-                        run_ready(py, runtime, seat)
+                        run_ready(py, runtime, worker)
                     });
                     if let Claim::Ask(permit) = next {
-                        return Some(Asking { seat: own, permit });
+                        return Some(Asking {
+                            worker: own,
+                            permit,
+                        });
                     }
-                    seat = own;
+                    worker = own;
                 }
             }
         }
@@ -273,10 +275,10 @@ fn work(runtime: &Arc<Runtime>, mut seat: Seat) -> Option<Asking> {
 
 /// Adds what owners have read who wait for more.
 fn collect(runtime: &Arc<Runtime>) {
-    while let Some((source, context)) = runtime.scheduler.take_reading() {
+    while let Some((batch, context)) = runtime.scheduler.take_reading() {
         if let Context::Batch { reading, .. } = &*context {
             reading.cut_short();
-            reading.add_inbox(&runtime.scheduler, source);
+            reading.add_inbox(&runtime.scheduler, batch);
         }
     }
 }

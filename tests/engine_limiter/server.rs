@@ -36,7 +36,7 @@ enum Step {
     Idle(u64),
     Start(u64),
     Direct(u64),
-    End(usize, bool),
+    EndReason(usize, bool),
     WaitTime(u64),
 }
 
@@ -46,7 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..1500 * MS).prop_map(Step::Idle),
         6 => (0..4_u64).prop_map(Step::Start),
         1 => (0..4_u64).prop_map(Step::Direct),
-        6 => (0..100_usize, prop::bool::weighted(0.8)).prop_map(|(which, typical)| Step::End(which, typical)),
+        6 => (0..100_usize, prop::bool::weighted(0.8)).prop_map(|(which, typical)| Step::EndReason(which, typical)),
         1 => (0..4_u64).prop_map(Step::WaitTime),
     ]
 }
@@ -91,7 +91,7 @@ proptest! {
                         permits.push(Permit { started: now, weight, margin: of_start, runs: false });
                     }
                 }
-                Step::End(which, says) => {
+                Step::EndReason(which, says) => {
                     let running: Vec<_> = permits.iter().filter(|permit| permit.runs).collect();
                     if running.is_empty() {
                         continue;

@@ -1,5 +1,4 @@
 //! What comes next at one rate, if everybody takes permits as early as they may.
-
 use std::collections::VecDeque;
 use std::iter::Peekable;
 

@@ -1,16 +1,14 @@
 //! Even spacing after a burst: governor's GCRA, decided on times that we give it.
-
 use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use crate::engine::time::Time;
 use governor::clock::Clock;
 use governor::middleware::NoOpMiddleware;
 use governor::nanos::Nanos;
 use governor::state::{NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
-
-use crate::engine::time::Time;
 
 /// How late a start may be and still be booked at the time it was due.
 ///

@@ -1,5 +1,4 @@
 //! Who waits for a rate, first come first served.
-
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -1,0 +1,186 @@
+//! The scheduler's side towards those who own batches: they add them, ask what there is to do, end
+//! them and take them out.
+use std::sync::Arc;
+
+use super::Scheduler;
+use super::claim::Step;
+use super::locked::Locked;
+use crate::engine::batch::{Batch, LeftRecords};
+use crate::engine::lock::LockSafe;
+use crate::engine::model::{BatchId, BatchOptions, EndReason, Work};
+use crate::engine::signal::Signal;
+use crate::engine::time::Time;
+
+/// What is to be dropped when an owner has gone: the records so far, or all of the batch.
+pub type Orphaned<W> = (
+    Option<LeftRecords<<W as Work>::Value, <W as Work>::Error>>,
+    Option<Batch<W>>,
+);
+
+impl<W: Work> Scheduler<W> {
+    /// Takes up a batch; None after [`close`](Self::close). One that a running operation has begun,
+    /// of the batch and by the worker in `outer`, ends with that batch if it is given up; if it
+    /// has been already, at once.
+    pub fn add(
+        &self,
+        context: Arc<W::Context>,
+        owner: Arc<Signal>,
+        options: BatchOptions,
+        outer: Option<(BatchId, u64)>,
+        now: Time,
+    ) -> Option<BatchId> {
+        let mut state = self.state();
+        if state.closed {
+            return None;
+        }
+        state.serials += 1;
+        let serial = state.serials;
+        let unpaused = state.pauses.unpaused(now);
+        let mut batch = Batch::new(context, owner, &options, now, unpaused);
+        if let Some((outer, worker)) = outer {
+            if state.is_given_up(outer, now) {
+                batch.end(EndReason::Outer);
+            } else if let Some(outer_batch) = state.batch(outer) {
+                batch.begin_within(outer, outer_batch, worker);
+            }
+        }
+        let batch = (serial, batch);
+        let slot = state.batches.iter().position(Option::is_none);
+        let slot = if let Some(slot) = slot {
+            state.batches[slot] = Some(batch);
+            slot
+        } else {
+            state.batches.push(Some(batch));
+            state.batches.len() - 1
+        };
+        Some(BatchId { slot, serial })
+    }
+
+    /// Looks at one batch, or takes its outcomes; None if it has been removed.
+    ///
+    /// `look` runs under the lock. It is `Send`, so that it holds nothing that belongs to one thread,
+    /// such as the interpreter.
+    pub fn with<T>(&self, id: BatchId, look: impl FnOnce(&mut Batch<W>) -> T + Send) -> Option<T> {
+        // None of that changes what may start.
+        Locked::new(&self.state).batch(id).map(look)
+    }
+
+    /// The same with something lent to `look` that is not `Send`, and harmless.
+    pub fn with_lent<L: LockSafe, T>(
+        &self,
+        id: BatchId,
+        lent: L,
+        look: impl FnOnce(&mut Batch<W>, L) -> T + Send,
+    ) -> Option<T> {
+        let mut state = Locked::new(&self.state);
+        state.batch(id).map(|batch| look(batch, lent))
+    }
+
+    /// Wakes and tells those who were not, as they would only have queued for the interpreter.
+    /// For an owner that has let go of it.
+    pub fn catch_up(&self, now: Time) {
+        let mut state = self.state();
+        state.wake_one(now);
+        state.tell_owners();
+    }
+
+    /// What the owner of a batch is to do next. `nested` owners are workers themselves, and start
+    /// operations of it meanwhile.
+    pub fn step(&self, id: BatchId, nested: bool, now: Time) -> Step {
+        let mut state = self.state();
+        let opens = state.recovery.opens();
+        if now < opens {
+            state.end_if_hopeless(id, now);
+        }
+        let Some(batch) = state.batch(id) else {
+            return Step::Settled;
+        };
+        batch.owner_woke();
+        if now >= batch.deadline() && !batch.ready() {
+            batch.expire();
+        }
+        if batch.ready() {
+            return Step::HandOver;
+        }
+        if batch.ended().is_some() {
+            state.reschedule(now);
+            return Step::Settled;
+        }
+        let room = batch.room();
+        if room > 0 {
+            return Step::Feed(room);
+        }
+        if batch.settled() {
+            return Step::Settled;
+        }
+        batch.rest_owner(nested);
+        Step::Rest(batch.deadline())
+    }
+
+    /// Ends a batch: nothing more of it starts.
+    pub fn end(&self, id: BatchId, end: EndReason, now: Time) {
+        let mut state = self.state();
+        if let Some(batch) = state.batch(id) {
+            batch.end(end);
+            let told = batch.tell_owner();
+            state.notices.add(told);
+            state.reschedule(now);
+        }
+    }
+
+    /// Whether something of the batch still runs; if so its owner will be signalled.
+    pub fn runs(&self, id: BatchId) -> bool {
+        let mut state = self.state();
+        state.batch(id).is_some_and(Batch::await_idle)
+    }
+
+    /// Whether an outcome may become ready that is not yet, and until when; if so its owner will be
+    /// signalled.
+    pub fn expects(&self, id: BatchId) -> Option<Time> {
+        let mut state = self.state();
+        let batch = state.batch(id)?;
+        batch.await_outcome().then_some(batch.deadline())
+    }
+
+    /// Takes a batch out. Nobody will ask what becomes of what it still runs.
+    pub fn remove(&self, id: BatchId, now: Time) -> Option<Batch<W>> {
+        let (batch, _) = self.state().remove(id, false, now)?;
+        Some(batch)
+    }
+
+    /// The owner has gone, and nobody will take the outcomes; what was read still runs. Returns what
+    /// is to be dropped: the records so far, or the batch if all of it has run.
+    pub fn orphan(&self, id: BatchId, now: Time) -> Orphaned<W> {
+        let mut state = self.state();
+        let Some(batch) = state.batch(id) else {
+            return (None, None);
+        };
+        if !batch.orphan() {
+            return (None, state.take_out(id, false).map(|(batch, _)| batch));
+        }
+        let records = batch.take_left();
+        // What its deadline held back may start.
+        state.reschedule(now);
+        (Some(records), None)
+    }
+
+    /// Takes an operation out of the queue, or out of the waiting retries; None if it has started.
+    pub fn withdraw(&self, id: BatchId, index: usize) -> Option<W::Job> {
+        let mut state = self.state();
+        let job = state.batch(id)?.withdraw(index);
+        if job.is_some() {
+            let now = state.latest;
+            state.reschedule(now);
+            state.tell_joiners();
+        }
+        job
+    }
+
+    /// Takes everything of a batch that has not started.
+    pub fn withdraw_all(&self, id: BatchId) -> Vec<(usize, W::Job)> {
+        let mut state = self.state();
+        let jobs = state.batch(id).map(Batch::withdraw_all).unwrap_or_default();
+        state.tell_joiners();
+        jobs
+    }
+}
