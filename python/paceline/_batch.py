@@ -32,13 +32,13 @@ from paceline._report import BatchReport, failure_group
 if TYPE_CHECKING:
     from paceline._pool import Pool
 
-__all__ = ["Drive", "Terms", "default_ahead"]
+__all__ = ["Drive", "BatchOptions", "default_ahead"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class Terms:
+class BatchOptions:
     """How a batch is to be treated, as ``src/python/options.rs`` reads it."""
 
     # No NamedTuple: to make the class of one is a good part of what the package takes to import.
@@ -113,14 +113,14 @@ class Drive(Generic[T]):
         self,
         pool: Pool,
         operations: Iterable[Callable[[], T]],
-        terms: Terms,
+        options: BatchOptions,
         *,
         logged: bool,
         max_workers: int,
     ) -> None:
         self._pool = pool
         self._operations = operations
-        self._terms = terms
+        self._options = options
         self._logs_failures = logged
         self._max_workers = max_workers
         # A single operation's exception carries no report.
@@ -143,7 +143,7 @@ class Drive(Generic[T]):
         # How long it waits for outcomes before it asks for more input, in seconds; 0 if that was
         # quick to answer the last time.
         self._slow = 0.0
-        self._hands_over = not terms.attended
+        self._hands_over = not options.attended
         self._input: Iterator[Callable[[], T]] = iter(())
         # What is known of the input before it is read; at an early end it is moved to the rest.
         self._unread: Iterator[Callable[[], T]] = iter(())
@@ -153,23 +153,23 @@ class Drive(Generic[T]):
         """Open the batch, and feed it what is known of its input."""
         operations, self._operations = self._operations, ()
         self._computed_before = time.process_time()
-        terms, context = self._terms, contextvars.copy_context()
+        options, context = self._options, contextvars.copy_context()
         begin = self._pool.runtime.begin
-        batch = self._batch = begin(context, self._pool, self._logs_failures, terms)
+        batch = self._batch = begin(context, self._pool, self._logs_failures, options)
         self._is_open = True
         try:
             # What outcomes are to know of their operations. Those of `map` are not its caller's.
             if not isinstance(operations, list | tuple):
                 self._input = iter(operations)
-                if not terms.attended and self._logs_failures:
+                if not options.attended and self._logs_failures:
                     batch.know(None)
-            elif not terms.attended and terms.ahead[1] < _core.UNBOUNDED:
+            elif not options.attended and options.ahead[1] < _core.UNBOUNDED:
                 whole = list(operations)
                 self._input = self._unread = iter(whole)
                 _core.check_operations(whole)
                 batch.know(whole)
             else:
-                if terms.attended:
+                if options.attended:
                     batch.know(operations)
                 batch.feed(operations if type(operations) is list else list(operations))
         except TypeError:
@@ -187,7 +187,7 @@ class Drive(Generic[T]):
         try:
             self._open()
             self._start()
-            advance = self._advance if self._terms.timeout is None else self._advance_aside
+            advance = self._advance if self._options.timeout is None else self._advance_aside
             while advance():
                 pass
             self._settle()
@@ -226,7 +226,7 @@ class Drive(Generic[T]):
         """In each round outcomes become ready; the consumer takes them before the next."""
         try:
             self._start()
-            advance = self._advance if self._terms.timeout is None else self._advance_aside
+            advance = self._advance if self._options.timeout is None else self._advance_aside
             while advance():
                 self._cause = "consumer"
                 yield
@@ -324,7 +324,7 @@ class Drive(Generic[T]):
         return self._aside(self._advance)
 
     def _feed_more(self, room: int) -> None:
-        if self._terms.timeout is None:
+        if self._options.timeout is None:
             self._feed(room)
         else:
             self._aside(partial(self._feed, room))
@@ -395,7 +395,9 @@ class Drive(Generic[T]):
 
     def _error(self, ended_by: str) -> BaseException:
         if ended_by == "timeout":
-            return BatchTimeoutError(f"the batch did not end within {self._terms.timeout} seconds")
+            return BatchTimeoutError(
+                f"the batch did not end within {self._options.timeout} seconds"
+            )
         if ended_by == "refused":
             refusal, why = self._batch.refusal()
             return refused_for_good(refusal, *why)

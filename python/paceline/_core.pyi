@@ -19,7 +19,7 @@ from typing import (
 
 from typing_extensions import disjoint_base
 
-from paceline._batch import Terms
+from paceline._batch import BatchOptions
 from paceline._futures import CallFuture
 from paceline.retry.policy import Retry
 
@@ -513,14 +513,16 @@ class Handle:
                 what the operation fails with; what it raises ends the batch.
         """
 
-    def begin(self, caller: Context, pool: object, logged: bool, terms: Terms) -> Batch[Any]:
+    def begin(
+        self, caller: Context, pool: object, logged: bool, options: BatchOptions
+    ) -> Batch[Any]:
         """Opens a batch, owned by the calling thread.
 
         Args:
             caller: The context in which the verb was called, to be copied for its operations.
             pool: Lives as long as the batch has operations, whoever else forgets it.
             logged: Whether failures are logged, because they are only recorded.
-            terms: How the batch is to be treated.
+            options: How the batch is to be treated.
 
         Raises:
             RuntimeError: After shutdown, or when the interpreter is exiting.

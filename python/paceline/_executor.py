@@ -23,7 +23,7 @@ from typing import (
 import paceline
 from paceline import _core
 from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
-from paceline._batch import Drive, Terms, default_ahead
+from paceline._batch import Drive, BatchOptions, default_ahead
 from paceline._checks import duration, failure_limit, is_suspended, positive_int
 from paceline._core import Delivery, show
 from paceline._duck import is_a
@@ -487,7 +487,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
                     f"operations must be an iterable of callables, not {show(operations)}"
                     f"{operations_instead(operations)}"
                 ) from error
-        terms = Terms(
+        options = BatchOptions(
             delivery=delivery,
             attended=attended,
             ahead=ahead or default_ahead(self._max_workers),
@@ -495,7 +495,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             stop_on_failure=stop_on_failure,
             max_failures=failure_limit(max_failures),
         )
-        return Drive(self._pool, operations, terms, logged=logged, max_workers=self._max_workers)
+        return Drive(self._pool, operations, options, logged=logged, max_workers=self._max_workers)
 
 
 def _default_workers() -> int:
