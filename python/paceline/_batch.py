@@ -32,7 +32,7 @@ from paceline._report import BatchReport, failure_group
 if TYPE_CHECKING:
     from paceline._pool import Pool
 
-__all__ = ["Drive", "BatchOptions", "default_ahead"]
+__all__ = ["BatchOptions", "Drive", "default_ahead"]
 
 T = TypeVar("T")
 R = TypeVar("R")

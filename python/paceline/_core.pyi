@@ -856,8 +856,8 @@ class Exit:
 class Delivery:
     """How the outcomes of a batch reach its owner.
 
-    ``AT_END``: all at once, when it has ended. ``IN_ORDER`` and ``AS_COMPLETED``: one by one, in the
-    order of the input, or of completion.
+    ``AT_END``: all at once, when it has ended. ``IN_ORDER`` and ``AS_COMPLETED``: one by one, in
+    the order of the input, or of completion.
     """
 
     AT_END: ClassVar[Delivery]

@@ -23,7 +23,7 @@ from typing import (
 import paceline
 from paceline import _core
 from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
-from paceline._batch import Drive, BatchOptions, default_ahead
+from paceline._batch import BatchOptions, Drive, default_ahead
 from paceline._checks import duration, failure_limit, is_suspended, positive_int
 from paceline._core import Delivery, show
 from paceline._duck import is_a
