@@ -221,3 +221,30 @@ def test_ctrl_c_ends_what_operations_have_begun() -> None:
         timeout=60,
     )
     assert result.assert_silent().stdout.split() == ["4", "True"]
+
+
+def test_a_stream_inside_hands_over_before_its_worker_asks_a_limiter_again() -> None:
+    class Few:
+        """Gives two permits, for the outer operation and the first inner one, and then waits."""
+
+        permits = 2
+        opened = threading.Event()
+
+        def acquire(self) -> None:
+            self.permits -= 1
+            if self.permits < 0:
+                self.opened.wait(PATIENCE)
+
+    limiter = Few()
+    handed: list[int] = []
+    with BatchExecutor(limiter, max_workers=1) as executor:
+
+        def operation() -> None:
+            for outcome in executor.stream([int] * 3):
+                handed.append(outcome.index)
+                limiter.opened.set()
+
+        began = time.monotonic()
+        executor.execute(operation)
+        assert time.monotonic() - began < PATIENCE
+    assert handed == [0, 1, 2]

@@ -1,7 +1,7 @@
 //! Permits of a limiter that is not ours: one worker at a time asks for one, and uses it.
 
 use paceline::engine::model::{BatchId, EndReason, Ending, Finished};
-use paceline::engine::scheduler::{Claim, Lease, Scheduler};
+use paceline::engine::scheduler::{Claim, Lease, Scheduler, Step};
 use std::sync::Arc;
 
 use paceline::engine::model::Delivery;
@@ -286,6 +286,24 @@ fn a_worker_that_asks_inside_an_operation_is_waited_for() {
     let mut nested = scheduler.nested_worker(Arc::default(), CALLS, Some(0));
     scheduler.asks(&mut nested, at(1));
     assert!(!scheduler.is_asking() && !scheduler.deserted(&Arc::default()));
+}
+
+#[test]
+fn a_nested_owner_hands_over_before_it_asks_for_more() {
+    let scheduler = foreign(2);
+    let (batch, owner) = scheduler.add_complete(stream(Delivery::AsCompleted, 9), 2, at(1));
+    let mut worker = scheduler.worker();
+    let mut nested = scheduler.nested_worker(owner, batch, None);
+    scheduler.asks(&mut nested, at(1));
+    assert_eq!(scheduler.rest(&mut worker, at(1)), Time::NEVER);
+    scheduler.grant();
+    let start = scheduler.start(&mut nested, at(2));
+    let (_, claim) = scheduler.claim(&mut nested, Some(done(&start, at(3))), at(3));
+    assert!(matches!(claim, Claim::Rest(until) if until == at(3)));
+    assert_eq!(scheduler.step(batch, true, at(3)), Step::HandOver);
+    scheduler.leave(nested);
+    assert!(woken(&worker), "nobody asks meanwhile");
+    assert_eq!(scheduler.asks(&mut worker, at(3)), batch);
 }
 
 #[test]

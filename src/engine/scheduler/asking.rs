@@ -72,7 +72,8 @@ impl<W: Work> State<W> {
         now: Time,
         attached: bool,
     ) -> Option<Claim<W>> {
-        match self.asking {
+        let asking = self.asking;
+        match asking {
             Asking::Never | Asking::Granted => None,
             Asking::Worker { .. } => {
                 self.leave_lead(worker, now);
@@ -83,6 +84,11 @@ impl<W: Work> State<W> {
                 Some(Claim::Rest(Time::NEVER))
             }
             Asking::Nobody if !attached => None,
+            Asking::Nobody if self.hands_over_first(worker) => {
+                self.leave_lead(worker, now);
+                self.wake_one(now);
+                Some(Claim::Rest(now))
+            }
             Asking::Nobody => {
                 self.leave_lead(worker, now);
                 let nested = worker.only.is_some();
@@ -100,6 +106,15 @@ impl<W: Work> State<W> {
                     nested,
                 }))
             }
+        }
+    }
+
+    /// Whether the worker is the owner of a stream and has an outcome to hand over. That is not to wait
+    /// for the answer.
+    fn hands_over_first(&mut self, worker: &Worker) -> bool {
+        match worker.only {
+            Some((id, None)) => self.batch(id).is_some_and(|batch| batch.ready()),
+            _ => false,
         }
     }
 
