@@ -275,14 +275,4 @@ impl<W: Work> Ending<W> {
     pub(in crate::engine) const fn is_success(&self) -> bool {
         matches!(self, Self::Result(Ok(_), _) | Self::Delivered(false))
     }
-
-    /// What the call has come to, if that has not gone elsewhere, and the operation, if that was to
-    /// be called again.
-    pub(in crate::engine) fn into_parts(self) -> (Option<CallResult<W>>, Option<W::Job>) {
-        match self {
-            Self::Result(result, _) => (Some(result), None),
-            Self::Again(error, _, job) => (Some(Err(error)), Some(job)),
-            Self::Delivered(_) => (None, None),
-        }
-    }
 }

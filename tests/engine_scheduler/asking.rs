@@ -1,10 +1,8 @@
 //! Permits of a limiter that is not ours: one worker at a time asks for one, and uses it.
-
-use paceline::engine::model::{BatchId, EndReason, Ending, Finished};
-use paceline::engine::scheduler::{Claim, Lease, Scheduler, Step};
 use std::sync::Arc;
 
-use paceline::engine::model::Delivery;
+use paceline::engine::model::{BatchId, Delivery, EndReason, Ending, Finished};
+use paceline::engine::scheduler::{Claim, Lease, Scheduler, Step};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
@@ -55,7 +53,7 @@ fn nobody_asks_while_no_worker_is_free() {
 }
 
 #[test]
-fn sources_are_asked_for_in_turn() {
+fn batches_are_asked_for_in_turn() {
     let scheduler = foreign(1);
     let (first, _) = scheduler.add_complete(whole_batch(), 2, at(1));
     let (second, _) = scheduler.add_complete(stream(Delivery::AsCompleted, 5), 2, at(1));

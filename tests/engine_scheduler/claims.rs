@@ -1,10 +1,9 @@
 //! Which operation a worker starts, when, and who is woken for the next.
-
-use paceline::engine::model::{BatchOptions, EndReason};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::engine::model::{BatchOptions, EndReason};
 use paceline::engine::scheduler::{Claim, Scheduler, Step};
 use paceline::engine::time::Time;
 
@@ -300,7 +299,7 @@ fn a_small_batch_is_not_kept_waiting_by_a_large_one() {
 }
 
 #[test]
-fn sources_take_turns_also_when_permits_are_scarce() {
+fn batches_take_turns_also_when_permits_are_scarce() {
     let (scheduler, _) = limited(2, 1, 10);
     let batches: Vec<_> = (0..3)
         .map(|_| scheduler.add_complete(whole_batch(), 50, at(1)).0)
@@ -322,7 +321,7 @@ fn sources_take_turns_also_when_permits_are_scarce() {
 }
 
 #[test]
-fn a_context_is_handed_out_where_the_source_changes() {
+fn a_context_is_handed_out_where_the_batch_changes() {
     let scheduler = unlimited(1);
     let (first, _) = scheduler.add_complete(whole_batch(), 3, at(1));
     let mut worker = scheduler.worker();
@@ -349,7 +348,7 @@ fn a_context_is_handed_out_where_the_source_changes() {
 }
 
 #[test]
-fn nothing_waits_longer_than_its_source_is_there() {
+fn nothing_waits_longer_than_its_batch_is_there() {
     let (scheduler, _) = limited(2, 1, 10);
     scheduler.add_complete(whole_batch(), 2, at(1));
     let mut workers = [scheduler.worker(), scheduler.worker()];
@@ -363,7 +362,7 @@ fn nothing_waits_longer_than_its_source_is_there() {
 }
 
 #[test]
-fn the_place_of_a_removed_source_is_not_mistaken_for_it() {
+fn the_place_of_a_removed_batch_is_not_mistaken_for_it() {
     let scheduler = unlimited(1);
     let (old, _) = scheduler.add_complete(whole_batch(), 2, at(1));
     let mut worker = scheduler.worker();

@@ -1,11 +1,9 @@
 //! Nothing of a batch starts, or is read, from its deadline on, and that ends it.
-
-use paceline::engine::batch::Batch;
-use paceline::engine::model::{BatchOptions, EndReason};
-use paceline::engine::scheduler::{Remains, Step};
 use std::sync::Arc;
 
-use paceline::engine::model::Delivery;
+use paceline::engine::batch::Batch;
+use paceline::engine::model::{BatchOptions, Delivery, EndReason};
+use paceline::engine::scheduler::{Remains, Step};
 use paceline::engine::time::Time;
 
 use crate::fixture::{

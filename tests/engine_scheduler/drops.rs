@@ -1,13 +1,11 @@
 //! What is to be dropped is dropped without the lock: dropping it may come back to the scheduler.
-
-use paceline::engine::model::{BatchId, BatchOptions, EndReason, Ending, Finished, Work};
-use paceline::engine::scheduler::{Claim, Scheduler, Start};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use paceline::engine::model::Delivery;
+use paceline::engine::model::{BatchId, BatchOptions, Delivery, EndReason, Ending, Finished, Work};
+use paceline::engine::scheduler::{Claim, Scheduler, Start};
 
 use crate::fixture::{at, stream};
 
@@ -125,7 +123,7 @@ impl Setup {
 }
 
 #[test]
-fn what_a_removed_source_returns() {
+fn what_a_removed_batch_returns() {
     let setup = Setup::new();
     let remove = || drop(setup.scheduler.remove(setup.batch, at(2)));
     setup.run(|_| setup.value(), remove, |_| setup.value());
@@ -133,7 +131,7 @@ fn what_a_removed_source_returns() {
 }
 
 #[test]
-fn a_retry_that_comes_too_late_for_a_removed_source() {
+fn a_retry_that_comes_too_late_for_a_removed_batch() {
     let setup = Setup::new();
     let remove = || drop(setup.scheduler.remove(setup.batch, at(2)));
     let again = |start: Start<Dropping>| Ending::Again(setup.thing(), at(5), start.job);

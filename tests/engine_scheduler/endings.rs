@@ -1,11 +1,9 @@
 //! How batches end before their input does, and how a scheduler comes to its end.
-
-use paceline::engine::batch::Batch;
-use paceline::engine::model::{BatchOptions, EndReason, FailureLimit};
-use paceline::engine::scheduler::{Claim, Step};
 use std::sync::Arc;
 
-use paceline::engine::model::Delivery;
+use paceline::engine::batch::Batch;
+use paceline::engine::model::{BatchOptions, Delivery, EndReason, FailureLimit};
+use paceline::engine::scheduler::{Claim, Step};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
@@ -163,7 +161,7 @@ fn the_first_reason_to_end_counts() {
 }
 
 #[test]
-fn a_source_that_ends_lets_go_of_who_waits_for_its_permit() {
+fn a_batch_that_ends_lets_go_of_who_waits_for_its_permit() {
     let (scheduler, limiter) = limited(1, 1, 10);
     let (batch, _) = scheduler.add_complete(whole_batch(), 3, at(1));
     let mut workers = [scheduler.worker(), scheduler.worker()];
@@ -180,7 +178,7 @@ fn a_source_that_ends_lets_go_of_who_waits_for_its_permit() {
 }
 
 #[test]
-fn a_source_that_nobody_ends_lets_go_of_who_waits_for_its_permit() {
+fn a_batch_that_nobody_ends_lets_go_of_who_waits_for_its_permit() {
     let (scheduler, limiter) = limited(2, 1, 10);
     assert!(limiter.try_acquire(1, at(1)));
     for deadline in [at(5), at(7), at(20)] {

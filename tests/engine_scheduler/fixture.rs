@@ -1,20 +1,18 @@
 //! Plain operations, workers whose signals can be read, and the words that the tests are told in.
-
-use paceline::engine::batch::Batch;
-use paceline::engine::model::{
-    Ahead, BatchId, BatchOptions, EndReason, Ending, Finished, Running, Work,
-};
-use paceline::engine::scheduler::{
-    Claim, GivenUp, Lease, Leftover, Refused, Remains, Scheduler, Worker,
-};
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::engine::batch::Batch;
 use paceline::engine::limiter::{Limiter, Rate};
-use paceline::engine::model::{Delivery, Record};
+use paceline::engine::model::{
+    Ahead, BatchId, BatchOptions, Delivery, EndReason, Ending, Finished, Record, Running, Work,
+};
 use paceline::engine::recovery::Refusal;
 use paceline::engine::retry::{Longer, Policy};
+use paceline::engine::scheduler::{
+    Claim, GivenUp, Lease, Leftover, Refused, Remains, Scheduler, Worker,
+};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 

@@ -2,11 +2,10 @@
 //! asleep until its signal is given or its time has come.
 
 mod world;
-
+use paceline::engine::model::{Delivery, EndReason, FailureLimit};
 use proptest::prelude::*;
 
 use self::world::{Setting, Step, Verdict, World};
-use paceline::engine::model::{Delivery, EndReason, FailureLimit};
 
 fn setting() -> impl Strategy<Value = Setting> {
     let limit = prop_oneof![

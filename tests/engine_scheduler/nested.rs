@@ -1,10 +1,7 @@
 //! Workers that wait inside an operation, for a batch or a call of their own executor.
-
-use paceline::engine::model::EndReason;
 use std::sync::Arc;
 
-use paceline::engine::model::BatchId;
-
+use paceline::engine::model::{BatchId, EndReason};
 use paceline::engine::scheduler::{Scheduler, Step};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
@@ -54,7 +51,7 @@ fn a_nested_start_takes_no_worker_from_the_others() {
 }
 
 #[test]
-fn a_nested_seat_for_one_call_takes_no_other() {
+fn a_nested_worker_for_one_call_takes_no_other() {
     let scheduler = unlimited(1);
     for job in 0..4 {
         scheduler.submit(job, at(1)).unwrap();

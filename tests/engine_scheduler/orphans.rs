@@ -1,9 +1,7 @@
 //! Batches whose owners have gone.
 use paceline::engine::batch::Batch;
-use paceline::engine::model::BatchOptions;
+use paceline::engine::model::{BatchOptions, Delivery};
 use paceline::engine::scheduler::Step;
-
-use paceline::engine::model::Delivery;
 
 use crate::fixture::{Add, Started, at, done, failed, stream, unlimited, until};
 
@@ -45,7 +43,7 @@ fn an_orphan_ends_though_its_deadline_has_passed() {
 }
 
 #[test]
-fn what_ended_a_source_can_be_told_after_its_outcomes_were_handed_over() {
+fn what_ended_a_batch_can_be_told_after_its_outcomes_were_handed_over() {
     for keep in [Delivery::AsCompleted, Delivery::InOrder] {
         let scheduler = unlimited(1);
         let options = BatchOptions {

@@ -1,9 +1,7 @@
 //! What becomes of the records, and how far ahead of the consumer the input is read.
 use paceline::engine::batch::{Batch, HandedOver};
-use paceline::engine::model::{Ahead, BatchId, BatchOptions, EndReason};
+use paceline::engine::model::{Ahead, BatchId, BatchOptions, Delivery, EndReason};
 use paceline::engine::scheduler::{Claim, Remains, Scheduler, Step, Worker};
-
-use paceline::engine::model::Delivery;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -324,7 +322,7 @@ fn room_is_made_in_batches_where_operations_are_quick() {
 }
 
 #[test]
-fn a_source_whose_owner_has_gone_runs_to_its_end() {
+fn a_batch_whose_owner_has_gone_runs_to_its_end() {
     let scheduler = unlimited(1);
     let (batch, _) = scheduler.add_complete(stream(Delivery::InOrder, 9), 4, at(1));
     let mut worker = scheduler.worker();
@@ -351,7 +349,7 @@ fn a_source_whose_owner_has_gone_runs_to_its_end() {
 }
 
 #[test]
-fn a_source_that_has_run_is_taken_out_with_its_owner() {
+fn a_batch_that_has_run_is_taken_out_with_its_owner() {
     let scheduler = unlimited(1);
     let (batch, _) = scheduler.add_complete(stream(Delivery::InOrder, 9), 1, at(1));
     let mut worker = scheduler.worker();

@@ -1,7 +1,5 @@
 //! Pauses that servers ask for: nothing starts in them, and what they cost is told from the limit.
-
 use paceline::engine::model::BatchId;
-
 use paceline::engine::scheduler::Scheduler;
 use paceline::engine::time::Time;
 
@@ -47,7 +45,7 @@ fn a_pause_that_the_limiter_keeps_is_counted_and_not_kept_twice() {
 }
 
 #[test]
-fn a_source_is_paused_for_as_long_as_it_is_there() {
+fn a_batch_is_paused_for_as_long_as_it_is_there() {
     for (began, taken_out, expected) in [
         (1, 2, 0),
         (1, 6, 4),

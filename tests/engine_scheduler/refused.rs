@@ -1,13 +1,11 @@
 //! A server that refuses: one call goes first after a pause, and in the end the server is given up.
-
-use paceline::engine::model::EndReason;
-use paceline::engine::scheduler::{Claim, Scheduler, Step, Worker};
 use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::engine::limiter::{Limiter, Rate};
-use paceline::engine::model::Delivery;
+use paceline::engine::model::{Delivery, EndReason};
 use paceline::engine::retry::{GiveUp, Hopeless};
+use paceline::engine::scheduler::{Claim, Scheduler, Step, Worker};
 use paceline::engine::time::Time;
 
 use crate::fixture::{

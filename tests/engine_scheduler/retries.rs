@@ -1,5 +1,4 @@
 //! When failed operations are called again, and in which order.
-
 use paceline::engine::model::EndReason;
 use paceline::engine::retry::Budget;
 use paceline::engine::scheduler::Remains;
@@ -152,7 +151,7 @@ fn a_worker_that_waits_for_a_retry_takes_what_comes_earlier() {
 }
 
 #[test]
-fn retries_end_with_their_source() {
+fn retries_end_with_their_batch() {
     let scheduler = unlimited(3);
     let (batch, _) = scheduler.add_complete(whole_batch(), 3, at(1));
     let mut workers = [scheduler.worker(), scheduler.worker(), scheduler.worker()];

@@ -1,8 +1,7 @@
 //! Operations that still run when their batch is taken out: counted, kept for a report, or dropped.
-
-use paceline::engine::model::EndReason;
 use std::sync::Arc;
 
+use paceline::engine::model::EndReason;
 use paceline::engine::scheduler::{Claim, Remains};
 use paceline::engine::signal::Signal;
 
@@ -94,7 +93,7 @@ fn joining_waits_for_them_whether_or_not_somebody_asks() {
 }
 
 #[test]
-fn nothing_is_left_of_a_source_that_ran_to_its_end() {
+fn nothing_is_left_of_a_batch_that_ran_to_its_end() {
     let scheduler = unlimited(1);
     let (batch, _) = add(&scheduler, whole_batch(), 1);
     let mut worker = scheduler.worker();
@@ -105,7 +104,7 @@ fn nothing_is_left_of_a_source_that_ran_to_its_end() {
 }
 
 #[test]
-fn a_source_is_within_those_that_began_it() {
+fn a_batch_is_within_those_that_began_it() {
     let scheduler = unlimited(2);
     let (outer, _) = add(&scheduler, whole_batch(), 1);
     let mut worker = scheduler.worker();

@@ -1,5 +1,4 @@
 //! How many worker threads there are to be.
-
 use std::sync::Arc;
 use std::time::Duration;
 

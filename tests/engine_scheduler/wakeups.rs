@@ -1,9 +1,8 @@
 //! Whatever can start is started while a worker is free: nobody sleeps through it.
-
-use paceline::engine::scheduler::Step;
 use std::sync::Arc;
 
 use paceline::engine::model::Delivery;
+use paceline::engine::scheduler::Step;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
@@ -97,7 +96,7 @@ fn a_call_that_may_be_tried_again_has_a_thread_to_itself() {
 }
 
 #[test]
-fn a_nested_seat_that_is_given_up_leaves_nothing_behind() {
+fn a_nested_worker_that_is_given_up_leaves_nothing_behind() {
     // Whatever the time: here it is long past the first seconds of the real clock.
     let day = 86_400;
     let scheduler = unlimited(1);
@@ -116,7 +115,7 @@ fn a_nested_seat_that_is_given_up_leaves_nothing_behind() {
 }
 
 #[test]
-fn retries_of_a_source_past_its_deadline_keep_nobody_awake() {
+fn retries_of_a_batch_past_its_deadline_keep_nobody_awake() {
     for due in [at(9), at(10), at(12)] {
         let scheduler = unlimited(1);
         let options = until(at(10), stream(Delivery::AsCompleted, 4));

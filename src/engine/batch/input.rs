@@ -8,8 +8,8 @@ use crate::engine::time::Time;
 /// Operations that take fewer nanoseconds are handed over many at a time.
 const READ_AHEAD_BELOW: u64 = 100_000;
 
-/// No worker is woken to keep watch while fewer operations are read.
-const WORTH_A_WATCH: usize = 128;
+/// No worker is woken to be the monitor while fewer operations are read.
+const WORTH_A_MONITOR: usize = 128;
 
 /// Operations that wait for their first attempt, in input order.
 #[derive(Debug)]
@@ -171,10 +171,10 @@ impl ReadAhead {
         }
     }
 
-    /// Whether a worker is to be woken to keep watch while so many are read, beyond those read
+    /// Whether a worker is to be woken to be the monitor while so many are read, beyond those read
     /// before: that takes as long as to add a good hundred one by one.
-    pub(super) const fn deserves_watch(&self, count: usize, read: usize) -> bool {
-        count >= WORTH_A_WATCH && read >= self.quick_from
+    pub(super) const fn deserves_monitor(&self, count: usize, read: usize) -> bool {
+        count >= WORTH_A_MONITOR && read >= self.quick_from
     }
 
     /// The owner reads in one go from then on, or one by one.

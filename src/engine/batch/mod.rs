@@ -49,6 +49,22 @@ pub(super) struct Unkept<W: Work> {
     pub(super) attempts: Vec<Attempt<W::Error>>,
 }
 
+impl<W: Work> From<Ending<W>> for Unkept<W> {
+    /// Of a call whose batch keeps nothing.
+    fn from(ending: Ending<W>) -> Self {
+        let (result, job) = match ending {
+            Ending::Result(result, _) => (Some(result), None),
+            Ending::Again(error, _, job) => (Some(Err(error)), Some(job)),
+            Ending::Delivered(_) => (None, None),
+        };
+        Self {
+            result,
+            job,
+            attempts: Vec::new(),
+        }
+    }
+}
+
 /// One batch, or the calls submitted one by one.
 #[derive(Debug)]
 pub struct Batch<W: Work> {
@@ -651,9 +667,9 @@ impl<W: Work> Batch<W> {
         self.ahead.reading_since()
     }
 
-    /// Whether a worker is to be woken to keep watch while so many are read.
-    pub(super) fn deserves_watch(&self, count: usize) -> bool {
-        self.is_short() && self.ahead.deserves_watch(count, self.input.read())
+    /// Whether a worker is to be woken to be the monitor while so many are read.
+    pub(super) fn deserves_monitor(&self, count: usize) -> bool {
+        self.is_short() && self.ahead.deserves_monitor(count, self.input.read())
     }
 
     /// Its owner is to read no more in one go, if it does, as the next operation is long in coming.

@@ -5,20 +5,22 @@
 //! [`grant`](Scheduler::grant), [`refuse`](Scheduler::refuse) or [`fail`](Scheduler::fail) tells the
 //! answer. Nothing else starts meanwhile, as all permits come from there. A permit is used by the
 //! next start, whichever worker's; one that comes when nothing is left to start is lost.
+
+use std::mem;
 use std::sync::Arc;
 
 use super::Scheduler;
 use super::claim::{Ask, Claim, Lease, Start, Worker};
 use super::state::State;
+use crate::engine::batch::Batch;
 use crate::engine::model::{BatchId, EndReason, Work};
+use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 
 /// How far asking for the next permit has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asking {
-    /// Permits come from a limiter of ours, or none are needed.
-    Never,
-    /// Nobody asks.
+enum Stage {
+    /// No worker asks.
     Nobody,
     /// A worker does: between two operations, or `nested` inside one.
     Worker { nested: bool },
@@ -26,22 +28,68 @@ pub(super) enum Asking {
     Granted,
 }
 
+/// The next permit of a limiter that is not ours.
+#[derive(Debug, Default)]
+pub(super) struct Asking {
+    /// None where permits come from a limiter of ours, or none are needed.
+    stage: Option<Stage>,
+    /// The workers that wait inside an operation until the permit was granted or refused.
+    waiting: Vec<Arc<Signal>>,
+}
+
+impl Asking {
+    /// Whether permits are to be asked for.
+    pub(super) const fn is_needed(&self) -> bool {
+        self.stage.is_some()
+    }
+
+    /// Whether a worker asks, so that nothing can start before its answer.
+    #[inline(always)]
+    pub(super) const fn is_under_way(&self) -> bool {
+        matches!(self.stage, Some(Stage::Worker { .. }))
+    }
+
+    /// Whether a worker asks, and not inside an operation: it may never be answered.
+    pub(super) const fn may_never_return(&self) -> bool {
+        matches!(self.stage, Some(Stage::Worker { nested: false }))
+    }
+
+    /// Whether there is a permit that the next start uses.
+    #[inline(always)]
+    pub(super) fn is_granted(&self) -> bool {
+        self.stage == Some(Stage::Granted)
+    }
+
+    /// No worker asks any more, and there is no permit. Gives what wakes those who wait for that.
+    fn end(&mut self) -> Vec<Arc<Signal>> {
+        self.stage = Some(Stage::Nobody);
+        mem::take(&mut self.waiting)
+    }
+}
+
 impl<W: Work> Scheduler<W> {
+    /// Says whether workers are to [ask](Claim::Ask) for their permits, of a limiter that is not ours.
+    #[must_use]
+    pub fn asking(self, asks: bool) -> Self {
+        self.state().asking.stage = asks.then_some(Stage::Nobody);
+        self
+    }
+
     /// The permit was granted that a worker was to [ask](Claim::Ask) for. It is to claim next.
     pub fn grant(&self) {
-        self.state().asking = Asking::Granted;
+        self.state().asking.stage = Some(Stage::Granted);
     }
 
     /// Whether a worker asks, and not inside an operation: it may never be answered.
     pub fn is_asking(&self) -> bool {
-        self.state().asking == Asking::Worker { nested: false }
+        self.state().asking.may_never_return()
     }
 
     /// The permit was refused. Takes the next operation of the batch as one that is not called: it
     /// is booked by [`book`](Self::book).
     pub fn refuse(&self, id: BatchId, now: Time) -> Option<(Lease, Start<W>)> {
         let mut state = self.state();
-        let refused = state.batch(id).and_then(|batch| {
+        let refused = state.batches.get_mut(id).and_then(|batch| {
             let (running, job) = batch.refuse(now)?;
             let context = Some(batch.share_context());
             Some((Lease::new(id, running, true), Start { context, job }))
@@ -53,99 +101,84 @@ impl<W: Work> Scheduler<W> {
     /// The limiter has failed: what it was asked for ends.
     pub fn fail(&self, id: BatchId, now: Time) {
         let mut state = self.state();
-        if let Some(batch) = state.batch(id) {
+        if let Some(batch) = state.batches.get_mut(id) {
             batch.end(EndReason::Limiter);
             let told = batch.tell_owner();
-            state.notices.add(told);
+            state.idle.wake([told]);
         }
         state.stop_asking(id, now);
     }
 }
 
 impl<W: Work> State<W> {
-    /// For a worker that could start something of the batch in that slot: what it does instead,
-    /// until there is a permit.
+    /// For a worker that could start something of that batch: what it does instead, until there is a
+    /// permit.
+    #[inline(always)]
     pub(super) fn ask_or_wait(
         &mut self,
         worker: &mut Worker,
-        slot: usize,
+        id: BatchId,
         now: Time,
         attached: bool,
     ) -> Option<Claim<W>> {
-        let asking = self.asking;
-        match asking {
-            Asking::Never | Asking::Granted => None,
-            Asking::Worker { .. } => {
-                self.leave_lead(worker, now);
-                if worker.only.is_none() {
-                    return Some(self.park(worker));
-                }
-                self.await_answer.push(Arc::clone(&worker.signal));
-                Some(Claim::Rest(Time::NEVER))
-            }
-            Asking::Nobody if !attached => None,
-            Asking::Nobody if self.hands_over_first(worker) => {
+        match self.asking.stage? {
+            Stage::Granted => None,
+            Stage::Nobody if !attached => None,
+            Stage::Nobody if self.hands_over_first(worker) => {
                 self.leave_lead(worker, now);
                 self.wake_one(now);
                 Some(Claim::Rest(now))
             }
-            Asking::Nobody => {
+            Stage::Nobody => self.ask(worker, id, now),
+            Stage::Worker { .. } => {
                 self.leave_lead(worker, now);
-                let nested = worker.only.is_some();
-                let unpaused = self.pauses.unpaused(now);
-                let (serial, batch) = self.batches[slot].as_mut()?;
-                self.asking = Asking::Worker { nested };
-                worker.waiting_since = Some(unpaused);
-                batch.wait_anew(unpaused);
-                Some(Claim::Ask(Ask {
-                    batch: BatchId {
-                        slot,
-                        serial: *serial,
-                    },
-                    context: batch.share_context(),
-                    nested,
-                }))
+                if worker.only.is_none() {
+                    return Some(self.park(worker));
+                }
+                self.asking.waiting.push(Arc::clone(&worker.signal));
+                Some(Claim::Rest(Time::NEVER))
             }
         }
     }
 
     /// Whether the worker is the owner of a stream and has an outcome to hand over. That is not to wait
     /// for the answer.
-    fn hands_over_first(&mut self, worker: &Worker) -> bool {
+    fn hands_over_first(&self, worker: &Worker) -> bool {
         match worker.only {
-            Some((id, None)) => self.batch(id).is_some_and(|batch| batch.ready()),
+            Some((id, None)) => self.batches.get(id).is_some_and(Batch::ready),
             _ => false,
         }
+    }
+
+    fn ask(&mut self, worker: &mut Worker, id: BatchId, now: Time) -> Option<Claim<W>> {
+        self.leave_lead(worker, now);
+        let nested = worker.only.is_some();
+        let unpaused = self.pauses.unpaused(now);
+        let batch = self.batches.get_mut(id)?;
+        self.asking.stage = Some(Stage::Worker { nested });
+        worker.waiting_since = Some(unpaused);
+        batch.wait_anew(unpaused);
+        Some(Claim::Ask(Ask {
+            batch: id,
+            context: batch.share_context(),
+            nested,
+        }))
     }
 
     /// Nothing is left to start with a permit that was granted, or it was used.
     #[inline(always)]
     pub(super) fn spend_permit(&mut self) {
-        if self.asking == Asking::Granted {
-            self.asking = Asking::Nobody;
-            self.notices.extend(self.await_answer.drain(..));
+        if self.asking.is_granted() {
+            self.idle.wake(self.asking.end());
         }
     }
 
     fn stop_asking(&mut self, id: BatchId, now: Time) {
         let unpaused = self.pauses.unpaused(now);
-        if let Some(batch) = self.batch(id) {
+        if let Some(batch) = self.batches.get_mut(id) {
             batch.book_wait(unpaused);
         }
-        self.asking = Asking::Nobody;
-        self.notices.extend(self.await_answer.drain(..));
+        self.idle.wake(self.asking.end());
         self.reschedule(now);
-    }
-
-    /// Whether a worker asks for a permit, so that nothing can start before its answer.
-    #[inline(always)]
-    pub(super) fn is_asking(&self) -> bool {
-        matches!(self.asking, Asking::Worker { .. })
-    }
-
-    /// Whether no worker thread is left but one that asks, which may never be answered.
-    pub(super) fn deserted(&self) -> bool {
-        let asks = self.asking == Asking::Worker { nested: false };
-        self.threads <= usize::from(asks)
     }
 }

@@ -1,11 +1,15 @@
 //! What passes between the scheduler and those who work for it or wait for it.
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::engine::batch::Batch;
+use crate::engine::batch::{Batch, Unkept};
 use crate::engine::limiter::{Ended, Ticket};
 use crate::engine::model::{Attempt, BatchId, CallResult, Running, Work};
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
+
+/// A wait for the limit that is longer is told when it begins.
+pub const LONG_WAIT: Duration = Duration::from_secs(10);
 
 /// A worker's place at the scheduler. It belongs to one thread.
 #[derive(Debug)]
@@ -158,6 +162,29 @@ pub enum Remains<W: Work> {
     Job(W::Job),
     /// More than one thing.
     Both(Leftover<W>, Leftover<W>),
+}
+
+impl<W: Work> Remains<W> {
+    /// What is not kept of an operation that has ended.
+    #[inline(never)]
+    pub(super) fn of(unkept: Unkept<W>) -> Leftover<W> {
+        let Unkept {
+            result,
+            job,
+            attempts,
+        } = unkept;
+        let result = result.map(|result| Box::new(Self::Result(result)));
+        let job = job.map(|job| Box::new(Self::Job(job)));
+        let attempts = (!attempts.is_empty()).then(|| Box::new(Self::Attempts(attempts)));
+        Self::both(Self::both(result, job), attempts)
+    }
+
+    pub(super) fn both(one: Leftover<W>, other: Leftover<W>) -> Leftover<W> {
+        match (one, other) {
+            (None, only) | (only, None) => only,
+            both => Some(Box::new(Self::Both(both.0, both.1))),
+        }
+    }
 }
 
 /// What the owner of a batch is to do next.

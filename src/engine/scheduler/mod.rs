@@ -7,38 +7,32 @@
 //! back to the caller.
 
 mod asking;
+mod batches;
 mod claim;
+mod fast_path;
 mod feeding;
-mod leader;
+mod idle;
 mod locked;
 mod owners;
 mod pauses;
 mod refusals;
-mod repeat;
-mod spares;
+mod slots;
 mod state;
 mod stragglers;
-mod wakeups;
-mod watch;
 
-use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
-use self::asking::Asking;
-pub use self::claim::{Ask, Claim, Lease, Leftover, Remains, Start, Step, Worker};
-pub use self::leader::LONG_WAIT;
-use self::locked::{Locked, Notices};
+pub use self::claim::{Ask, Claim, LONG_WAIT, Lease, Leftover, Remains, Start, Step, Worker};
+use self::locked::Locked;
 pub use self::owners::Orphaned;
-use self::pauses::Pauses;
 pub use self::refusals::{GivenUp, Refused};
 use self::state::State;
 pub use self::stragglers::{Late, Stragglers, TakenOut};
-use self::watch::Watch;
 use super::batch::Batch;
 use super::limiter::{Ended, Limiter, Told};
 use super::model::{BatchId, Finished};
 use super::model::{BatchOptions, EndReason, Work};
-use super::recovery::Recovery;
 use super::retry::GiveUp;
 use super::signal::Signal;
 use super::time::Time;
@@ -48,7 +42,7 @@ use super::time::Time;
 pub struct Scheduler<W: Work> {
     limiter: Option<Limiter>,
     state: Mutex<State<W>>,
-    workers: std::sync::atomic::AtomicU64,
+    worker_ids: AtomicU64,
 }
 
 impl<W: Work> Scheduler<W> {
@@ -68,50 +62,9 @@ impl<W: Work> Scheduler<W> {
         );
         Self {
             limiter,
-            state: Mutex::new(State {
-                batches: vec![Some((Self::CALLS.serial, calls))],
-                stragglers: HashMap::new(),
-                serials: 0,
-                turn: 0,
-                parked: Vec::new(),
-                waking: None,
-                leader: None,
-                joiners: Vec::new(),
-                workers,
-                capacity: workers,
-                threads: 0,
-                busy: 0,
-                recovery: Recovery::default(),
-                gives_up: None,
-                pauses: Pauses::default(),
-                told_until: Time::default(),
-                closed: false,
-                latest: Time::default(),
-                asking: Asking::Never,
-                await_answer: Vec::new(),
-                watch: Watch::default(),
-                repeater: None,
-                notices: Notices::default(),
-                #[cfg(debug_assertions)]
-                checked: wakeups::Checked::default(),
-            }),
-            workers: std::sync::atomic::AtomicU64::new(0),
+            state: Mutex::new(State::new(workers, calls)),
+            worker_ids: AtomicU64::new(0),
         }
-    }
-
-    /// Says whether operations do not run side by side, but where they wait for something: so one
-    /// worker is enough for those that are short.
-    #[must_use]
-    pub fn one_at_a_time(self, one: bool) -> Self {
-        self.state().watch.one_at_a_time = one;
-        self
-    }
-
-    /// Says whether workers are to [ask](Claim::Ask) for their permits, of a limiter that is not ours.
-    #[must_use]
-    pub fn asking(self, asks: bool) -> Self {
-        self.state().asking = if asks { Asking::Nobody } else { Asking::Never };
-        self
     }
 
     /// Says when a server is given up that goes on refusing.
@@ -125,7 +78,7 @@ impl<W: Work> Scheduler<W> {
     fn state(&self) -> Locked<'_, W> {
         let mut state = Locked::new(&self.state);
         // What is done now may change anything.
-        state.repeater = None;
+        state.fast.close();
         state
     }
 
@@ -146,10 +99,16 @@ impl<W: Work> Scheduler<W> {
         self.make_worker(signal, Some((batch, index)))
     }
 
+    /// A worker whose thread may go before the executor ends.
+    #[must_use]
+    pub fn spare_worker(&self) -> Worker {
+        let mut worker = self.make_worker(Arc::default(), None);
+        worker.spare = true;
+        worker
+    }
+
     fn make_worker(&self, signal: Arc<Signal>, only: Option<(BatchId, Option<usize>)>) -> Worker {
-        let id = self
-            .workers
-            .fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let id = self.worker_ids.fetch_add(1, Ordering::Relaxed);
         Worker {
             id,
             signal,
@@ -208,15 +167,15 @@ impl<W: Work> Scheduler<W> {
             // Most often it is told with the next permit, which saves taking its lock twice.
             worker.ended = ended;
         } else {
-            state.unpark(worker.id);
-            state.arrive(worker.id);
+            state.idle.unpark(worker);
+            state.idle.arrive(worker);
         }
         #[cfg(debug_assertions)]
-        state.note_coming(worker, false, now);
+        state.idle.note_coming(worker, false, now);
         let claim = state.claim(worker, self.limiter.as_ref(), now, true);
         #[cfg(debug_assertions)]
         if matches!(claim, Claim::Ask(_)) {
-            state.note_asker(worker);
+            state.idle.note_asker(worker);
         }
         state.note_repeater(worker);
         drop(state);
@@ -230,7 +189,7 @@ impl<W: Work> Scheduler<W> {
         let mut state = self.state();
         self.note_end(&mut state, worker.lease(), &finished, now);
         #[cfg(debug_assertions)]
-        state.note_coming(worker, true, now);
+        state.idle.note_coming(worker, true, now);
         state.finish(worker, finished, now)
     }
 
@@ -238,17 +197,17 @@ impl<W: Work> Scheduler<W> {
     /// not counted any more.
     pub fn look(&self, worker: &mut Worker, now: Time) -> Claim<W> {
         let mut state = self.state();
-        state.unpark(worker.id);
+        state.idle.unpark(worker);
         state.tell_owners();
         let instead = state
-            .keep_watch(worker, now)
+            .keep_monitoring(worker, now)
             .or_else(|| state.collect_reading(worker));
         let claim = match instead {
             Some(claim) => claim,
             None => state.claim(worker, self.limiter.as_ref(), now, false),
         };
         if !matches!(claim, Claim::Ready | Claim::Collect) {
-            state.arrive(worker.id);
+            state.idle.arrive(worker);
         }
         let claim = match claim {
             Claim::Rest(until) => state.rest_or_go(worker, until, now),
@@ -261,7 +220,9 @@ impl<W: Work> Scheduler<W> {
             state.release_thread();
         }
         #[cfg(debug_assertions)]
-        state.note_coming(worker, !matches!(claim, Claim::Rest(_) | Claim::Exit), now);
+        state
+            .idle
+            .note_coming(worker, !matches!(claim, Claim::Rest(_) | Claim::Exit), now);
         claim
     }
 
@@ -276,10 +237,10 @@ impl<W: Work> Scheduler<W> {
     /// Gives up a nested worker, in whatever it was doing.
     pub fn leave(&self, mut worker: Worker) {
         let mut state = self.state();
-        state.unpark(worker.id);
+        state.idle.unpark(&worker);
         let now = Time::now();
         #[cfg(debug_assertions)]
-        state.note_coming(&worker, false, now);
+        state.idle.note_coming(&worker, false, now);
         state.leave_lead(&mut worker, now);
         state.wake_one(now);
     }
@@ -291,7 +252,11 @@ impl<W: Work> Scheduler<W> {
             return;
         };
         let state = self.state();
-        let running: usize = state.live().map(|batch| batch.running().len()).sum();
+        let running: usize = state
+            .batches
+            .live()
+            .map(|batch| batch.running().len())
+            .sum();
         let told = Told {
             started,
             remaining,
@@ -301,39 +266,17 @@ impl<W: Work> Scheduler<W> {
         limiter.hear(&told, now);
     }
 
-    /// Whether a further worker thread would have something to do; counts it as started.
-    pub fn reserve_thread(&self, now: Time) -> bool {
-        let mut state = self.state();
-        let wanted = state.wants_thread(now);
-        state.threads += usize::from(wanted);
-        wanted
-    }
-
-    /// Whether a further worker thread would have something to do.
-    pub fn wants_thread(&self, now: Time) -> bool {
-        self.state().wants_thread(now)
-    }
-
-    /// A worker thread could not be started.
-    pub fn release_thread(&self) {
-        self.state().release_thread();
-    }
-
     /// Whether there is something to start, and no thread to do it.
     pub fn is_stranded(&self, now: Time) -> bool {
         let state = self.state();
-        state.threads == 0 && state.wants_thread(now)
-    }
-
-    /// How many worker threads there are.
-    pub fn threads(&self) -> usize {
-        self.state().threads
+        state.slots.threads() == 0 && state.wants_thread(now)
     }
 
     /// Whether `which` picks the context of a batch that its owner attends.
     pub fn attends(&self, which: impl Fn(&W::Context) -> bool + Send) -> bool {
         let state = self.state();
         state
+            .batches
             .live()
             .any(|batch| batch.is_attended() && which(batch.context()))
     }
@@ -342,7 +285,7 @@ impl<W: Work> Scheduler<W> {
     pub fn close(&self) {
         let mut state = self.state();
         state.closed = true;
-        state.wake_all();
+        state.idle.wake_all();
     }
 
     /// Whether [`close`](Self::close) was called.
@@ -365,28 +308,29 @@ impl<W: Work> Scheduler<W> {
     ) -> Vec<Batch<W>> {
         let state = &mut *self.state();
         let mut forgotten = Vec::new();
-        for entry in &mut state.batches {
-            let Some((_, batch)) = entry else { continue };
+        for (id, batch) in state.batches.with_ids_mut() {
             if which(batch) {
                 batch.end(end);
-                state.notices.add(batch.tell_owner());
+                state.idle.wake([batch.tell_owner()]);
                 if batch.is_orphaned() && batch.idle() {
-                    forgotten.extend(entry.take().map(|(_, batch)| batch));
+                    forgotten.push(id);
                 }
             }
         }
-        state.tell_joiners();
-        state.wake_all();
+        let forgotten = forgotten.into_iter();
+        let forgotten = forgotten
+            .filter_map(|id| state.batches.remove(id))
+            .collect();
+        state.wake_joiners_if_drained();
+        state.idle.wake_all();
         forgotten
     }
 
     /// No owner will come back: nothing is to wait for one.
     pub fn detach_owners(&self) {
         let mut state = self.state();
-        for (_, batch) in state.batches.iter_mut().flatten() {
-            batch.detach_owner();
-        }
-        state.tell_joiners();
+        state.batches.live_mut().for_each(Batch::detach_owner);
+        state.wake_joiners_if_drained();
     }
 
     /// None if nothing waits or runs any more. If something does, `joiner` will be signalled, and is to
@@ -394,14 +338,16 @@ impl<W: Work> Scheduler<W> {
     /// may not be there to do so.
     pub fn joined(&self, joiner: &Arc<Signal>, now: Time) -> Option<Time> {
         let mut state = self.state();
-        if state.expire(now) {
-            state.wake_all();
+        let owners = state.batches.expire(now);
+        if !owners.is_empty() {
+            state.idle.wake(owners);
+            state.idle.wake_all();
         }
-        let drained = state.drained();
-        if !drained && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
-            state.joiners.push(Arc::clone(joiner));
+        if state.batches.drained() {
+            return None;
         }
-        (!drained).then(|| state.next_deadline())
+        state.idle.join(joiner);
+        Some(state.batches.next_deadline())
     }
 
     /// Whether all worker threads have left, those too that ran what is no more known here, but for
@@ -410,8 +356,8 @@ impl<W: Work> Scheduler<W> {
     pub fn deserted(&self, joiner: &Arc<Signal>) -> bool {
         let mut state = self.state();
         let deserted = state.deserted();
-        if !deserted && !state.joiners.iter().any(|other| Arc::ptr_eq(other, joiner)) {
-            state.joiners.push(Arc::clone(joiner));
+        if !deserted {
+            state.idle.join(joiner);
         }
         deserted
     }

@@ -33,27 +33,16 @@ impl<W: Work> Scheduler<W> {
         if state.closed {
             return None;
         }
-        state.serials += 1;
-        let serial = state.serials;
         let unpaused = state.pauses.unpaused(now);
         let mut batch = Batch::new(context, owner, &options, now, unpaused);
         if let Some((outer, worker)) = outer {
-            if state.is_given_up(outer, now) {
+            if state.batches.is_given_up(outer, now) {
                 batch.end(EndReason::Outer);
-            } else if let Some(outer_batch) = state.batch(outer) {
+            } else if let Some(outer_batch) = state.batches.get(outer) {
                 batch.begin_within(outer, outer_batch, worker);
             }
         }
-        let batch = (serial, batch);
-        let slot = state.batches.iter().position(Option::is_none);
-        let slot = if let Some(slot) = slot {
-            state.batches[slot] = Some(batch);
-            slot
-        } else {
-            state.batches.push(Some(batch));
-            state.batches.len() - 1
-        };
-        Some(BatchId { slot, serial })
+        Some(state.batches.add(batch))
     }
 
     /// Looks at one batch, or takes its outcomes; None if it has been removed.
@@ -62,7 +51,7 @@ impl<W: Work> Scheduler<W> {
     /// such as the interpreter.
     pub fn with<T>(&self, id: BatchId, look: impl FnOnce(&mut Batch<W>) -> T + Send) -> Option<T> {
         // None of that changes what may start.
-        Locked::new(&self.state).batch(id).map(look)
+        Locked::new(&self.state).batches.get_mut(id).map(look)
     }
 
     /// The same with something lent to `look` that is not `Send`, and harmless.
@@ -73,15 +62,7 @@ impl<W: Work> Scheduler<W> {
         look: impl FnOnce(&mut Batch<W>, L) -> T + Send,
     ) -> Option<T> {
         let mut state = Locked::new(&self.state);
-        state.batch(id).map(|batch| look(batch, lent))
-    }
-
-    /// Wakes and tells those who were not, as they would only have queued for the interpreter.
-    /// For an owner that has let go of it.
-    pub fn catch_up(&self, now: Time) {
-        let mut state = self.state();
-        state.wake_one(now);
-        state.tell_owners();
+        state.batches.get_mut(id).map(|batch| look(batch, lent))
     }
 
     /// What the owner of a batch is to do next. `nested` owners are workers themselves, and start
@@ -92,7 +73,7 @@ impl<W: Work> Scheduler<W> {
         if now < opens {
             state.end_if_hopeless(id, now);
         }
-        let Some(batch) = state.batch(id) else {
+        let Some(batch) = state.batches.get_mut(id) else {
             return Step::Settled;
         };
         batch.owner_woke();
@@ -120,10 +101,10 @@ impl<W: Work> Scheduler<W> {
     /// Ends a batch: nothing more of it starts.
     pub fn end(&self, id: BatchId, end: EndReason, now: Time) {
         let mut state = self.state();
-        if let Some(batch) = state.batch(id) {
+        if let Some(batch) = state.batches.get_mut(id) {
             batch.end(end);
             let told = batch.tell_owner();
-            state.notices.add(told);
+            state.idle.wake([told]);
             state.reschedule(now);
         }
     }
@@ -131,20 +112,20 @@ impl<W: Work> Scheduler<W> {
     /// Whether something of the batch still runs; if so its owner will be signalled.
     pub fn runs(&self, id: BatchId) -> bool {
         let mut state = self.state();
-        state.batch(id).is_some_and(Batch::await_idle)
+        state.batches.get_mut(id).is_some_and(Batch::await_idle)
     }
 
     /// Whether an outcome may become ready that is not yet, and until when; if so its owner will be
     /// signalled.
     pub fn expects(&self, id: BatchId) -> Option<Time> {
         let mut state = self.state();
-        let batch = state.batch(id)?;
+        let batch = state.batches.get_mut(id)?;
         batch.await_outcome().then_some(batch.deadline())
     }
 
     /// Takes a batch out. Nobody will ask what becomes of what it still runs.
     pub fn remove(&self, id: BatchId, now: Time) -> Option<Batch<W>> {
-        let (batch, _) = self.state().remove(id, false, now)?;
+        let (batch, _) = self.state().take_out(id, false, now)?;
         Some(batch)
     }
 
@@ -152,11 +133,14 @@ impl<W: Work> Scheduler<W> {
     /// is to be dropped: the records so far, or the batch if all of it has run.
     pub fn orphan(&self, id: BatchId, now: Time) -> Orphaned<W> {
         let mut state = self.state();
-        let Some(batch) = state.batch(id) else {
+        let Some(batch) = state.batches.get_mut(id) else {
             return (None, None);
         };
         if !batch.orphan() {
-            return (None, state.take_out(id, false).map(|(batch, _)| batch));
+            return (
+                None,
+                state.batches.take_out(id, false).map(|(batch, _)| batch),
+            );
         }
         let records = batch.take_left();
         // What its deadline held back may start.
@@ -167,11 +151,11 @@ impl<W: Work> Scheduler<W> {
     /// Takes an operation out of the queue, or out of the waiting retries; None if it has started.
     pub fn withdraw(&self, id: BatchId, index: usize) -> Option<W::Job> {
         let mut state = self.state();
-        let job = state.batch(id)?.withdraw(index);
+        let job = state.batches.get_mut(id)?.withdraw(index);
         if job.is_some() {
             let now = state.latest;
             state.reschedule(now);
-            state.tell_joiners();
+            state.wake_joiners_if_drained();
         }
         job
     }
@@ -179,8 +163,12 @@ impl<W: Work> Scheduler<W> {
     /// Takes everything of a batch that has not started.
     pub fn withdraw_all(&self, id: BatchId) -> Vec<(usize, W::Job)> {
         let mut state = self.state();
-        let jobs = state.batch(id).map(Batch::withdraw_all).unwrap_or_default();
-        state.tell_joiners();
+        let jobs = state
+            .batches
+            .get_mut(id)
+            .map(Batch::withdraw_all)
+            .unwrap_or_default();
+        state.wake_joiners_if_drained();
         jobs
     }
 }

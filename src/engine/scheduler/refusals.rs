@@ -60,20 +60,20 @@ impl<W: Work> Scheduler<W> {
             limiter.refused(refusal, now)
         } else {
             // None has started later that was under way.
-            let now = now.max(state.watch.last_start);
+            let now = now.max(state.fast.last_start());
             state.recovery.refused(refusal, now)
         };
         state.pauses.extend(now, pause.until);
         let hopeless = state.hopeless(limiter, now);
-        for (slot, entry) in state.batches.iter_mut().enumerate() {
-            if let Some((_, batch)) = entry
-                && pause.begins
-                && !hopeless.iter().any(|(given_up, _)| *given_up == slot)
-            {
-                batch.count_pause();
+        let is_hopeless = |id| hopeless.iter().any(|(given_up, _)| *given_up == id);
+        if pause.begins {
+            for (each, batch) in state.batches.with_ids_mut() {
+                if !is_hopeless(each) {
+                    batch.count_pause();
+                }
             }
         }
-        let goes_on = !hopeless.iter().any(|(given_up, _)| *given_up == id.slot);
+        let goes_on = !is_hopeless(id);
         let given_up = state.give_up(&hopeless, lent, failed, now);
         state.reopen(now);
         (Refused { pause, goes_on }, given_up)
@@ -161,7 +161,7 @@ impl<W: Work> State<W> {
     /// How the workers follow a probe where there is no limit of ours.
     fn spacing(&self) -> Spacing {
         let window = self.recovery.length().min(WINDOW);
-        let workers = u32::try_from(self.workers.max(1)).unwrap_or(u32::MAX);
+        let workers = u32::try_from(self.slots.workers().max(1)).unwrap_or(u32::MAX);
         Spacing {
             interval: window / workers,
             window,
@@ -170,12 +170,9 @@ impl<W: Work> State<W> {
 
     /// What is waited for has changed: who waits for it looks again.
     fn reopen(&mut self, now: Time) {
-        if let Some(leader) = &self.leader {
-            self.notices.add(Arc::clone(&leader.signal));
-        }
-        for (_, batch) in self.batches.iter_mut().flatten() {
-            self.notices.extend(batch.tell_working_owner());
-        }
+        self.idle.wake_leader();
+        let owners = self.batches.live_mut();
+        self.idle.wake(owners.filter_map(Batch::tell_working_owner));
         self.wake_one(now);
     }
 
@@ -189,20 +186,17 @@ impl<W: Work> State<W> {
         }
     }
 
-    /// The slots of the batches that are to, and why.
-    fn hopeless(&self, limiter: Option<&Limiter>, now: Time) -> Vec<(usize, Hopeless)> {
-        let slots = self.batches.iter().enumerate();
-        slots
-            .filter_map(|(slot, entry)| {
-                let (_, batch) = entry.as_ref()?;
-                Some((slot, self.despairs(batch, limiter, now)?))
-            })
+    /// The batches that are to, and why.
+    fn hopeless(&self, limiter: Option<&Limiter>, now: Time) -> Vec<(BatchId, Hopeless)> {
+        let batches = self.batches.with_ids();
+        batches
+            .filter_map(|(id, batch)| Some((id, self.despairs(batch, limiter, now)?)))
             .collect()
     }
 
     fn give_up<L: LockSafe + Copy>(
         &mut self,
-        hopeless: &[(usize, Hopeless)],
+        hopeless: &[(BatchId, Hopeless)],
         lent: L,
         mut failed: impl FnMut(&Arc<W::Context>, usize, &Attempt<W::Error>, L) + Send,
         now: Time,
@@ -213,10 +207,11 @@ impl<W: Work> State<W> {
             dropped: Vec::new(),
             forgotten: Vec::new(),
         };
-        for (slot, why) in hopeless.iter().copied() {
-            let entry = &mut self.batches[slot];
-            let Some((_, batch)) = entry else { continue };
-            if slot == Scheduler::<W>::CALLS.slot {
+        for (id, why) in hopeless.iter().copied() {
+            let Some(batch) = self.batches.get_mut(id) else {
+                continue;
+            };
+            if id == Scheduler::<W>::CALLS {
                 // Those that are submitted from now on begin anew.
                 batch.hope_anew(now);
                 let calls = batch.withdraw_all().into_iter();
@@ -234,15 +229,14 @@ impl<W: Work> State<W> {
                 let dropped = batch.fail_retries(|index, last| failed(&context, index, last, lent));
                 given_up.dropped.extend(dropped);
             }
-            self.notices.add(batch.tell_owner());
+            self.idle.wake([batch.tell_owner()]);
             if batch.is_orphaned() && batch.over() {
-                let batch = entry.take().map(|(_, batch)| batch);
-                given_up.forgotten.extend(batch);
+                given_up.forgotten.extend(self.batches.remove(id));
             }
         }
         if !hopeless.is_empty() {
             self.reschedule(now);
-            self.tell_joiners();
+            self.wake_joiners_if_drained();
         }
         given_up
     }
@@ -252,6 +246,7 @@ impl<W: Work> State<W> {
         self.gives_up.is_some()
             && limiter.is_none_or(Limiter::recovers)
             && self
+                .batches
                 .live()
                 .filter(|batch| batch.waits_for_server())
                 .any(|batch| self.despairs(batch, limiter, now).is_some())
@@ -260,14 +255,10 @@ impl<W: Work> State<W> {
     /// Ends a batch that is not to wait for as long as the server asks, before anything of it waits
     /// to be called again. For an owner that would wait for it.
     pub(super) fn end_if_hopeless(&mut self, id: BatchId, now: Time) {
-        let hopeless = match self.batches.get(id.slot) {
-            Some(Some((serial, batch))) if *serial == id.serial && batch.has_more() => {
-                self.despairs(batch, None, now)
-            }
-            _ => None,
-        };
+        let batch = self.batches.get(id).filter(|batch| batch.has_more());
+        let hopeless = batch.and_then(|batch| self.despairs(batch, None, now));
         if let Some(why) = hopeless
-            && let Some(batch) = self.batch(id)
+            && let Some(batch) = self.batches.get_mut(id)
         {
             batch.give_up(why);
         }

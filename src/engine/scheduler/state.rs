@@ -1,133 +1,76 @@
 //! Everything the scheduler's lock guards, and the choices made under it.
-use std::collections::HashMap;
+
 use std::sync::Arc;
 
 use super::asking::Asking;
-use super::claim::{Claim, Lease, Leftover, Remains, Start, Worker};
-use super::leader::{Duty, Leader, Parked};
-use super::locked::Notices;
+use super::batches::Batches;
+use super::claim::{Claim, LONG_WAIT, Lease, Leftover, Remains, Start, Worker};
+use super::fast_path::FastPath;
+use super::idle::{Duty, Idle};
 use super::pauses::Pauses;
-use super::stragglers::Stragglers;
-use super::watch::Watch;
-use crate::engine::batch::{Batch, Completed, Unkept};
+use super::slots::Slots;
+use super::stragglers::TakenOut;
+use crate::engine::batch::{Batch, Completed};
 use crate::engine::limiter::{Limiter, Turn};
-use crate::engine::model::{BatchId, EndReason, Finished, Running, Work};
+use crate::engine::model::{BatchId, Finished, Work};
 use crate::engine::recovery::Recovery;
 use crate::engine::retry::GiveUp;
-use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 
 #[derive(Debug)]
 pub(super) struct State<W: Work> {
-    pub(super) batches: Vec<Option<(u64, Batch<W>)>>,
-    /// By the serial number of the batch that was taken out while they ran.
-    pub(super) stragglers: HashMap<u64, Arc<Stragglers<W>>>,
-    pub(super) serials: u64,
-    /// Where the next turn begins.
-    pub(super) turn: usize,
-    pub(super) parked: Vec<Parked>,
-    pub(super) waking: Option<u64>,
-    pub(super) leader: Option<Leader>,
-    pub(super) joiners: Vec<Arc<Signal>>,
-    /// How many run at once, beside those that wait for others.
-    pub(super) workers: usize,
-    pub(super) capacity: usize,
-    pub(super) threads: usize,
-    pub(super) busy: usize,
+    pub(super) batches: Batches<W>,
+    pub(super) slots: Slots,
+    pub(super) idle: Idle,
+    pub(super) asking: Asking,
+    pub(super) fast: FastPath,
     /// What follows refusals, where there is no limiter that keeps it.
     pub(super) recovery: Recovery,
     pub(super) gives_up: Option<GiveUp>,
     pub(super) pauses: Pauses,
     /// The end of the last long wait for the limit that was told.
-    pub(super) told_until: Time,
+    told_until: Time,
     pub(super) closed: bool,
     /// The latest time it was told.
     pub(super) latest: Time,
-    pub(super) asking: Asking,
-    /// The workers that wait inside an operation until a permit was granted or refused.
-    pub(super) await_answer: Vec<Arc<Signal>>,
-    pub(super) watch: Watch,
-    /// The worker that may repeat its last claim; None as soon as the lock is taken for anything else.
-    pub(super) repeater: Option<u64>,
-    /// Given when the lock is released.
-    pub(super) notices: Notices,
-    #[cfg(debug_assertions)]
-    pub(super) checked: super::wakeups::Checked,
 }
 
 impl<W: Work> State<W> {
-    pub(super) fn batch(&mut self, id: BatchId) -> Option<&mut Batch<W>> {
-        match self.batches.get_mut(id.slot) {
-            Some(Some((serial, batch))) if *serial == id.serial => Some(batch),
-            _ => None,
+    pub(super) fn new(workers: usize, submitted: Batch<W>) -> Self {
+        Self {
+            batches: Batches::new(submitted),
+            slots: Slots::new(workers),
+            idle: Idle::default(),
+            asking: Asking::default(),
+            fast: FastPath::default(),
+            recovery: Recovery::default(),
+            gives_up: None,
+            pauses: Pauses::default(),
+            told_until: Time::default(),
+            closed: false,
+            latest: Time::default(),
         }
     }
 
-    /// The batches that there are.
-    pub(super) fn live(&self) -> impl Iterator<Item = &Batch<W>> {
-        self.batches.iter().flatten().map(|(_, batch)| batch)
+    /// Whether any operation could start if there were a permit and a slot.
+    pub(super) fn can_start(&self, now: Time) -> bool {
+        self.batches.live().any(|batch| batch.available(now))
     }
 
-    /// When the next retry is due that a worker is to wait for.
-    pub(super) fn next_retry_due(&self, now: Time) -> Option<Time> {
-        let due = self.live().map(|batch| batch.next_due(now));
-        due.flatten().min()
+    /// There will never be anything to do.
+    pub(super) fn over(&self) -> bool {
+        self.closed && self.batches.live().all(Batch::over)
     }
 
-    /// Ends the batches whose deadline has passed; whether there were any.
-    pub(super) fn expire(&mut self, now: Time) -> bool {
-        let mut any = false;
-        for (_, batch) in self.batches.iter_mut().flatten() {
-            if batch.is_overdue(now) {
-                batch.expire();
-                self.notices.add(batch.tell_owner());
-                any = true;
-            }
-        }
-        any
-    }
-
-    /// Whether nobody waits for the operations of a batch any more, though they may still run.
-    pub(super) fn is_given_up(&mut self, id: BatchId, now: Time) -> bool {
-        !self
-            .batch(id)
-            .is_some_and(|batch| batch.is_patient() && now < batch.deadline())
-    }
-
-    /// Ends what the running operations of a batch have begun, which is given up, and theirs in
-    /// turn; but for what nobody will take, as that was left to run.
-    pub(super) fn end_inner(&mut self, id: BatchId, running: &[Running]) {
-        let begun_by = |id, running: &[Running]| -> Vec<_> {
-            running.iter().map(|each| (id, each.index)).collect()
-        };
-        let mut given_up = begun_by(id, running);
-        while let Some(outer) = given_up.pop() {
-            for (slot, entry) in self.batches.iter_mut().enumerate() {
-                if let Some((serial, batch)) = entry
-                    && batch.outer() == Some(outer)
-                    && !batch.is_orphaned()
-                {
-                    batch.end(EndReason::Outer);
-                    self.notices.add(batch.tell_owner());
-                    let serial = *serial;
-                    given_up.extend(begun_by(BatchId { slot, serial }, batch.running()));
-                }
-            }
-        }
-    }
-
-    /// When the next batch is to end that has not.
-    pub(super) fn next_deadline(&self) -> Time {
-        let waiting = self.live().filter(|batch| batch.ended().is_none());
-        let deadlines = waiting.map(Batch::deadline);
-        deadlines.min().unwrap_or(Time::NEVER)
-    }
-
-    /// The slots of the batches, beginning with the one whose turn it is.
-    pub(super) fn turns(&self) -> impl Iterator<Item = usize> + use<W> {
-        let count = self.batches.len();
-        let turn = if self.turn < count { self.turn } else { 0 };
-        (turn..turn + count).map(move |slot| if slot < count { slot } else { slot - count })
+    /// Takes a batch out, as its owner is done with it.
+    pub(super) fn take_out(&mut self, id: BatchId, wanted: bool, now: Time) -> Option<TakenOut<W>> {
+        let (mut batch, stragglers) = self.batches.take_out(id, wanted)?;
+        batch.note_waiting(now, self.pauses.unpaused(now));
+        let told = self.batches.end_inner(id, batch.running());
+        self.idle.wake(told);
+        self.reschedule(now);
+        self.wake_joiners_if_drained();
+        Some((batch, stragglers))
     }
 
     /// Books what the worker has called.
@@ -139,57 +82,54 @@ impl<W: Work> State<W> {
         now: Time,
     ) -> Leftover<W> {
         let lease = worker.lease.as_ref()?;
-        if worker.only.is_none() {
-            self.busy -= 1;
-        }
+        self.slots.free(worker);
         let leftover = self.book(lease, finished, now);
         worker.lease = None;
         leftover
     }
 
+    /// Books an operation that has ended.
     #[inline(always)]
     pub(super) fn book(&mut self, lease: &Lease, finished: Finished<W>, now: Time) -> Leftover<W> {
-        let leftover = self.enter(lease, finished, now);
-        if self.closed || !self.joiners.is_empty() {
-            self.tell_joiners();
+        let leftover = self.complete(lease, finished, now);
+        if self.closed || self.idle.has_joiners() {
+            self.wake_joiners_if_drained();
         }
         leftover
     }
 
     #[inline(always)]
-    pub(super) fn enter(&mut self, lease: &Lease, finished: Finished<W>, now: Time) -> Leftover<W> {
-        let Lease {
-            batch: id, running, ..
-        } = lease;
-        let watched = self.watched();
-        let Some(batch) = self.batch(*id) else {
-            return self.enter_straggler(*id, running, finished);
+    fn complete(&mut self, lease: &Lease, finished: Finished<W>, now: Time) -> Leftover<W> {
+        let (id, running) = (lease.batch, &lease.running);
+        let monitored = self.idle.is_monitored();
+        let Some(batch) = self.batches.get_mut(id) else {
+            let (leftover, told) = self.batches.complete_straggler(id, running, finished);
+            self.idle.wake(told);
+            return leftover;
         };
-        let mut leftover = match batch.complete(running, finished, now) {
+        let leftover = match batch.complete(running, finished, now) {
             Completed::Recorded => None,
-            Completed::Dropped(unkept) => leftover_of(unkept),
+            Completed::Dropped(unkept) => Remains::of(unkept),
             Completed::Retried => {
                 let told = batch.tell_working_owner();
-                self.notices.extend(told);
+                self.idle.wake(told);
                 self.reschedule(now);
                 return None;
             }
         };
-        let told = if watched && batch.is_short() {
-            None
-        } else {
-            batch.tell_waiting_owner()
-        };
-        if batch.is_orphaned()
-            && batch.settled()
-            && let Some((_, batch)) = self.batches[id.slot].take()
-        {
-            leftover = both(leftover, Some(Box::new(Remains::Batch(Box::new(batch)))));
+        if !(monitored && batch.is_short()) {
+            self.idle.wake(batch.tell_waiting_owner());
         }
-        self.notices.extend(told);
+        if batch.is_orphaned() && batch.settled() {
+            let batch = self.batches.remove(id);
+            let batch = batch.map(|batch| Box::new(Remains::Batch(Box::new(batch))));
+            return Remains::both(leftover, batch);
+        }
         leftover
     }
 
+    /// What the worker is to do next. If it is `attached` to the interpreter, it takes its permit and
+    /// starts an operation where it can; otherwise nothing is taken.
     #[inline(always)]
     pub(super) fn claim(
         &mut self,
@@ -198,10 +138,10 @@ impl<W: Work> State<W> {
         now: Time,
         attached: bool,
     ) -> Claim<W> {
-        let Some(slot) = self.pick(worker, now) else {
+        let Some(id) = self.pick(worker, now) else {
             return self.nothing_to_start(worker, now);
         };
-        if worker.only.is_none() && self.busy >= self.capacity {
+        if worker.only.is_none() && !self.slots.is_one_free() {
             self.leave_lead(worker, now);
             return self.park(worker);
         }
@@ -210,13 +150,13 @@ impl<W: Work> State<W> {
             if self.is_to_give_up(limiter, now) {
                 return Claim::GiveUp;
             }
-            return self.wait_for_permit(worker, slot, opens, now);
+            return self.wait_for_permit(worker, id, opens, now);
         }
-        if let Some(claim) = self.ask_or_wait(worker, slot, now, attached) {
+        if let Some(claim) = self.ask_or_wait(worker, id, now, attached) {
             return claim;
         }
         if let Some(limiter) = limiter {
-            if worker.ticket.is_none() && worker.only.is_none() && self.another_waits(worker) {
+            if worker.ticket.is_none() && worker.only.is_none() && self.idle.another_waits(worker) {
                 return self.park(worker);
             }
             let turn = turn_of(worker, limiter, now, attached);
@@ -225,113 +165,169 @@ impl<W: Work> State<W> {
             }
             match turn {
                 Turn::Ready => {}
-                Turn::At(time) => return self.wait_for_permit(worker, slot, time, now),
-                Turn::Behind => return self.wait_for_permit(worker, slot, Time::NEVER, now),
+                Turn::At(time) => return self.wait_for_permit(worker, id, time, now),
+                Turn::Behind => return self.wait_for_permit(worker, id, Time::NEVER, now),
             }
         }
         if !attached {
             return self.stand_back(worker, now).unwrap_or(Claim::Ready);
         }
-        let permit_wait = self.permit_wait(worker, slot, now);
+        let permit_wait = self.permit_wait(worker, id, now);
         self.leave_lead(worker, now);
         if worker.only.is_none() {
-            // What others start of their own batch is nobody's turn.
-            self.turn = slot + 1;
+            // What others start of their own batch is no batch's turn.
+            self.batches.had_turn(id);
         }
-        let Some(start) = self.start(worker, slot, now, permit_wait) else {
+        let Some(start) = self.start(worker, id, now, permit_wait) else {
             return self.nothing_to_start(worker, now);
         };
-        if !worker.lease().is_some_and(|lease| lease.running.refused) {
-            self.note_start(now);
-        }
-        self.busy += usize::from(worker.only.is_none());
+        self.note_start(now);
+        self.slots.take(worker);
         self.spend_permit();
-        self.watch.last_start = now;
-        // Whoever keeps watch sees soon enough if there is more to do than that.
-        if !self.watched() {
+        self.fast.note_start(now);
+        // A monitor sees soon enough if there is more to do than that.
+        if !self.idle.is_monitored() {
             self.wake_one(now);
-            if self.leader.is_none() {
+            if self.idle.duty().is_none() {
                 self.see_to_retries(now);
             }
         }
         Claim::Start(start)
     }
 
+    /// From which batch the worker could start something.
     #[inline(always)]
-    pub(super) fn start(
+    fn pick(&self, worker: &Worker, now: Time) -> Option<BatchId> {
+        let Some((id, index)) = worker.only else {
+            return self.batches.next_available(now);
+        };
+        let batch = self.batches.get(id)?;
+        let available = match index {
+            Some(index) => batch.available_first(index, now),
+            None => batch.available(now),
+        };
+        available.then_some(id)
+    }
+
+    #[inline(always)]
+    fn start(
         &mut self,
         worker: &mut Worker,
-        slot: usize,
+        id: BatchId,
         now: Time,
         permit_wait: u64,
     ) -> Option<Start<W>> {
-        let watched = self.watched();
-        let (serial, batch) = self.batches[slot].as_mut()?;
+        let monitored = self.idle.is_monitored();
+        let batch = self.batches.get_mut(id)?;
         let (running, job) = match worker.only {
             Some((_, Some(index))) => batch.start_exactly(index, worker.id, now, permit_wait)?,
             _ => batch.start(worker.id, now, permit_wait)?,
         };
-        if !(watched && batch.is_short()) {
-            self.notices.extend(batch.tell_reader());
+        if !(monitored && batch.is_short()) {
+            self.idle.wake(batch.tell_reader());
         }
-        let id = BatchId {
-            slot,
-            serial: *serial,
-        };
         let known = worker.serves.replace(id) == Some(id);
-        let context = if known {
-            None
-        } else {
-            Some(batch.share_context())
-        };
+        let context = (!known).then(|| batch.share_context());
         let first = !std::mem::replace(&mut worker.experienced, true);
         worker.lease = Some(Lease::new(id, running, first));
         Some(Start { context, job })
     }
 
-    #[inline(always)]
-    pub(super) fn pick(&self, worker: &Worker, now: Time) -> Option<usize> {
-        if let Some((id, index)) = worker.only {
-            let (serial, batch) = self.batches.get(id.slot)?.as_ref()?;
-            let available = match index {
-                Some(index) => batch.available_first(index, now),
-                None => batch.available(now),
-            };
-            return (*serial == id.serial && available).then_some(id.slot);
-        }
-        self.turns().find(|slot| {
-            self.batches[*slot]
-                .as_ref()
-                .is_some_and(|(_, batch)| batch.available(now))
-        })
-    }
-
-    pub(super) fn nothing_to_start(&mut self, worker: &mut Worker, now: Time) -> Claim<W> {
+    fn nothing_to_start(&mut self, worker: &mut Worker, now: Time) -> Claim<W> {
         self.leave_lead(worker, now);
         if let Some((id, _)) = worker.only {
-            if self.asking == Asking::Granted {
+            if self.asking.is_granted() {
                 // Others may use the permit.
                 self.wake_one(now);
             }
-            let due = self.batch(id).map(|batch| batch.next_due_after(now));
+            let due = self.batches.get(id).map(|batch| batch.next_due_after(now));
             return Claim::Rest(due.unwrap_or(Time::NEVER));
         }
         self.spend_permit();
         if self.over() {
             return Claim::Exit;
         }
-        match self.next_retry_due(now) {
-            Some(due) if self.leader.is_none() => {
-                self.take_lead(worker, Duty::Retry);
+        match self.batches.next_retry_due(now) {
+            Some(due) if self.idle.duty().is_none() => {
+                self.idle.take_lead(worker, Duty::Retry);
                 Claim::Rest(due.max(now))
             }
             _ => self.park(worker),
         }
     }
+
+    /// The worker waits until then for a permit, on behalf of all.
+    fn wait_for_permit(
+        &mut self,
+        worker: &mut Worker,
+        id: BatchId,
+        until: Time,
+        now: Time,
+    ) -> Claim<W> {
+        let unpaused = self.pauses.unpaused(now);
+        worker.waiting_since.get_or_insert(unpaused);
+        if let Some(batch) = self.batches.get_mut(id) {
+            batch.wait_since(unpaused);
+        }
+        self.tell_long_wait(worker, until, now);
+        // What has expired is not to keep a place in the limiter's queue, though its owner may be
+        // away and not end it.
+        let until = self.next_expiry(now).unwrap_or(until).min(until);
+        if worker.only.is_none() {
+            if self.idle.another_waits(worker) {
+                self.leave_lead(worker, now);
+                return self.park(worker);
+            }
+            self.idle.take_lead(worker, Duty::Permit(until));
+        }
+        Claim::Rest(until)
+    }
+
+    /// Has the worker's thread tell of a wait for the limit that is long, once. What a server has
+    /// asked for is told where it is heard.
+    fn tell_long_wait(&mut self, worker: &mut Worker, until: Time, now: Time) {
+        let known = (self.told_until + LONG_WAIT / 10).max(self.pauses.until());
+        if worker.only.is_none() && until > (now + LONG_WAIT).max(known) && until != Time::NEVER {
+            self.told_until = until;
+            worker.long_wait = Some(until);
+        }
+    }
+
+    /// How long an operation has waited for its permit that starts now. The worker may have begun to
+    /// wait for another batch, when there was not yet this one.
+    #[inline(always)]
+    fn permit_wait(&mut self, worker: &Worker, id: BatchId, now: Time) -> u64 {
+        let Some(since) = worker.waiting_since else {
+            return 0;
+        };
+        let Some(batch) = self.batches.get_mut(id) else {
+            return 0;
+        };
+        self.pauses.unpaused(now).nanos_since(batch.end_wait(since))
+    }
+
+    pub(super) fn park(&mut self, worker: &Worker) -> Claim<W> {
+        self.idle.park(worker);
+        Claim::Rest(Time::NEVER)
+    }
+
+    /// The worker waits no more: it leaves the limiter's queue, and does not lead. If it has led, what
+    /// batches have waited for in vain is booked.
+    #[inline(always)]
+    pub(super) fn leave_lead(&mut self, worker: &mut Worker, now: Time) {
+        worker.ticket = None;
+        worker.waiting_since = None;
+        if self.idle.leave_lead(worker) {
+            let unpaused = self.pauses.unpaused(now);
+            for batch in self.batches.live_mut() {
+                batch.book_wait(unpaused);
+            }
+        }
+    }
 }
 
-/// Whether the worker's turn has come at the limiter; if it is attached, it takes the permit. From when
-/// it has to wait it stands in the queue.
+/// Whether the worker's turn has come at the limiter; if it is attached, it takes the permit. From
+/// when it has to wait it stands in the queue.
 #[inline(always)]
 fn turn_of(worker: &mut Worker, limiter: &Limiter, now: Time, attached: bool) -> Turn {
     if worker.ticket.is_none() {
@@ -351,26 +347,4 @@ fn turn_of(worker: &mut Worker, limiter: &Limiter, now: Time, attached: bool) ->
     } else {
         ticket.turn(now)
     }
-}
-
-/// What is to be dropped of two things.
-pub(super) fn both<W: Work>(one: Leftover<W>, other: Leftover<W>) -> Leftover<W> {
-    match (one, other) {
-        (None, only) | (only, None) => only,
-        both => Some(Box::new(Remains::Both(both.0, both.1))),
-    }
-}
-
-/// What is to be dropped of an operation that has ended.
-#[inline(never)]
-fn leftover_of<W: Work>(unkept: Unkept<W>) -> Leftover<W> {
-    let Unkept {
-        result,
-        job,
-        attempts,
-    } = unkept;
-    let result = result.map(|result| Box::new(Remains::Result(result)));
-    let job = job.map(|job| Box::new(Remains::Job(job)));
-    let attempts = (!attempts.is_empty()).then(|| Box::new(Remains::Attempts(attempts)));
-    both(both(result, job), attempts)
 }

@@ -7,9 +7,8 @@ use std::mem;
 use std::sync::{Arc, Mutex};
 
 use super::claim::Leftover;
-use super::state::{State, both};
 use super::{Remains, Scheduler};
-use crate::engine::batch::Batch;
+use crate::engine::batch::{Batch, Unkept};
 use crate::engine::lock::{LockSafe, lock};
 use crate::engine::model::{BatchId, Ending, Finished, Record, Running, Work};
 use crate::engine::signal::Signal;
@@ -45,13 +44,51 @@ struct Inner<W: Work> {
 }
 
 impl<W: Work> Stragglers<W> {
-    fn new(running: usize, wanted: bool) -> Self {
+    pub(super) fn new(running: usize, wanted: bool) -> Self {
         Self(Mutex::new(Inner {
             running,
             wanted,
             ended: Vec::new(),
             waiting: Vec::new(),
         }))
+    }
+
+    /// How many still run.
+    pub(super) fn running(&self) -> usize {
+        lock(&self.0).running
+    }
+
+    /// Books one that has ended. Gives what is to be dropped, and, if it was the last, what wakes those
+    /// who wait for that.
+    pub(super) fn complete(
+        &self,
+        running: &Running,
+        finished: Finished<W>,
+    ) -> (Leftover<W>, Option<Vec<Arc<Signal>>>) {
+        let Finished {
+            ended,
+            ending,
+            waited,
+        } = finished;
+        let unretried = matches!(ending, Ending::Again(..));
+        let mut unkept = Unkept::from(ending);
+        let mut inner = lock(&self.0);
+        inner.running = inner.running.saturating_sub(1);
+        if inner.wanted
+            && let Some(result) = unkept.result.take()
+        {
+            let record = Record::of(result, &running.having_waited(waited), ended);
+            inner.ended.push(Late {
+                index: running.index,
+                record,
+                waited,
+                unretried,
+            });
+        }
+        let last = inner.running == 0;
+        let told = last.then(|| mem::take(&mut inner.waiting));
+        drop(inner);
+        (Remains::of(unkept), told)
     }
 
     /// Takes what has ended since this was last called, and how many still run. If some do, `waiting`
@@ -89,99 +126,20 @@ impl<W: Work> Stragglers<W> {
     }
 }
 
-impl<W: Work> State<W> {
-    /// Takes a batch out, as its owner is done with it.
-    pub(super) fn remove(&mut self, id: BatchId, wanted: bool, now: Time) -> Option<TakenOut<W>> {
-        let (mut batch, stragglers) = self.take_out(id, wanted)?;
-        batch.note_waiting(now, self.pauses.unpaused(now));
-        self.end_inner(id, batch.running());
-        self.reschedule(now);
-        self.tell_joiners();
-        Some((batch, stragglers))
-    }
-
-    /// Takes a batch out of its slot. What it still runs is counted on, and what becomes of that
-    /// kept, where `wanted`.
-    pub(super) fn take_out(&mut self, id: BatchId, wanted: bool) -> Option<TakenOut<W>> {
-        self.batch(id)?;
-        let (serial, batch) = self.batches[id.slot].take()?;
-        let running = batch.running().len();
-        if running == 0 {
-            return Some((batch, None));
-        }
-        let stragglers = Arc::new(Stragglers::new(running, wanted));
-        self.stragglers.insert(serial, Arc::clone(&stragglers));
-        Some((batch, wanted.then_some(stragglers)))
-    }
-
-    /// Books an operation whose batch was taken out.
-    pub(super) fn enter_straggler(
-        &mut self,
-        id: BatchId,
-        running: &Running,
-        finished: Finished<W>,
-    ) -> Leftover<W> {
-        let Finished {
-            ended,
-            ending,
-            waited,
-        } = finished;
-        let unretried = matches!(ending, Ending::Again(..));
-        let (mut result, job) = ending.into_parts();
-        if let Some(stragglers) = self.stragglers.get(&id.serial) {
-            let mut inner = lock(&stragglers.0);
-            inner.running = inner.running.saturating_sub(1);
-            if inner.wanted
-                && let Some(result) = result.take()
-            {
-                let record = Record::of(result, &running.having_waited(waited), ended);
-                inner.ended.push(Late {
-                    index: running.index,
-                    record,
-                    waited,
-                    unretried,
-                });
-            }
-            if inner.running == 0 {
-                self.notices.extend(inner.waiting.drain(..));
-                drop(inner);
-                // Whoever else holds them has what they came to, or has forgotten it.
-                self.stragglers.remove(&id.serial);
-            }
-        }
-        both(
-            result.map(|result| Box::new(Remains::Result(result))),
-            job.map(|job| Box::new(Remains::Job(job))),
-        )
-    }
-}
-
 impl<W: Work> Scheduler<W> {
     /// Takes a batch out for its report. What it still runs goes on, and what becomes of that is
     /// kept as long as somebody holds the stragglers.
     pub fn take_out(&self, id: BatchId, now: Time) -> Option<TakenOut<W>> {
-        self.state().remove(id, true, now)
+        self.state().take_out(id, true, now)
     }
 
     /// Whether a batch is `outer`, or was begun by an operation of it, or of one that was.
     pub fn is_within(&self, batch: BatchId, outer: BatchId) -> bool {
-        let mut state = self.state();
-        let mut next = Some(batch);
-        while let Some(id) = next {
-            if id == outer {
-                return true;
-            }
-            next = state.batch(id).and_then(|it| it.outer()).map(|(id, _)| id);
-        }
-        false
+        self.state().batches.is_within(batch, outer)
     }
 
     /// How many operations run, and how many more are to start that have not.
     pub fn unfinished(&self) -> (usize, usize) {
-        let state = self.state();
-        let stragglers = state.stragglers.values();
-        let late: usize = stragglers.map(|each| lock(&each.0).running).sum();
-        let running: usize = state.live().map(|batch| batch.running().len()).sum();
-        (late + running, state.live().map(Batch::to_start).sum())
+        self.state().batches.unfinished()
     }
 }

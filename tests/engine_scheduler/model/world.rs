@@ -5,7 +5,6 @@ mod expectations;
 mod nested;
 mod owners;
 mod workers;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -198,11 +197,11 @@ pub(super) struct World {
     /// A permit was granted, and nothing has started since.
     granted: bool,
     closed: bool,
-    /// When everybody slept beside work since the last start, for one worker kept watch.
+    /// When everybody slept beside work since the last start, for one worker kept monitor.
     left_alone: BTreeSet<u64>,
 }
 
-/// As long as one that keeps watch sleeps between two looks.
+/// As long as one that keeps monitor sleeps between two looks.
 const UNIT: u64 = 1_000_000;
 
 impl World {

@@ -1,9 +1,8 @@
 //! Permits: of the limiter that the workers share, and of one of another make that is asked.
+use std::time::Duration;
 
 use paceline::engine::model::{BatchId, Ending, Finished};
 use paceline::engine::recovery::Refusal;
-
-use std::time::Duration;
 
 use super::nested::Nested;
 use super::{Post, UNIT, World};

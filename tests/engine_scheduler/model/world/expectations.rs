@@ -1,5 +1,4 @@
 //! That nobody sleeps through what can start, and that everything ends.
-
 use std::sync::Arc;
 
 use paceline::engine::signal::Signal;
@@ -25,12 +24,12 @@ impl World {
             let over = !present || self.ended(place).is_some() || now >= account.options.deadline;
             if account.inbox > 0 && self.ended(place).is_none() && resting {
                 self.left_alone.insert(self.now);
-                assert!(self.watched(), "what batch {place} has read is not added");
+                assert!(self.monitored(), "what batch {place} has read is not added");
             }
             let untold = matches!(account.mood, Mood::Resting(_)) && account.has_something();
             if present && untold {
                 self.left_alone.insert(self.now);
-                assert!(self.watched(), "the owner of batch {place} is not told");
+                assert!(self.monitored(), "the owner of batch {place} is not told");
             }
             if over || account.startable(now) == 0 || now < self.recovery.opens() {
                 continue;
@@ -38,17 +37,17 @@ impl World {
             if resting && free > 0 && self.permit_there() && !asking {
                 self.left_alone.insert(self.now);
                 assert!(
-                    self.watched(),
+                    self.monitored(),
                     "all sleep beside a permit, a worker and batch {place}"
                 );
             }
         }
         // One look finds that something has started since the one before; the next goes to work.
-        assert!(self.left_alone.len() <= 2, "the watch sleeps on");
+        assert!(self.left_alone.len() <= 2, "the monitor sleeps on");
     }
 
     /// Whether somebody looks again soon.
-    fn watched(&self) -> bool {
+    fn monitored(&self) -> bool {
         let soon = Time::from_nanos(self.now + UNIT);
         self.setting.one_at_a_time
             && self

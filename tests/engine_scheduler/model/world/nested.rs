@@ -1,9 +1,7 @@
 //! What workers have called, while it waits for a call of the same executor.
-
 use std::sync::Arc;
 
 use paceline::engine::model::BatchId;
-
 use paceline::engine::scheduler::{Claim, Worker};
 use paceline::engine::time::Time;
 

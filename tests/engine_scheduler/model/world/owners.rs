@@ -1,9 +1,7 @@
 //! What the owners of batches do, and what they must find in the end.
 use paceline::engine::batch::{Batch, HandedOver};
-use paceline::engine::model::EndReason;
+use paceline::engine::model::{Delivery, EndReason};
 use paceline::engine::scheduler::Step as Wish;
-
-use paceline::engine::model::Delivery;
 
 use super::{Mood, World};
 use crate::fixture::given;

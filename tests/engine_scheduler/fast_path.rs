@@ -1,11 +1,9 @@
 //! A worker that is left alone repeats its claim, as long as nothing else is to be seen to.
-
-use paceline::engine::model::{BatchOptions, EndReason, FailureLimit};
-use paceline::engine::scheduler::{Claim, Lease, Scheduler};
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::model::Delivery;
+use paceline::engine::model::{BatchOptions, Delivery, EndReason, FailureLimit};
+use paceline::engine::scheduler::{Claim, Lease, Scheduler};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
@@ -13,22 +11,22 @@ use crate::fixture::{
     Add, Plain, Started, again, at, done, failed, limited, resting, stream, unlimited, until,
     whole_batch,
 };
-use crate::watch::{SHORT, Watched};
+use crate::monitor::{Monitored, SHORT};
 
 const NOT_SHORT: Duration = Duration::from_micros(10);
 
-fn alone(options: BatchOptions) -> Watched {
+fn alone(options: BatchOptions) -> Monitored {
     alone_with(unlimited(3), options)
 }
 
-/// An executor whose worker has claimed since the one that keeps watch looked.
-fn alone_with(scheduler: Scheduler<Plain>, options: BatchOptions) -> Watched {
-    let mut alone = Watched::on(scheduler, options, 100);
+/// An executor whose worker has claimed since the one that keeps monitor looked.
+fn alone_with(scheduler: Scheduler<Plain>, options: BatchOptions) -> Monitored {
+    let mut alone = Monitored::on(scheduler, options, 100);
     alone.claim();
     alone
 }
 
-impl Watched {
+impl Monitored {
     /// Ends the operation, and claims the next without more ado.
     fn claim(&mut self) {
         self.finish_and_start(self.now + SHORT);
@@ -60,9 +58,9 @@ impl Watched {
         self.repeats_after(SHORT)
     }
 
-    /// The other one looks, and goes on with its watch.
+    /// The other one looks, and goes on with its monitor.
     fn look(&mut self) {
-        let until = resting(self.scheduler.look(&mut self.watch, self.now));
+        let until = resting(self.scheduler.look(&mut self.monitor, self.now));
         assert_ne!(until, Time::NEVER);
     }
 
@@ -172,7 +170,7 @@ fn outcomes_can_be_taken_meanwhile() {
 }
 
 /// Something that somebody else does.
-type Act = fn(&mut Watched);
+type Act = fn(&mut Monitored);
 
 #[test]
 fn whatever_somebody_else_does_is_seen_first() {
@@ -230,7 +228,7 @@ fn whatever_somebody_else_does_is_seen_first() {
 }
 
 #[test]
-fn what_keeps_watch_only_looks() {
+fn what_monitors_only_looks() {
     let mut alone = alone(whole_batch());
     assert!(alone.repeats());
     alone.now = alone.now + Duration::from_nanos(10);
@@ -265,7 +263,7 @@ fn the_watch_sees_that_it_gets_on() {
 #[test]
 fn what_nobody_waits_for_is_given_back_to_be_dropped() {
     let mut alone = alone(whole_batch());
-    // It is woken for the next operation, so that the watch goes on.
+    // It is woken for the next operation, so that the monitor goes on.
     let mut third = alone.scheduler.worker();
     resting(alone.scheduler.look(&mut third, alone.now));
     drop(alone.scheduler.orphan(alone.batch, alone.now));
@@ -317,7 +315,7 @@ fn a_worker_that_waits_inside_an_operation_does_not_repeat() {
 }
 
 #[test]
-fn another_source_of_short_operations_has_its_turn() {
+fn another_batch_of_short_operations_has_its_turn() {
     let mut alone = alone(whole_batch());
     let (other, _) = alone.scheduler.add_batch(whole_batch(), alone.now);
     alone.claim();
@@ -366,21 +364,21 @@ fn failures_and_what_follows_from_them_are_seen_to() {
 }
 
 #[test]
-fn a_seat_of_another_worker_repeats_nothing() {
+fn a_worker_of_another_worker_repeats_nothing() {
     let mut alone = alone(whole_batch());
     let mut third = alone.scheduler.worker();
     assert!(alone.scheduler.repeat(&mut third, 7, alone.now).is_err());
     assert!(
         alone
             .scheduler
-            .repeat(&mut alone.watch, 7, alone.now)
+            .repeat(&mut alone.monitor, 7, alone.now)
             .is_err()
     );
     assert!(alone.repeats());
 }
 
 #[test]
-fn a_claim_is_not_repeated_where_what_returns_may_end_the_source() {
+fn a_claim_is_not_repeated_where_what_returns_may_end_the_batch() {
     let options = BatchOptions {
         failure_limit: Some(FailureLimit::Share { share: 0.25, of: 4 }),
         ..whole_batch()

@@ -1,11 +1,9 @@
-//! One worker is left alone with short operations, and another keeps watch.
-
-use paceline::engine::model::{BatchId, BatchOptions};
-use paceline::engine::scheduler::{Claim, Scheduler, Step, Worker};
+//! One worker is left alone with short operations, and another keeps monitor.
 use std::sync::Arc;
 use std::time::Duration;
 
-use paceline::engine::model::Delivery;
+use paceline::engine::model::{BatchId, BatchOptions, Delivery};
+use paceline::engine::scheduler::{Claim, Scheduler, Step, Worker};
 use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
@@ -16,22 +14,22 @@ use crate::fixture::{
 const LOOK: Duration = Duration::from_millis(1);
 pub(crate) const SHORT: Duration = Duration::from_micros(1);
 
-/// So many operations to read are worth a watch.
+/// So many operations to read are worth a monitor.
 const MANY: usize = 128;
 
-/// An executor in which one worker is at a short operation and another keeps watch.
-pub(crate) struct Watched {
+/// An executor in which one worker is at a short operation and another keeps monitor.
+pub(crate) struct Monitored {
     pub(crate) scheduler: Scheduler<Plain>,
     pub(crate) batch: BatchId,
     owner: Arc<Signal>,
     pub(crate) worker: Worker,
-    pub(crate) watch: Worker,
+    pub(crate) monitor: Worker,
     pub(crate) running: Started,
     /// When the worker last claimed.
     pub(crate) now: Time,
 }
 
-impl Watched {
+impl Monitored {
     fn new(workers: usize, options: BatchOptions, count: usize) -> Self {
         Self::on(unlimited(workers), options, count)
     }
@@ -40,21 +38,21 @@ impl Watched {
         let scheduler = scheduler.one_at_a_time(true);
         let (batch, owner) = scheduler.add_batch(options, at(1));
         scheduler.feed(batch, 0..count, false, at(1));
-        let (mut worker, mut watch) = (scheduler.worker(), scheduler.worker());
+        let (mut worker, mut monitor) = (scheduler.worker(), scheduler.worker());
         let first = scheduler.start(&mut worker, at(1));
         assert!(
-            matches!(scheduler.look(&mut watch, at(1)), Claim::Ready),
+            matches!(scheduler.look(&mut monitor, at(1)), Claim::Ready),
             "nothing is known of the operations"
         );
         let running = scheduler.start_next(&mut worker, done(&first, at(1) + SHORT), at(1) + SHORT);
-        let until = resting(scheduler.look(&mut watch, at(1) + SHORT));
+        let until = resting(scheduler.look(&mut monitor, at(1) + SHORT));
         assert_eq!(until, at(1) + SHORT + LOOK);
         Self {
             scheduler,
             batch,
             owner,
             worker,
-            watch,
+            monitor,
             running,
             now: at(1) + SHORT,
         }
@@ -75,19 +73,19 @@ impl Watched {
 
 #[test]
 fn nobody_is_woken_for_short_operations() {
-    let mut at_work = Watched::new(3, whole_batch(), 100);
+    let mut at_work = Monitored::new(3, whole_batch(), 100);
     let third = at_work.scheduler.worker();
     let mut now = at(1) + SHORT;
     for _ in 0..50 {
         now = now + SHORT;
         at_work.finish_and_start(now);
     }
-    assert!(!woken(&at_work.watch) && !woken(&third));
+    assert!(!woken(&at_work.monitor) && !woken(&third));
 }
 
 #[test]
 fn further_workers_that_look_sleep_on() {
-    let mut at_work = Watched::new(3, whole_batch(), 100);
+    let mut at_work = Monitored::new(3, whole_batch(), 100);
     let mut third = at_work.scheduler.worker();
     let now = at(1) + SHORT;
     assert_eq!(
@@ -100,23 +98,23 @@ fn further_workers_that_look_sleep_on() {
 
 #[test]
 fn the_watch_goes_on_as_long_as_something_starts() {
-    let mut at_work = Watched::new(2, whole_batch(), 3);
+    let mut at_work = Monitored::new(2, whole_batch(), 3);
     let mut now = at(1) + SHORT + SHORT;
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now + SHORT);
     for index in 3..50 {
         now = now + LOOK;
-        let Watched {
+        let Monitored {
             scheduler,
             batch,
             worker,
-            watch,
+            monitor,
             ..
         } = &mut at_work;
-        assert_eq!(resting(scheduler.look(watch, now)), now + LOOK);
+        assert_eq!(resting(scheduler.look(monitor, now)), now + LOOK);
         scheduler.feed_some(*batch, std::iter::once(index), now);
         scheduler.catch_up(now);
-        assert!(woken(worker) && !woken(watch));
+        assert!(woken(worker) && !woken(monitor));
         at_work.running = scheduler.start(worker, now + SHORT);
         at_work.finish_and_rest(now + SHORT + SHORT);
     }
@@ -124,13 +122,13 @@ fn the_watch_goes_on_as_long_as_something_starts() {
 
 #[test]
 fn the_watch_goes_to_work_when_an_operation_is_not_short() {
-    let mut at_work = Watched::new(3, whole_batch(), 10_000);
+    let mut at_work = Monitored::new(3, whole_batch(), 10_000);
     let now = at(1) + SHORT + LOOK;
     assert!(matches!(
-        at_work.scheduler.look(&mut at_work.watch, now),
+        at_work.scheduler.look(&mut at_work.monitor, now),
         Claim::Ready
     ));
-    let mut running = at_work.scheduler.start(&mut at_work.watch, now);
+    let mut running = at_work.scheduler.start(&mut at_work.monitor, now);
     // Short as they are from here on, it takes some time until they are trusted again.
     let mut third = at_work.scheduler.worker();
     let mut now = now;
@@ -140,7 +138,7 @@ fn the_watch_goes_to_work_when_an_operation_is_not_short() {
         let finished = done(&running, now);
         running = at_work
             .scheduler
-            .start_next(&mut at_work.watch, finished, now);
+            .start_next(&mut at_work.monitor, finished, now);
         if let Claim::Rest(_) = at_work.scheduler.look(&mut third, now) {
             trusted = Some(count);
             break;
@@ -151,21 +149,21 @@ fn the_watch_goes_to_work_when_an_operation_is_not_short() {
 
 #[test]
 fn the_watch_goes_to_work_for_what_is_not_known_to_be_short() {
-    let mut at_work = Watched::new(2, whole_batch(), 100);
+    let mut at_work = Monitored::new(2, whole_batch(), 100);
     at_work.scheduler.submit(7, at(1) + SHORT).unwrap();
-    assert!(woken(&at_work.watch), "nobody else is there for the call");
+    assert!(woken(&at_work.monitor), "nobody else is there for the call");
     let now = at(1) + SHORT;
     assert!(matches!(
-        at_work.scheduler.look(&mut at_work.watch, now),
+        at_work.scheduler.look(&mut at_work.monitor, now),
         Claim::Ready
     ));
-    let call = at_work.scheduler.start(&mut at_work.watch, now);
+    let call = at_work.scheduler.start(&mut at_work.monitor, now);
     assert_eq!((call.batch, call.job), (CALLS, 7));
 }
 
 #[test]
 fn the_watch_looks_by_itself_for_what_is_not_known_to_be_short() {
-    let mut at_work = Watched::new(3, whole_batch(), 100);
+    let mut at_work = Monitored::new(3, whole_batch(), 100);
     let mut parked = at_work.scheduler.worker();
     let now = at(1) + SHORT;
     resting(at_work.scheduler.look(&mut parked, now));
@@ -176,53 +174,53 @@ fn the_watch_looks_by_itself_for_what_is_not_known_to_be_short() {
     assert_eq!(at_work.running.batch, CALLS);
     at_work.scheduler.submit(8, now + SHORT).unwrap();
     assert!(matches!(
-        at_work.scheduler.look(&mut at_work.watch, now + LOOK),
+        at_work.scheduler.look(&mut at_work.monitor, now + LOOK),
         Claim::Ready
     ));
 }
 
 #[test]
-fn what_waits_inside_its_operation_ends_the_watch() {
-    let at_work = Watched::new(2, whole_batch(), 100);
+fn what_waits_inside_its_operation_ends_the_monitor() {
+    let at_work = Monitored::new(2, whole_batch(), 100);
     at_work.scheduler.block(at(1) + SHORT);
-    assert!(woken(&at_work.watch));
+    assert!(woken(&at_work.monitor));
 }
 
 #[test]
 fn the_watch_ends_with_the_executor() {
-    let mut at_work = Watched::new(2, whole_batch(), 3);
+    let mut at_work = Monitored::new(2, whole_batch(), 3);
     let now = at(1) + SHORT + SHORT;
     at_work.scheduler.finish_input(at_work.batch);
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
     at_work.scheduler.close();
-    assert!(woken(&at_work.watch));
+    assert!(woken(&at_work.monitor));
     assert!(matches!(
-        at_work.scheduler.look(&mut at_work.watch, now),
+        at_work.scheduler.look(&mut at_work.monitor, now),
         Claim::Exit
     ));
 }
 
 #[test]
 fn the_watch_sleeps_when_nothing_happens() {
-    let mut at_work = Watched::new(2, whole_batch(), 3);
+    let mut at_work = Monitored::new(2, whole_batch(), 3);
     let now = at(1) + SHORT + SHORT;
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
     let scheduler = &at_work.scheduler;
     assert_eq!(
-        resting(scheduler.look(&mut at_work.watch, now + LOOK)),
+        resting(scheduler.look(&mut at_work.monitor, now + LOOK)),
         now + LOOK + LOOK
     );
     let later = now + LOOK + LOOK;
     assert_eq!(
-        resting(scheduler.look(&mut at_work.watch, later)),
+        resting(scheduler.look(&mut at_work.monitor, later)),
         Time::NEVER
     );
 }
 
 /// Takes every outcome that is ready, until there is nothing to do for the owner but to rest.
-fn take_all(at_work: &Watched, now: Time) {
+fn take_all(at_work: &Monitored, now: Time) {
     while at_work.scheduler.step(at_work.batch, false, now) == Step::HandOver {
         at_work
             .scheduler
@@ -233,7 +231,7 @@ fn take_all(at_work: &Watched, now: Time) {
 
 #[test]
 fn an_owner_is_told_when_the_worker_has_nothing_more_to_start() {
-    let mut at_work = Watched::new(2, stream(Delivery::AsCompleted, 9), 3);
+    let mut at_work = Monitored::new(2, stream(Delivery::AsCompleted, 9), 3);
     at_work.scheduler.finish_input(at_work.batch);
     let now = at(1) + SHORT + SHORT;
     take_all(&at_work, now);
@@ -245,19 +243,19 @@ fn an_owner_is_told_when_the_worker_has_nothing_more_to_start() {
 
 #[test]
 fn an_owner_is_told_when_the_watch_looks() {
-    let mut at_work = Watched::new(2, stream(Delivery::AsCompleted, 9), 9);
+    let mut at_work = Monitored::new(2, stream(Delivery::AsCompleted, 9), 9);
     at_work.scheduler.finish_input(at_work.batch);
     let now = at(1) + SHORT + SHORT;
     take_all(&at_work, now);
     at_work.finish_and_start(now);
     assert!(!given(&at_work.owner), "it would queue for the interpreter");
-    at_work.scheduler.look(&mut at_work.watch, now + LOOK);
+    at_work.scheduler.look(&mut at_work.monitor, now + LOOK);
     assert!(given(&at_work.owner));
 }
 
 #[test]
 fn what_is_fed_during_a_watch_is_seen_to_when_its_owner_rests() {
-    let mut at_work = Watched::new(2, stream(Delivery::AsCompleted, 9), 3);
+    let mut at_work = Monitored::new(2, stream(Delivery::AsCompleted, 9), 3);
     let now = at(1) + SHORT + SHORT;
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
@@ -285,9 +283,9 @@ fn operations_that_run_side_by_side_are_not_watched() {
     assert!(matches!(scheduler.look(&mut other, at(1)), Claim::Ready));
 }
 
-/// One that keeps watch, and an owner that reads while the worker has nothing to do.
-fn reading() -> (Watched, Time) {
-    let mut at_work = Watched::new(2, stream(Delivery::AsCompleted, 9), 3);
+/// One that keeps monitor, and an owner that reads while the worker has nothing to do.
+fn reading() -> (Monitored, Time) {
+    let mut at_work = Monitored::new(2, stream(Delivery::AsCompleted, 9), 3);
     let now = at(1) + SHORT + SHORT;
     at_work.finish_and_start(now);
     at_work.finish_and_rest(now);
@@ -298,18 +296,18 @@ fn reading() -> (Watched, Time) {
 #[test]
 fn what_was_read_is_collected_when_the_next_is_long_in_coming() {
     let (mut at_work, now) = reading();
-    let (scheduler, watch) = (&at_work.scheduler, &mut at_work.watch);
-    assert_eq!(resting(scheduler.look(watch, now + LOOK)), now + LOOK * 2);
-    let claim = scheduler.look(watch, now + LOOK * 2);
+    let (scheduler, monitor) = (&at_work.scheduler, &mut at_work.monitor);
+    assert_eq!(resting(scheduler.look(monitor, now + LOOK)), now + LOOK * 2);
+    let claim = scheduler.look(monitor, now + LOOK * 2);
     assert!(matches!(claim, Claim::Collect), "{claim:?}");
     let (batch, context) = scheduler.take_reading().unwrap();
     assert_eq!((batch, context.as_str()), (at_work.batch, "batch"));
     assert!(scheduler.take_reading().is_none());
     scheduler.feed_some(batch, 3..5, now);
-    assert_eq!(scheduler.start(watch, now + LOOK * 2).job, 3);
+    assert_eq!(scheduler.start(monitor, now + LOOK * 2).job, 3);
     assert!(
         !scheduler.begin_reading(batch, 9, now),
-        "nobody keeps watch any more"
+        "nobody keeps monitor any more"
     );
 }
 
@@ -317,21 +315,21 @@ fn what_was_read_is_collected_when_the_next_is_long_in_coming() {
 fn what_was_read_is_added_by_its_owner_where_that_comes_first() {
     let (mut at_work, now) = reading();
     at_work.scheduler.end_reading(at_work.batch, false);
-    at_work.scheduler.look(&mut at_work.watch, now + LOOK);
+    at_work.scheduler.look(&mut at_work.monitor, now + LOOK);
     assert_eq!(
-        resting(at_work.scheduler.look(&mut at_work.watch, now + LOOK * 2)),
+        resting(at_work.scheduler.look(&mut at_work.monitor, now + LOOK * 2)),
         Time::NEVER
     );
 }
 
 #[test]
-fn what_was_read_is_collected_whatever_ended_the_watch() {
+fn what_was_read_is_collected_whatever_ended_the_monitor() {
     let (mut at_work, now) = reading();
     at_work.scheduler.block(now);
-    let claim = at_work.scheduler.look(&mut at_work.watch, now);
+    let claim = at_work.scheduler.look(&mut at_work.monitor, now);
     assert!(matches!(claim, Claim::Collect), "{claim:?}");
 
-    let mut at_work = Watched::new(2, stream(Delivery::AsCompleted, 9), 4);
+    let mut at_work = Monitored::new(2, stream(Delivery::AsCompleted, 9), 4);
     assert!(at_work.scheduler.begin_reading(at_work.batch, 9, now));
     let now = at(1) + SHORT;
     at_work.scheduler.pause(at_work.batch, now, now, at(9));
@@ -344,13 +342,13 @@ fn what_was_read_is_collected_whatever_ended_the_watch() {
         at(9),
         "it waits for all, and nobody watches"
     );
-    let claim = at_work.scheduler.look(&mut at_work.watch, now + LOOK);
+    let claim = at_work.scheduler.look(&mut at_work.monitor, now + LOOK);
     assert!(matches!(claim, Claim::Collect), "{claim:?}");
 }
 
 #[test]
 fn what_was_read_is_collected_whatever_else_starts_meanwhile() {
-    let mut at_work = Watched::new(3, stream(Delivery::AsCompleted, 99), 4);
+    let mut at_work = Monitored::new(3, stream(Delivery::AsCompleted, 99), 4);
     let (other, _) = at_work
         .scheduler
         .add_batch(stream(Delivery::AsCompleted, 9), at(1));
@@ -361,7 +359,7 @@ fn what_was_read_is_collected_whatever_else_starts_meanwhile() {
         at_work.finish_and_start(now);
     }
     // Now the other one is known to be short, too.
-    let claim = at_work.scheduler.look(&mut at_work.watch, now);
+    let claim = at_work.scheduler.look(&mut at_work.monitor, now);
     assert_eq!(resting(claim), now + LOOK);
     at_work.finish_and_start(now + SHORT);
     at_work.finish_and_rest(now + SHORT);
@@ -372,7 +370,7 @@ fn what_was_read_is_collected_whatever_else_starts_meanwhile() {
         at_work.scheduler.catch_up(began);
         at_work.running = at_work.scheduler.start(&mut at_work.worker, began);
         at_work.finish_and_rest(look);
-        at_work.scheduler.look(&mut at_work.watch, look)
+        at_work.scheduler.look(&mut at_work.monitor, look)
     };
     assert_eq!(resting(work_until(now + LOOK)), now + LOOK * 2);
     let claim = work_until(now + LOOK * 2);
@@ -382,7 +380,7 @@ fn what_was_read_is_collected_whatever_else_starts_meanwhile() {
 
 #[test]
 fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
-    let at_work = Watched::new(2, whole_batch(), 9);
+    let at_work = Monitored::new(2, whole_batch(), 9);
     let (other, _) = at_work
         .scheduler
         .add_batch(stream(Delivery::AsCompleted, 9), at(1));
@@ -396,24 +394,24 @@ fn operations_that_are_not_known_to_be_short_are_added_one_by_one() {
 }
 
 /// Two workers who sleep after short operations, and an owner who has more to read.
-fn asleep() -> (Watched, Time) {
+fn asleep() -> (Monitored, Time) {
     let (mut at_work, now) = reading();
     at_work.scheduler.end_reading(at_work.batch, false);
     let later = now + LOOK * 2;
     for now in [now + LOOK, later] {
-        resting(at_work.scheduler.look(&mut at_work.watch, now));
+        resting(at_work.scheduler.look(&mut at_work.monitor, now));
     }
     (at_work, later)
 }
 
 #[test]
-fn one_of_those_who_sleep_keeps_watch_while_many_are_read() {
+fn one_of_those_who_sleep_monitors_while_many_are_read() {
     let (mut at_work, now) = asleep();
     let (scheduler, batch) = (&at_work.scheduler, at_work.batch);
     assert!(!scheduler.begin_reading(batch, MANY - 1, now), "too few");
     assert!(scheduler.begin_reading(batch, MANY, now));
-    assert!(woken(&at_work.worker) && !woken(&at_work.watch));
-    let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
+    assert!(woken(&at_work.worker) && !woken(&at_work.monitor));
+    let (posted, other) = (&mut at_work.worker, &mut at_work.monitor);
     assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
     scheduler.feed_some(batch, 3..5, now);
     scheduler.end_reading(batch, false);
@@ -425,11 +423,11 @@ fn one_of_those_who_sleep_keeps_watch_while_many_are_read() {
 }
 
 #[test]
-fn nobody_keeps_watch_for_an_input_that_was_long_in_coming() {
+fn nobody_monitors_for_an_input_that_was_long_in_coming() {
     let (mut at_work, now) = asleep();
     let (scheduler, batch) = (&at_work.scheduler, at_work.batch);
     assert!(scheduler.begin_reading(batch, MANY, now));
-    let (posted, other) = (&mut at_work.worker, &mut at_work.watch);
+    let (posted, other) = (&mut at_work.worker, &mut at_work.monitor);
     assert_eq!(resting(scheduler.look(posted, now)), now + LOOK);
     let now = now + LOOK;
     let claim = scheduler.look(posted, now);
@@ -453,11 +451,11 @@ fn nobody_keeps_watch_for_an_input_that_was_long_in_coming() {
 }
 
 #[test]
-fn nobody_keeps_watch_who_is_left_to_work() {
+fn nobody_monitors_who_is_left_to_work() {
     let (at_work, now) = asleep();
     let scheduler = &at_work.scheduler;
     scheduler.feed_some(at_work.batch, 3..4, now);
-    assert!(woken(&at_work.watch));
+    assert!(woken(&at_work.monitor));
     assert!(!scheduler.begin_reading(at_work.batch, MANY, now));
     assert!(!woken(&at_work.worker), "there is nobody else");
 }
