@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 from childprocess import run_script
-from helpers import RecordingLimiter, wait_until
+from helpers import RecordingLimiter, fail, wait_until
 from observing import PATIENCE
 
-from paceline import BatchExecutor, BatchTimeoutError, RateLimiter, _core
+from paceline import BatchExecutor, BatchTimeoutError, RateLimiter, Retry, _core
 
 pytestmark = pytest.mark.usefixtures("unlogged")
 
@@ -412,6 +412,48 @@ def test_an_executor_in_a_cycle_with_its_limiter_and_operations_is_collected() -
 
     watched = make()
     wait_until(lambda: gc.collect() is not None and all(ref() is None for ref in watched))
+
+
+class Owner:
+    """As one writes a client: its executor is told of its methods."""
+
+    executor: BatchExecutor
+
+    def prepare(self, *_: object) -> None: ...
+
+    def again(self, _: object) -> bool:
+        return False
+
+    def judge(self, _: object) -> None: ...
+
+
+OWNED: dict[str, Callable[[Owner], BatchExecutor]] = {
+    "initializer": lambda owner: BatchExecutor(initializer=owner.prepare),
+    "initargs": lambda owner: BatchExecutor(initializer=nothing, initargs=(owner,)),
+    "on": lambda owner: BatchExecutor(retry=Retry(on=owner.again)),
+    "on_result": lambda owner: BatchExecutor(retry=Retry(on_result=owner.judge)),
+    "observe": lambda owner: BatchExecutor(retry=Retry(observe=owner.judge)),
+}
+
+
+def nothing(_: object) -> None: ...
+
+
+@pytest.mark.parametrize("make", OWNED.values(), ids=OWNED)
+def test_an_executor_in_a_cycle_with_what_its_workers_call_is_collected(
+    make: Callable[[Owner], BatchExecutor],
+) -> None:
+    def use() -> list[weakref.ref[Any]]:
+        owner = Owner()
+        owner.executor = make(owner)
+        owner.executor.run([int, fail])
+        owner.executor.submit(fail).exception(PATIENCE)
+        return [weakref.ref(owner), weakref.ref(owner.executor)]
+
+    threads = threading.active_count()
+    watched = use()
+    wait_until(lambda: gc.collect() is not None and all(ref() is None for ref in watched))
+    wait_until(lambda: threading.active_count() <= threads)
 
 
 def test_a_suspended_stream_does_not_keep_what_it_handed_over() -> None:

@@ -117,6 +117,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             "initializer": initializer,
             "initargs": tuple(initargs),
             "limiter": self._foreign_limiter,
+            "retry": retry,
         }
         foreign = self._foreign_limiter is not None
         self._configure(workers, native, foreign, retry)

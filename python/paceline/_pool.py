@@ -59,8 +59,11 @@ class Pool:
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
         limiter: SupportsAcquire | None,
+        retry: object,
     ) -> None:
         self.runtime = runtime
+        # Kept for those whose operations are judged by it: its threads do not.
+        self._retry = retry
         self._broken: str | None = None
         self._broken_by: BaseException | None = None
         self._prefix = prefix
@@ -151,9 +154,11 @@ class Pool:
         return True
 
     def _make_thread(self, worker: _core.Worker) -> threading.Thread:
-        initialize: Callable[[], object] = _nothing
+        # Its thread takes it out: that keeps what it was given for as long as it lives, and the
+        # initializer may hold the executor.
+        initialize: list[Callable[[], object]] = []
         if self._initializer is not None:
-            initialize = partial(self._initializer, *self._initargs)
+            initialize.append(partial(self._initializer, *self._initargs))
         name = f"{self._prefix}_{next(self._numbers)}"
         args = (self.runtime, worker, threading.get_native_id(), initialize, weakref.ref(self))
         inherits: dict[str, Any] = {"context": contextvars.Context()} if _TAKES_CONTEXT else {}
@@ -216,7 +221,7 @@ def _run(
     runtime: _core.Handle,
     worker: _core.Worker,
     started_from: int,
-    initialize: Callable[[], object],
+    initialize: list[Callable[[], object]],
     pool: weakref.ref[Pool],
 ) -> None:
     try:
@@ -225,7 +230,8 @@ def _run(
             unusable = _NO_REAL_THREADS
         else:
             try:
-                refuse_suspended("the initializer", initialize())
+                if initialize:
+                    refuse_suspended("the initializer", initialize.pop()())
             except BaseException as error:
                 logging.getLogger("concurrent.futures").critical(
                     "Exception in initializer:", exc_info=True
@@ -233,8 +239,8 @@ def _run(
                 # Without this frame, which knows the pool.
                 cause = error.with_traceback(error.__traceback__ and error.__traceback__.tb_next)
                 unusable = _NOT_INITIALIZED
-        # What it was made of is not needed any more.
-        del initialize
+        # What it was made of is not needed any more, whether or not it was called.
+        initialize.clear()
         if unusable is not None:
             worker.abandon()
             if (owner := pool()) is not None:

@@ -44,6 +44,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     operations::prepare(py)?;
     calls::prepare(py);
     contexts::prepare(py)?;
+    retrying::prepare(py);
     run_loop::prepare(py);
     leaving::prepare(py)?;
     // By rayon's threads, when they first look for work.

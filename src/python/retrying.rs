@@ -3,8 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pyo3::exceptions::{PyBaseException, PyException};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyString, PyTuple, PyWeakrefMethods, PyWeakrefReference};
 
 use super::logging;
 use super::operations::is_plain;
@@ -19,16 +20,16 @@ use crate::engine::time::Time;
 #[derive(Debug)]
 pub(crate) struct Retrying {
     policy: Policy,
-    /// Judges an exception, and returns a [`Verdict`].
-    decide: Py<PyAny>,
-    /// Judges what an operation returned: the exception that it stands for, or None.
-    judge_result: Py<PyAny>,
+    /// The policy in Python. Workers hold this for as long as they live, and are not to keep what the
+    /// user's rules hold: that may be the executor. Whatever is judged keeps the pool, and that keeps
+    /// the policy.
+    retry: Py<PyWeakrefReference>,
     /// Tells whether a value that is not of a plain type may be a response.
     may_be_response: Py<PyAny>,
     /// The user has a rule for returned values, which is asked about all of them.
     asks_about_all: bool,
-    /// Reads what a returned value tells of the server's limit, if that is to be followed.
-    remaining: Option<Py<PyAny>>,
+    /// What a returned value tells of the server's limit is to be followed.
+    observes: bool,
 }
 
 /// What is to become of an operation that failed.
@@ -42,6 +43,28 @@ pub(crate) enum Decision {
 /// Whether the policy allows another attempt, whether a limit was hit, the wait in seconds, and
 /// whether no waiting helps.
 type Verdict = (bool, bool, Option<f64>, bool);
+
+/// The names that the policy is asked by.
+struct Names<'py> {
+    decide: &'py Bound<'py, PyString>,
+    judge_result: &'py Bound<'py, PyString>,
+    remaining: &'py Bound<'py, PyString>,
+}
+
+impl<'py> Names<'py> {
+    fn new(py: Python<'py>) -> Self {
+        Self {
+            decide: intern!(py, "decide"),
+            judge_result: intern!(py, "judge_result"),
+            remaining: intern!(py, "remaining"),
+        }
+    }
+}
+
+/// Makes what is made only once.
+pub(super) fn prepare(py: Python<'_>) {
+    Names::new(py);
+}
 
 impl Retrying {
     pub(crate) fn new(retry: &Bound<'_, PyAny>) -> PyResult<Self> {
@@ -72,19 +95,27 @@ impl Retrying {
         let observe = retry.getattr("observe")?;
         Ok(Self {
             policy,
-            decide: retry.getattr("decide")?.unbind(),
-            judge_result: retry.getattr("judge_result")?.unbind(),
+            retry: PyWeakrefReference::new(retry)?.unbind(),
             may_be_response: retry
                 .py()
                 .import("paceline.retry.responses")?
                 .getattr("may_be_response")?
                 .unbind(),
             asks_about_all: !retry.getattr("on_result")?.is_none() || observe.is_callable(),
-            remaining: (observe.is_callable() || observe.is_truthy()?)
-                .then(|| retry.getattr("remaining"))
-                .transpose()?
-                .map(Bound::unbind),
+            observes: observe.is_callable() || observe.is_truthy()?,
         })
+    }
+
+    /// Calls a method of the policy in Python. None if that has gone.
+    fn ask<'py>(
+        &self,
+        method: &Bound<'py, PyString>,
+        about: &Bound<'py, PyAny>,
+    ) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let retry = self.retry.bind(about.py()).upgrade();
+        retry
+            .map(|retry| retry.call_method1(method, (about,)))
+            .transpose()
     }
 
     /// Whether a returned value is to be judged. One of a plain type is no response.
@@ -105,22 +136,27 @@ impl Retrying {
         &self,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<Option<Py<PyBaseException>>> {
-        let failure = self.judge_result.bind(value.py()).call1((value,))?;
-        if failure.is_none() {
-            return Ok(None);
+        match self.ask(Names::new(value.py()).judge_result, value)? {
+            Some(failure) if !failure.is_none() => {
+                Ok(Some(failure.cast_into::<PyBaseException>()?.unbind()))
+            }
+            _ => Ok(None),
         }
-        Ok(Some(failure.cast_into::<PyBaseException>()?.unbind()))
     }
 
     /// Follows what a returned value tells of the server's limit. Where the user's rule for that
     /// raises, nothing is told, and the error goes where Python shows those that nobody handles.
     pub(crate) fn observe(&self, runtime: &Runtime, lease: &Lease, value: &Bound<'_, PyAny>) {
-        let Some(remaining) = &self.remaining else {
+        if !self.observes {
             return;
-        };
+        }
         let py = value.py();
-        let told = remaining.bind(py).call1((value,));
-        match told.and_then(|told| told.extract::<Option<(u64, f64)>>()) {
+        let told = self.ask(Names::new(py).remaining, value);
+        let told = told.and_then(|told| match told {
+            Some(told) => told.extract::<Option<(u64, f64)>>(),
+            None => Ok(None),
+        });
+        match told {
             Ok(None) => {}
             Ok(Some((remaining, seconds))) => {
                 let (started, now) = (lease.running.started, Time::now());
@@ -147,11 +183,12 @@ impl Retrying {
         if !exception.is_instance_of::<PyException>() {
             return Decision::GiveUp;
         }
-        let verdict = self.decide.call1(py, (exception,));
-        let (again, throttled, wait, is_final): Verdict = match verdict
-            .and_then(|it| it.extract(py))
-        {
-            Ok(verdict) => verdict,
+        let verdict = self.ask(Names::new(py).decide, exception);
+        let verdict: PyResult<Option<Verdict>> =
+            verdict.and_then(|it| it.map(|it| it.extract()).transpose());
+        let (again, throttled, wait, is_final) = match verdict {
+            Ok(Some(verdict)) => verdict,
+            Ok(None) => return Decision::GiveUp,
             Err(error) => {
                 let note =
                     format!("paceline: not tried again, because the retry policy raised {error}");

@@ -38,8 +38,8 @@ pub(crate) enum Context {
         owner: u64,
         /// Where failures are recorded, so that they are logged.
         failures: Option<Arc<FailureLog>>,
-        /// Held for the thread that asks the limiter for its permits, if that is not ours, and does
-        /// not hold it itself.
+        /// Held for those who ask the limiter for its permits, if that is not ours, and the retry
+        /// policy, and do not hold these themselves.
         pool: Py<PyAny>,
         /// What its owner reads it by.
         reading: Arc<Reading>,
