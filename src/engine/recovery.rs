@@ -248,7 +248,7 @@ mod tests {
             jitter: true,
             default_pause: None,
             max_pause: Duration::from_secs(3600),
-            longer: Longer::EndReason,
+            longer: Longer::End,
             budget: None,
         }
     }

@@ -34,7 +34,7 @@ impl Budget {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Longer {
     /// It is given up.
-    EndReason,
+    End,
     /// It is called again when the longest pause is over.
     Cut,
 }
@@ -106,7 +106,7 @@ impl Policy {
                 .unwrap_or_else(|| grown(growth.saturating_sub(1))),
         };
         let least = match self.longer {
-            Longer::EndReason => retry_after.unwrap_or_default(),
+            Longer::End => retry_after.unwrap_or_default(),
             Longer::Cut => Duration::ZERO,
         };
         pause.min(self.max_pause).max(least)
@@ -118,7 +118,7 @@ impl Policy {
         GiveUp {
             refusals: usize::try_from(self.attempts.max(2)).unwrap_or(usize::MAX),
             pause: match self.longer {
-                Longer::EndReason => self.max_pause,
+                Longer::End => self.max_pause,
                 Longer::Cut => Duration::MAX,
             },
         }
@@ -167,7 +167,7 @@ mod tests {
             jitter: true,
             default_pause: None,
             max_pause: Duration::from_secs(3600),
-            longer: Longer::EndReason,
+            longer: Longer::End,
             budget: None,
         }
     }

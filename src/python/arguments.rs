@@ -1,4 +1,5 @@
 //! Numbers, durations and flags that Python passes, each checked and named where it is wrong.
+
 use std::convert::Infallible;
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! A worker asks a limiter that is not ours for a permit.
+
 use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;

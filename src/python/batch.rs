@@ -1,4 +1,5 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 

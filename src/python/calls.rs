@@ -1,5 +1,6 @@
 //! What is called, and where its result goes: a batch's to its records, a submitted call's to its
 //! future.
+
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyBaseException, PyBaseExceptionGroup, PyException};

@@ -1,5 +1,6 @@
 //! The `contextvars` that a batch's operations see: those of the verb's caller, each operation in a
 //! copy of its own.
+
 use std::sync::Arc;
 
 use pyo3::prelude::*;

@@ -1,6 +1,7 @@
 //! The base of `BatchExecutor`: an immutable configuration, and a state for each process.
 //!
 //! The verbs are in `python/paceline/_executor.py`; what they stand on is in `handle.rs`.
+
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 

@@ -1,5 +1,6 @@
 //! The failures of one batch on their way to the log: the first of each second one by one, the
 //! others as a number. An outage is not to fill a disk, nor to hide what else is written there.
+
 use std::time::Duration;
 
 use pyo3::exceptions::PyBaseException;

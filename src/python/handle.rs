@@ -1,4 +1,5 @@
 //! What one process has of an executor, as the Python side drives it.
+
 use std::sync::Arc;
 use std::time::Duration;
 

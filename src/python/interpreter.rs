@@ -4,6 +4,7 @@
 //! its Rust frames turn that into an abort. So once the process exits, whoever still waits here is
 //! parked for ever instead; only the main thread and our own workers, which are joined before, go
 //! on, and until then those who wait for a permit.
+
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! What becomes of the operations that still ran when their batch was taken out for its report.
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};

@@ -5,6 +5,7 @@
 //! goes to `sys.unraisablehook`, for it is not to change what becomes of a batch; but on the thread
 //! of a batch's owner the program's signal handlers may run meanwhile, and Ctrl-C is the caller's.
 //! Call only while attached, and with no lock held.
+
 use std::cell::RefCell;
 use std::time::Duration;
 

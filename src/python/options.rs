@@ -1,4 +1,5 @@
 //! On what options a verb has its batch run, and why that ended, in words that Python understands.
+
 use std::time::Duration;
 
 use pyo3::prelude::*;

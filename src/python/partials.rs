@@ -3,6 +3,7 @@
 //! While operations are short, asking a partial for its attributes takes a good part of the time of
 //! each; and whether there are weak references to it, or attributes that it was given, Python cannot
 //! be asked. So this file, and no other, has unsafe code.
+
 #![allow(unsafe_code)]
 
 use std::mem::size_of;

@@ -1,4 +1,5 @@
 //! Reading a batch's input: what was read is checked, and added for the workers.
+
 use std::time::Duration;
 use std::{iter, mem};
 

@@ -1,6 +1,7 @@
 //! What became of the operations of a batch that has ended. Values, outcomes and totals are made of
 //! the records when they are asked for, so an interrupt loses nothing, and operations that never
 //! started cost nothing.
+
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};

@@ -1,4 +1,5 @@
 //! What of Python's may be used under a lock, and what may not.
+
 use pyo3::gc::PyVisit;
 use pyo3::prelude::*;
 

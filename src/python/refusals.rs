@@ -1,4 +1,5 @@
 //! Giving up a server that goes on refusing: what ends by that is told to those who wait for it.
+
 use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;

@@ -1,4 +1,5 @@
 //! What an executor does about an operation that failed: call it again, and when.
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ impl Retrying {
             max_pause: seconds("max_pause")?,
             longer: match retry.getattr("longer")?.extract::<String>()?.as_str() {
                 "cut" => Longer::Cut,
-                _ => Longer::EndReason,
+                _ => Longer::End,
             },
             budget,
         };

@@ -1,4 +1,5 @@
 //! A worker's run loop: from one operation to the next without letting go of Python.
+
 use std::mem;
 use std::sync::Arc;
 use std::thread;

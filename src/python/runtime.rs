@@ -1,4 +1,5 @@
 //! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
+
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 

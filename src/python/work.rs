@@ -1,4 +1,5 @@
 //! What the engine carries for Python: its operations, and what those of one batch share.
+
 use std::sync::Arc;
 
 use pyo3::exceptions::PyBaseException;

@@ -1,4 +1,5 @@
 //! The workers: rayon threads that Python knows as its own, each in one resident loop.
+
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

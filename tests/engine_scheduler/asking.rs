@@ -1,4 +1,5 @@
 //! Permits of a limiter that is not ours: one worker at a time asks for one, and uses it.
+
 use std::sync::Arc;
 
 use paceline::engine::model::{BatchId, Delivery, EndReason, Ending, Finished};

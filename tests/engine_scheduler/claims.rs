@@ -1,4 +1,5 @@
 //! Which operation a worker starts, when, and who is woken for the next.
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Nothing of a batch starts, or is read, from its deadline on, and that ends it.
+
 use std::sync::Arc;
 
 use paceline::engine::batch::Batch;

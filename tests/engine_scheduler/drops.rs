@@ -1,4 +1,5 @@
 //! What is to be dropped is dropped without the lock: dropping it may come back to the scheduler.
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;

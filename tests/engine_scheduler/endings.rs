@@ -1,4 +1,5 @@
 //! How batches end before their input does, and how a scheduler comes to its end.
+
 use std::sync::Arc;
 
 use paceline::engine::batch::Batch;

@@ -1,4 +1,5 @@
 //! A worker that is left alone repeats its claim, as long as nothing else is to be seen to.
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
 //! Plain operations, workers whose signals can be read, and the words that the tests are told in.
+
 use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
@@ -346,7 +347,7 @@ pub(crate) fn attempts(attempts: u32) -> Policy {
         jitter: false,
         default_pause: None,
         max_pause: Duration::from_secs(1000),
-        longer: Longer::EndReason,
+        longer: Longer::End,
         budget: None,
     }
 }

@@ -1,4 +1,5 @@
 //! One worker is left alone with short operations, and another keeps monitor.
+
 use std::sync::Arc;
 use std::time::Duration;
 

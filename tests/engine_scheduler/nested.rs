@@ -1,4 +1,5 @@
 //! Workers that wait inside an operation, for a batch or a call of their own executor.
+
 use std::sync::Arc;
 
 use paceline::engine::model::{BatchId, EndReason};

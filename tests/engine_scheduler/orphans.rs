@@ -1,4 +1,5 @@
 //! Batches whose owners have gone.
+
 use paceline::engine::batch::Batch;
 use paceline::engine::model::{BatchOptions, Delivery};
 use paceline::engine::scheduler::Step;

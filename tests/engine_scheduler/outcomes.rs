@@ -1,4 +1,5 @@
 //! What becomes of the records, and how far ahead of the consumer the input is read.
+
 use paceline::engine::batch::{Batch, HandedOver};
 use paceline::engine::model::{Ahead, BatchId, BatchOptions, Delivery, EndReason};
 use paceline::engine::scheduler::{Claim, Remains, Scheduler, Step, Worker};

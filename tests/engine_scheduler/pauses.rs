@@ -1,4 +1,5 @@
 //! Pauses that servers ask for: nothing starts in them, and what they cost is told from the limit.
+
 use paceline::engine::model::BatchId;
 use paceline::engine::scheduler::Scheduler;
 use paceline::engine::time::Time;

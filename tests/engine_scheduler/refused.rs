@@ -1,4 +1,5 @@
 //! A server that refuses: one call goes first after a pause, and in the end the server is given up.
+
 use std::sync::Arc;
 use std::time::Duration;
 

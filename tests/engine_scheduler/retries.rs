@@ -1,4 +1,5 @@
 //! When failed operations are called again, and in which order.
+
 use paceline::engine::model::EndReason;
 use paceline::engine::retry::Budget;
 use paceline::engine::scheduler::Remains;

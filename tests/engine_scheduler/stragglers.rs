@@ -1,4 +1,5 @@
 //! Operations that still run when their batch is taken out: counted, kept for a report, or dropped.
+
 use std::sync::Arc;
 
 use paceline::engine::model::EndReason;

@@ -1,4 +1,5 @@
 //! How many worker threads there are to be.
+
 use std::sync::Arc;
 use std::time::Duration;
 

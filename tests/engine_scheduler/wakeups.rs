@@ -1,4 +1,5 @@
 //! Whatever can start is started while a worker is free: nobody sleeps through it.
+
 use std::sync::Arc;
 
 use paceline::engine::model::Delivery;

@@ -1,4 +1,5 @@
 //! Whether a batch ends before its input does, and why.
+
 use std::collections::VecDeque;
 
 use crate::engine::model::{BatchOptions, EndReason, FailureLimit};

@@ -1,4 +1,5 @@
 //! What has been read of a batch's input and not started, and how far ahead its owner may read.
+
 use std::collections::VecDeque;
 
 use super::totals::PROBATION;

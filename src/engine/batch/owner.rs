@@ -1,4 +1,5 @@
 //! The owner of a batch: whose verb it is, who reads its input and is handed its outcomes.
+
 use std::sync::Arc;
 
 use crate::engine::signal::Signal;

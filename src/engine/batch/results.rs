@@ -1,4 +1,5 @@
 //! The records of a batch until its owner takes them, and in which order they are handed over.
+
 use std::collections::{HashMap, VecDeque};
 
 use crate::engine::model::{Attempt, Delivery, Record, Running};

@@ -1,4 +1,5 @@
 //! Operations of a batch that are to be tried again.
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound::{Excluded, Unbounded};
 

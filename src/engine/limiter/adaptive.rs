@@ -3,6 +3,7 @@
 //! D.-M. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for congestion
 //! avoidance in computer networks", Computer Networks and ISDN Systems 17 (1989): of the linear
 //! rules, only this one brings clients that do not know of each other to a fair share.
+
 use std::time::Duration;
 
 use crate::engine::time::Time;

@@ -1,4 +1,5 @@
 //! What comes next at one rate, if everybody takes permits as early as they may.
+
 use std::collections::VecDeque;
 use std::iter::Peekable;
 

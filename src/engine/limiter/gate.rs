@@ -1,4 +1,5 @@
 //! The decision of one rate: when may so many permits be given, and what does giving them change.
+
 use std::time::Duration;
 
 use super::forecast::Forecast;

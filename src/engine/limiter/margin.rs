@@ -7,6 +7,7 @@
 //! call take its place in the window from another one that started before. It starts no earlier than
 //! the other's start + `per` + spread, and the other arrived no later than its start + the shortest
 //! way + spread: so the two arrive at least `per` apart.
+
 use super::rate::Rate;
 use crate::engine::time::Time;
 

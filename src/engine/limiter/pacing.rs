@@ -1,4 +1,5 @@
 //! Even spacing after a burst: governor's GCRA, decided on times that we give it.
+
 use std::cell::Cell;
 use std::num::NonZeroU32;
 use std::time::Duration;

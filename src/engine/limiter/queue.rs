@@ -1,4 +1,5 @@
 //! Who waits for a rate, first come first served.
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 

@@ -3,6 +3,7 @@
 //! Answers overtake each other, and so do calls on their way to the server. Of answers to calls that
 //! overlap, the one that says the least is the server's latest word; every call that is under way may
 //! not have been counted by it.
+
 use crate::engine::time::Time;
 
 /// What an answer told.

@@ -1,4 +1,5 @@
 //! How fast permits of one rate may follow each other: what of it changes as time goes by.
+
 use std::time::Duration;
 
 use super::adaptive::Adaptive;

@@ -1,4 +1,5 @@
 //! A place in the queues of a limiter's rates.
+
 use std::sync::{Arc, MutexGuard};
 
 use super::gate::Taker;

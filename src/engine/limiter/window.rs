@@ -1,4 +1,5 @@
 //! The permits of the last stretch of time: the exact sliding window.
+
 use std::collections::{VecDeque, vec_deque};
 use std::iter::Peekable;
 

@@ -1,4 +1,5 @@
 //! What passes between the scheduler and those who work for it or wait for it.
+
 use std::sync::Arc;
 use std::time::Duration;
 

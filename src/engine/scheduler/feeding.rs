@@ -1,4 +1,5 @@
 //! Operations come in: those of a batch as its owner reads them, and submitted calls.
+
 use super::Scheduler;
 use crate::engine::model::{BatchId, Work};
 use crate::engine::time::Time;

@@ -1,9 +1,8 @@
-//! Idle workers, and the one place that wakes them.
+//! Idle workers: the leader, those that are parked, and which of them are to be woken.
 //!
 //! One idle worker is the *leader*: it sleeps until the next event, on behalf of all. The others are
 //! parked, without a timeout, until one is needed. What is to be woken is noted in the [`WakeList`] and
-//! woken when the lock is released. When that has to happen, and why no worker sleeps beside what it
-//! could start, is in the engine's README.
+//! woken when the lock is released.
 
 #[cfg(debug_assertions)]
 use std::collections::HashSet;
@@ -11,9 +10,6 @@ use std::mem;
 use std::sync::Arc;
 
 use super::claim::Worker;
-use super::state::State;
-use crate::engine::batch::Batch;
-use crate::engine::model::Work;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
 
@@ -64,6 +60,17 @@ impl Idle {
     #[inline(always)]
     pub(super) fn duty(&self) -> Option<Duty> {
         self.leader.as_ref().map(|leader| leader.duty)
+    }
+
+    /// Whether a worker was woken that has not looked yet.
+    #[inline(always)]
+    pub(super) const fn is_one_waking(&self) -> bool {
+        self.waking.is_some()
+    }
+
+    /// Whether any worker sleeps.
+    pub(super) const fn is_one_asleep(&self) -> bool {
+        !self.parked.is_empty() || self.leader.is_some()
     }
 
     /// Whether the leader looks after a worker that is left alone.
@@ -153,7 +160,7 @@ impl Idle {
     }
 
     /// Wakes the worker that was parked last. Whether one was.
-    fn wake_parked(&mut self) -> bool {
+    pub(super) fn wake_parked(&mut self) -> bool {
         let Some(parked) = self.parked.pop() else {
             return false;
         };
@@ -163,7 +170,7 @@ impl Idle {
     }
 
     /// Has the worker that was parked last look again, where it may go on sleeping, or lead.
-    fn nudge_parked(&mut self) {
+    pub(super) fn nudge_parked(&mut self) {
         if let Some(parked) = self.parked.last() {
             self.wakes.add(Arc::clone(&parked.signal));
             #[cfg(debug_assertions)]
@@ -255,79 +262,6 @@ impl Drop for WakeList {
     }
 }
 
-/// When whom to wake.
-impl<W: Work> State<W> {
-    /// Wakes one worker if there is something for it to do. At most one is on its way at a time:
-    /// each wakes the next when it starts, so those that would only queue for the interpreter sleep
-    /// on.
-    pub(super) fn wake_one(&mut self, now: Time) {
-        #[cfg(debug_assertions)]
-        self.idle.note_look(now);
-        if self.idle.waking.is_some() || self.asking.is_under_way() {
-            return;
-        }
-        match self.idle.duty() {
-            Some(Duty::Permit(_)) => return,
-            Some(Duty::Monitor) if self.one_is_enough(now) => return,
-            _ => {}
-        }
-        let sleeps = !self.idle.parked.is_empty() || self.idle.leader.is_some();
-        if !sleeps || !self.slots.is_one_free() || !self.can_start(now) {
-            return;
-        }
-        if self.idle.wake_parked() {
-        } else if self.idle.is_monitored() {
-            self.idle.relieve_leader();
-        } else {
-            self.idle.wake_leader();
-        }
-    }
-
-    /// Something has changed: whom it may concern looks again.
-    pub(super) fn reschedule(&mut self, now: Time) {
-        self.wake_one(now);
-        match self.idle.duty() {
-            // The leader looks again when what it waits for is gone, or expires earlier than it looks
-            // by itself, or a retry is due earlier.
-            Some(Duty::Permit(until)) => {
-                if self.next_expiry(now).is_none_or(|at| at < until) {
-                    self.idle.wake_leader();
-                }
-            }
-            Some(Duty::Retry) => self.idle.wake_leader(),
-            Some(Duty::Monitor) => {}
-            None => self.see_to_retries(now),
-        }
-        self.latest = self.latest.max(now);
-        if self.idle.has_joiners() {
-            self.wake_joiners_if_drained();
-        }
-    }
-
-    /// Where no worker leads, one is to wait for the next retry.
-    pub(super) fn see_to_retries(&mut self, now: Time) {
-        if self.idle.waking.is_none() && self.batches.next_retry_due(now).is_some() {
-            self.idle.nudge_parked();
-        }
-    }
-
-    /// Wakes those who wait for everything to end, if it has.
-    pub(super) fn wake_joiners_if_drained(&mut self) {
-        if self.batches.drained() {
-            self.idle.wake_joiners();
-            if self.over() {
-                self.idle.wake_all();
-            }
-        }
-    }
-
-    /// When the first of the batches expires that have something to start now, if any has.
-    pub(super) fn next_expiry(&self, now: Time) -> Option<Time> {
-        let available = self.batches.live().filter(|batch| batch.available(now));
-        available.map(Batch::expires).min()
-    }
-}
-
 /// What the check of wake-ups knows beside the state.
 #[cfg(debug_assertions)]
 #[derive(Debug, Default)]
@@ -340,8 +274,20 @@ struct Seen {
 
 #[cfg(debug_assertions)]
 impl Idle {
-    fn note_look(&mut self, now: Time) {
+    pub(super) fn note_look(&mut self, now: Time) {
         self.seen.at = self.seen.at.max(Some(now));
+    }
+
+    /// When a worker looked last, if workers are parked beside it.
+    pub(super) fn looked_beside_parked(&self) -> Option<Time> {
+        self.seen.at.filter(|_| !self.parked.is_empty())
+    }
+
+    /// Whether a worker is awake, or was notified, or wakes by itself to look whether something can
+    /// start.
+    pub(super) fn is_one_coming(&self) -> bool {
+        let leader_looks = self.duty().is_some_and(|duty| duty != Duty::Retry);
+        leader_looks || self.waking.is_some() || !self.seen.coming.is_empty()
     }
 
     /// Notes when a worker looked, and whether it is awake, and looks again before it rests.
@@ -357,29 +303,5 @@ impl Idle {
     /// Notes that a worker asks for a permit, inside an operation or not, and claims next.
     pub(super) fn note_asker(&mut self, worker: &Worker) {
         self.seen.coming.insert(worker.id);
-    }
-}
-
-#[cfg(debug_assertions)]
-impl<W: Work> State<W> {
-    /// Panics if workers sleep through something that can start, as the lock is released: if an
-    /// operation can start and a slot is free, a worker is awake or has been notified, or the leader
-    /// wakes in time.
-    pub(super) fn check_wakeups(&self) {
-        let Some(now) = self.idle.seen.at else { return };
-        let asleep = !self.idle.parked.is_empty();
-        let one_free = self.slots.is_one_free() && !self.asking.is_under_way();
-        if std::thread::panicking() || !asleep || !one_free {
-            return;
-        }
-        let opens = now >= self.recovery.opens();
-        let leader_wakes = self.idle.duty().is_some_and(|duty| duty != Duty::Retry);
-        let awake = self.idle.waking.is_some() || !self.idle.seen.coming.is_empty();
-        assert!(
-            awake || leader_wakes || !opens || !self.can_start(now),
-            "workers sleep beside what can start: {:?}, {:?}",
-            self.idle,
-            self.slots,
-        );
     }
 }

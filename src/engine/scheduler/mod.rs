@@ -9,25 +9,26 @@
 mod asking;
 mod batches;
 mod claim;
+mod external;
 mod fast_path;
 mod feeding;
 mod idle;
-mod locked;
 mod owners;
 mod pauses;
 mod refusals;
 mod slots;
 mod state;
 mod stragglers;
+mod threads;
+mod waking;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 pub use self::claim::{Ask, Claim, LONG_WAIT, Lease, Leftover, Remains, Start, Step, Worker};
-use self::locked::Locked;
 pub use self::owners::Orphaned;
 pub use self::refusals::{GivenUp, Refused};
-use self::state::State;
+use self::state::{Locked, State};
 pub use self::stragglers::{Late, Stragglers, TakenOut};
 use super::batch::Batch;
 use super::limiter::{Ended, Limiter, Told};

@@ -1,10 +1,12 @@
 //! The scheduler's side towards those who own batches: they add them, ask what there is to do, end
 //! them and take them out.
+
 use std::sync::Arc;
 
 use super::Scheduler;
 use super::claim::Step;
-use super::locked::Locked;
+use super::state::Locked;
+use super::stragglers::TakenOut;
 use crate::engine::batch::{Batch, LeftRecords};
 use crate::engine::lock::LockSafe;
 use crate::engine::model::{BatchId, BatchOptions, EndReason, Work};
@@ -170,5 +172,21 @@ impl<W: Work> Scheduler<W> {
             .unwrap_or_default();
         state.wake_joiners_if_drained();
         jobs
+    }
+
+    /// Takes a batch out for its report. What it still runs goes on, and what becomes of that is
+    /// kept as long as somebody holds the stragglers.
+    pub fn take_out(&self, id: BatchId, now: Time) -> Option<TakenOut<W>> {
+        self.state().take_out(id, true, now)
+    }
+
+    /// Whether a batch is `outer`, or was begun by an operation of it, or of one that was.
+    pub fn is_within(&self, batch: BatchId, outer: BatchId) -> bool {
+        self.state().batches.is_within(batch, outer)
+    }
+
+    /// How many operations run, and how many more are to start that have not.
+    pub fn unfinished(&self) -> (usize, usize) {
+        self.state().batches.unfinished()
     }
 }

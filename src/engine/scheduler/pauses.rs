@@ -1,4 +1,5 @@
 //! The pauses that servers ask for, and a clock that stands still in them.
+
 use std::time::Duration;
 
 use crate::engine::time::Time;

@@ -1,5 +1,6 @@
 //! What a server's refusals do to the executor that meets them: it pauses, sends one call first when
 //! the pause is over, and gives the server up in the end.
+
 use std::sync::Arc;
 use std::time::Duration;
 

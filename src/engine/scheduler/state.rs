@@ -1,17 +1,19 @@
 //! Everything the scheduler's lock guards, and the choices made under it.
 
-use std::sync::Arc;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::asking::Asking;
 use super::batches::Batches;
 use super::claim::{Claim, LONG_WAIT, Lease, Leftover, Remains, Start, Worker};
 use super::fast_path::FastPath;
-use super::idle::{Duty, Idle};
+use super::idle::{Duty, Idle, WakeList};
 use super::pauses::Pauses;
 use super::slots::Slots;
 use super::stragglers::TakenOut;
 use crate::engine::batch::{Batch, Completed};
 use crate::engine::limiter::{Limiter, Turn};
+use crate::engine::lock::lock;
 use crate::engine::model::{BatchId, Finished, Work};
 use crate::engine::recovery::Recovery;
 use crate::engine::retry::GiveUp;
@@ -323,6 +325,47 @@ impl<W: Work> State<W> {
                 batch.book_wait(unpaused);
             }
         }
+    }
+}
+
+/// The state while its lock is held.
+#[derive(Debug)]
+pub(super) struct Locked<'a, W: Work> {
+    // Fields are dropped in this order.
+    state: MutexGuard<'a, State<W>>,
+    wakes: Option<WakeList>,
+}
+
+impl<'a, W: Work> Locked<'a, W> {
+    #[inline(always)]
+    pub(super) fn new(state: &'a Mutex<State<W>>) -> Self {
+        Self {
+            state: lock(state),
+            wakes: None,
+        }
+    }
+}
+
+impl<W: Work> Deref for Locked<'_, W> {
+    type Target = State<W>;
+
+    fn deref(&self) -> &State<W> {
+        &self.state
+    }
+}
+
+impl<W: Work> DerefMut for Locked<'_, W> {
+    fn deref_mut(&mut self) -> &mut State<W> {
+        &mut self.state
+    }
+}
+
+impl<W: Work> Drop for Locked<'_, W> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        #[cfg(debug_assertions)]
+        self.state.check_wakeups();
+        self.wakes = self.state.idle.take_wakes();
     }
 }
 

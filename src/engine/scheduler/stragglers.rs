@@ -3,16 +3,16 @@
 //! They are counted until they end, so that whoever waits for the executor waits for them too. What
 //! they return is kept as long as somebody holds the [`Stragglers`], and then given back to the
 //! worker to be dropped.
+
 use std::mem;
 use std::sync::{Arc, Mutex};
 
 use super::claim::Leftover;
-use super::{Remains, Scheduler};
+use super::claim::Remains;
 use crate::engine::batch::{Batch, Unkept};
 use crate::engine::lock::{LockSafe, lock};
-use crate::engine::model::{BatchId, Ending, Finished, Record, Running, Work};
+use crate::engine::model::{Ending, Finished, Record, Running, Work};
 use crate::engine::signal::Signal;
-use crate::engine::time::Time;
 
 /// What an operation came to after its batch was taken out.
 #[derive(Debug)]
@@ -123,23 +123,5 @@ impl<W: Work> Stragglers<W> {
         look: impl FnOnce(&[Late<W>], L) -> T + Send,
     ) -> T {
         look(&lock(&self.0).ended, lent)
-    }
-}
-
-impl<W: Work> Scheduler<W> {
-    /// Takes a batch out for its report. What it still runs goes on, and what becomes of that is
-    /// kept as long as somebody holds the stragglers.
-    pub fn take_out(&self, id: BatchId, now: Time) -> Option<TakenOut<W>> {
-        self.state().take_out(id, true, now)
-    }
-
-    /// Whether a batch is `outer`, or was begun by an operation of it, or of one that was.
-    pub fn is_within(&self, batch: BatchId, outer: BatchId) -> bool {
-        self.state().batches.is_within(batch, outer)
-    }
-
-    /// How many operations run, and how many more are to start that have not.
-    pub fn unfinished(&self) -> (usize, usize) {
-        self.state().batches.unfinished()
     }
 }

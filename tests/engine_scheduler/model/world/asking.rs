@@ -1,4 +1,5 @@
 //! Permits: of the limiter that the workers share, and of one of another make that is asked.
+
 use std::time::Duration;
 
 use paceline::engine::model::{BatchId, Ending, Finished};

@@ -1,4 +1,5 @@
 //! That nobody sleeps through what can start, and that everything ends.
+
 use std::sync::Arc;
 
 use paceline::engine::signal::Signal;

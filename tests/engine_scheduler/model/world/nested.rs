@@ -1,4 +1,5 @@
 //! What workers have called, while it waits for a call of the same executor.
+
 use std::sync::Arc;
 
 use paceline::engine::model::BatchId;

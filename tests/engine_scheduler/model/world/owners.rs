@@ -1,4 +1,5 @@
 //! What the owners of batches do, and what they must find in the end.
+
 use paceline::engine::batch::{Batch, HandedOver};
 use paceline::engine::model::{Delivery, EndReason};
 use paceline::engine::scheduler::Step as Wish;

@@ -1,4 +1,5 @@
 //! What the workers do, and what every start must keep to.
+
 use paceline::engine::model::{Ending, Finished};
 use paceline::engine::scheduler::{Claim, Lease};
 use paceline::engine::time::Time;
