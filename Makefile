@@ -72,6 +72,7 @@ lint: $(STAMPS)/package $(STAMPS)/dev ## Check formatting, lints, types, stubs a
 	@# The engine knows no Python.
 	! grep -rn pyo3 src/engine
 	$(PY) tools/file_map.py --check
+	$(PY) tools/import_loops.py
 	$(VENV)/bin/lint-imports
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check

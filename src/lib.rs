@@ -9,13 +9,15 @@ mod _core {
     #[pymodule_export]
     use crate::python::batch::{BatchHandle, Step};
     #[pymodule_export]
+    use crate::python::errors::show;
+    #[pymodule_export]
     use crate::python::executor::BatchExecutor;
     #[pymodule_export]
     use crate::python::handle::Handle;
     #[pymodule_export]
-    use crate::python::interpreter::{at_exit, forked};
-    #[pymodule_export]
     use crate::python::leaving::Exit;
+    #[pymodule_export]
+    use crate::python::lifecycle::{at_exit, forked};
     #[pymodule_export]
     use crate::python::limiter::RateLimiter;
     #[pymodule_export]
@@ -30,8 +32,6 @@ mod _core {
     use crate::python::ready::Ready;
     #[pymodule_export]
     use crate::python::records::Records;
-    #[pymodule_export]
-    use crate::python::showing::show;
     #[pymodule_export]
     use crate::python::worker::WorkerThread;
 

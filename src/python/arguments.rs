@@ -7,7 +7,7 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDelta, PyDict, PyInt, PyTuple};
 
-use super::showing::show;
+use super::errors::show;
 use crate::engine::limiter::Rate;
 
 /// The longest wait or pause: 292 years, and a little more than `threading.TIMEOUT_MAX`.

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 
 use super::calls::{Names, conclude_call, copied_context, exit_if_forked};
 use super::contexts::within;
-use super::interpreter;
 use super::job::Job;
+use super::nesting;
 use super::refs::Refs;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context, Operations, PyBatch};
@@ -23,7 +23,7 @@ pub(crate) type Answer = Result<Option<Py<PyBaseException>>, Py<PyBaseException>
 /// Asks for a permit on a worker that waits inside an operation, and hands the answer on.
 pub(crate) fn ask_inside(py: Python<'_>, runtime: &Arc<Runtime>, ask: &Ask<Operations>) {
     // What it waits for, and begins, is not the operation's.
-    let works_on = interpreter::work_on(None);
+    let works_on = nesting::work_on(None);
     let answer = caller_of(py, runtime, ask.batch, &ask.context).and_then(|caller| {
         let runtime = Arc::clone(runtime);
         within(py, caller, move |py| match runtime.asker.get() {
@@ -31,7 +31,7 @@ pub(crate) fn ask_inside(py: Python<'_>, runtime: &Arc<Runtime>, ask: &Ask<Opera
             None => Ok(None),
         })
     });
-    interpreter::go_back_to(works_on);
+    nesting::go_back_to(works_on);
     let answer = answer.map_err(|error| error.into_value(py));
     hand_on(py, runtime, ask.batch, answer);
 }

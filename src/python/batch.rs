@@ -9,9 +9,12 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::asking::ask_inside;
-use super::interpreter::{self, is_exception};
+use super::clock;
+use super::errors::is_exception;
 use super::job::Job;
 use super::late::Late;
+use super::lifecycle;
+use super::nesting;
 use super::operations;
 use super::options::name_of;
 use super::outcome::Outcome;
@@ -111,7 +114,7 @@ impl Open {
     /// Whether its owner is a worker, and runs operations of it meanwhile. It could not leave one when
     /// the time of the batch is up.
     fn nested(&self) -> bool {
-        !self.timed && interpreter::works_for(self.runtime.id)
+        !self.timed && nesting::works_for(self.runtime.id)
     }
 
     /// Waits, or works on the batch where its owner is a worker itself, until there is something
@@ -156,7 +159,7 @@ impl Open {
                         }
                     }
                     let catch_up = || scheduler.catch_up(Time::now());
-                    let waited = interpreter::wait_after(py, catch_up, &self.owner, until);
+                    let waited = lifecycle::wait_after(py, catch_up, &self.owner, until);
                     if worker.is_some() {
                         scheduler.unblock();
                     }
@@ -343,7 +346,7 @@ impl BatchHandle {
     fn wait_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let until = interpreter::until(Some(seconds));
+        let until = clock::until(Some(seconds));
         while let Some(deadline) = scheduler.expects(open.id) {
             let now = Time::now();
             if now >= until.min(deadline) {
@@ -352,7 +355,7 @@ impl BatchHandle {
             }
             let until = until.min(deadline);
             let catch_up = || scheduler.catch_up(Time::now());
-            interpreter::wait_after(py, catch_up, &open.owner, until)?;
+            lifecycle::wait_after(py, catch_up, &open.owner, until)?;
         }
         let waits = |batch: &mut PyBatch| batch.has_for_owner();
         Ok(scheduler.with(open.id, waits).unwrap_or(true))
@@ -370,7 +373,7 @@ impl BatchHandle {
         let open = self.open()?;
         let nested = open.nested();
         if nested {
-            interpreter::check_stack()?;
+            nesting::check_stack()?;
         }
         let mut worker = nested.then(|| {
             open.runtime
@@ -430,13 +433,13 @@ impl BatchHandle {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let until = interpreter::until(timeout);
+        let until = clock::until(timeout);
         while scheduler.runs(open.id) && !open.is_left() {
             if Time::now() >= until {
                 let unfinished = |batch: &mut PyBatch| batch.unfinished();
                 return Ok(scheduler.with(open.id, unfinished).unwrap_or(0));
             }
-            interpreter::wait(py, &open.owner, until)?;
+            lifecycle::wait(py, &open.owner, until)?;
         }
         Ok(0)
     }
@@ -533,7 +536,7 @@ impl BatchHandle {
     fn ended_by(&self, py: Python<'_>) -> PyResult<&'static str> {
         let open = self.open()?;
         // What the exit of the process has ended does not come back to tell.
-        interpreter::park_if_exiting(py);
+        lifecycle::park_if_exiting(py);
         let ended = open.runtime.scheduler.with(open.id, |batch| batch.ended());
         Ok(match ended.flatten() {
             Some(EndReason::Owner) if open.is_left() => "consumer",

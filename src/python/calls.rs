@@ -10,9 +10,9 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::contexts::within;
 use super::failures::Failure;
-use super::interpreter::take_permit_wait;
 use super::job::Job;
-use super::retrying::Decision;
+use super::nesting::take_permit_wait;
+use super::retrying::{Decision, decide, observe};
 use super::runtime::Runtime;
 use super::work::{CALLS, Context, Operations, PyBatch};
 use crate::engine::model::{Ending, Finished, Running};
@@ -112,7 +112,7 @@ fn accept(
         let judged = judged.bind(py);
         let failure = retrying.judge_result(judged)?;
         if failure.is_none() {
-            retrying.observe(&runtime, &lease, judged);
+            observe(retrying, &runtime, &lease, judged);
         }
         Ok(failure)
     });
@@ -153,7 +153,7 @@ fn judge(
     within(py, caller, move |py| {
         let decision = match &runtime.config.retrying {
             Some(retrying) if !lease.running.refused => {
-                retrying.decide(py, &runtime, &lease, error.bind(py))
+                decide(py, retrying, &runtime, &lease, error.bind(py))
             }
             _ => Decision::GiveUp,
         };

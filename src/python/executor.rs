@@ -10,9 +10,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::handle::Handle;
-use super::interpreter;
+use super::lifecycle;
 use super::limiter::RateLimiter;
-use super::retrying::Retrying;
+use super::policy::Retrying;
 use super::runtime::{Config, Runtime};
 use crate::engine::process::PerProcess;
 
@@ -56,7 +56,7 @@ impl BatchExecutor {
             limiter,
             foreign,
             retrying,
-            one_at_a_time: interpreter::gil_enabled(py)?,
+            one_at_a_time: lifecycle::gil_enabled(py)?,
             shut: AtomicBool::new(false),
         });
         let state = PerProcess::new(Runtime::new(Arc::clone(&config)));

@@ -10,16 +10,18 @@ use pyo3::types::PyTuple;
 use super::asking::ask_inside;
 use super::batch::BatchHandle;
 use super::calls::{Names, exit_process, last_error, run_submitted, settle};
+use super::clock;
 use super::contexts::Caller;
-use super::interpreter;
 use super::job::Job;
+use super::lifecycle;
 use super::logging;
+use super::nesting;
 use super::options;
 use super::reading::Reading;
 use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context, PyBatch};
-use super::worker::WorkerThread;
+use super::worker::{WorkerThread, take_entry};
 use crate::engine::lock::Guarded;
 use crate::engine::model::EndReason;
 use crate::engine::process::{Inherited, Owned};
@@ -92,7 +94,7 @@ impl Handle {
         options: &Bound<'_, PyAny>,
     ) -> PyResult<BatchHandle> {
         let runtime = self.runtime()?;
-        if interpreter::is_exiting(py) {
+        if lifecycle::is_exiting(py) {
             return Err(after_exit());
         }
         logging::refresh_levels(py);
@@ -101,13 +103,13 @@ impl Handle {
         let reading = Arc::<Reading>::default();
         let context = Arc::new(Context::Batch {
             caller: Caller::new(&caller)?,
-            owner: interpreter::thread_ident(py)?,
+            owner: lifecycle::thread_ident(py)?,
             failures: logged.then(Arc::default),
             pool,
             reading: Arc::clone(&reading),
             refusal: Guarded::default(),
         });
-        let outer = interpreter::works_on(runtime.id);
+        let outer = nesting::works_on(runtime.id);
         let id = runtime
             .scheduler
             .add(context, Arc::clone(&owner), options, outer, Time::now())
@@ -125,7 +127,7 @@ impl Handle {
     /// worker thread.
     fn submit(&self, py: Python<'_>, job: Bound<'_, PyTuple>) -> PyResult<bool> {
         let runtime = self.runtime()?;
-        if interpreter::is_exiting(py) {
+        if lifecycle::is_exiting(py) {
             return Err(after_exit());
         }
         let now = Time::now();
@@ -184,8 +186,7 @@ impl Handle {
         if !runtime.scheduler.reserve_thread(Time::now()) {
             return Ok(None);
         }
-        let entry = runtime.pool.with(|pool| pool.take_entry(runtime));
-        match entry {
+        match take_entry(runtime) {
             Ok(entry) => Ok(Some(WorkerThread::new(Arc::clone(runtime), entry))),
             Err(error) => {
                 runtime.scheduler.release_thread();
@@ -208,13 +209,13 @@ impl Handle {
 
     /// Whether the calling thread is one of the workers.
     fn works_here(&self) -> PyResult<bool> {
-        Ok(interpreter::works_for(self.runtime()?.id))
+        Ok(nesting::works_for(self.runtime()?.id))
     }
 
     /// Whether whoever joins the executor waits for the calling thread: a worker, or the owner of a
     /// batch that stays in one call until it has ended.
     fn is_joined_here(&self, py: Python<'_>) -> PyResult<bool> {
-        let here = interpreter::thread_ident(py)?;
+        let here = lifecycle::thread_ident(py)?;
         let is_owner =
             |context: &Context| matches!(context, Context::Batch { owner, .. } if *owner == here);
         Ok(self.works_here()? || self.runtime()?.scheduler.attends(is_owner))
@@ -222,7 +223,7 @@ impl Handle {
 
     /// On a worker: runs a submitted call here, if it has not started.
     fn run_here(&self, py: Python<'_>, number: usize) -> PyResult<()> {
-        interpreter::check_stack()?;
+        nesting::check_stack()?;
         let runtime = self.runtime()?;
         let scheduler = &runtime.scheduler;
         let signal = Arc::<Signal>::default();
@@ -238,9 +239,9 @@ impl Handle {
                         break Ok(());
                     };
                     let worker = lease.running.worker;
-                    let outer = interpreter::work_on(Some((runtime.id, CALLS, worker)));
+                    let outer = nesting::work_on(Some((runtime.id, CALLS, worker)));
                     let finished = run_submitted(py, runtime, lease, start.job);
-                    interpreter::go_back_to(outer);
+                    nesting::go_back_to(outer);
                     drop(scheduler.book(lease, finished, Time::now()));
                     break Ok(());
                 }
@@ -248,7 +249,7 @@ impl Handle {
                 Claim::Rest(until) => {
                     // It may be cancelled, or taken by a worker, without a signal to this worker.
                     let until = until.min(Time::now() + Duration::from_millis(20));
-                    if let Err(error) = interpreter::wait(py, &signal, until) {
+                    if let Err(error) = lifecycle::wait(py, &signal, until) {
                         break Err(error);
                     }
                 }
@@ -297,12 +298,12 @@ impl Handle {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let runtime = self.runtime()?;
         let signal = Arc::<Signal>::default();
-        let end = interpreter::until(timeout);
+        let end = clock::until(timeout);
         while let Some(until) = runtime.scheduler.joined(&signal, Time::now()) {
             if Time::now() >= end {
                 return Ok(false);
             }
-            interpreter::wait(py, &signal, until.min(end))?;
+            lifecycle::wait(py, &signal, until.min(end))?;
         }
         Ok(true)
     }
@@ -318,7 +319,7 @@ impl Handle {
         let signal = Arc::<Signal>::default();
         let scheduler = &self.runtime()?.scheduler;
         while !scheduler.deserted(&signal) {
-            interpreter::wait(py, &signal, Time::NEVER)?;
+            lifecycle::wait(py, &signal, Time::NEVER)?;
         }
         Ok(())
     }

@@ -8,7 +8,8 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::interpreter;
+use super::lifecycle;
+use super::nesting;
 use super::outcome::Outcome;
 use super::runtime::Runtime;
 use super::work::{Operations, PyRecord};
@@ -86,7 +87,7 @@ impl Late {
                 stragglers.leave(&signal);
                 return interrupted;
             }
-            interrupted = interpreter::wait(py, &signal, until);
+            interrupted = lifecycle::wait(py, &signal, until);
         }
     }
 
@@ -116,7 +117,7 @@ impl Late {
         let Some(runtime) = self.runtime.upgrade() else {
             return Ok(());
         };
-        let here = interpreter::works_on(runtime.id);
+        let here = nesting::works_on(runtime.id);
         if here.is_some_and(|(inner, _)| runtime.scheduler.is_within(inner, self.batch)) {
             return Err(PyRuntimeError::new_err(
                 "settle() was called by an operation that it would wait for",

@@ -9,7 +9,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{Given, advice, flag, rate, refuse, seconds, wait, whole};
-use super::{interpreter, logging};
+use super::lifecycle;
+use super::logging;
+use super::nesting;
 use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
@@ -152,10 +154,10 @@ impl RateLimiter {
                     Turn::At(due) => due,
                     Turn::Behind => deadline,
                 };
-                interpreter::wait_in_line(py, &signal, until, || ticket.leave());
+                lifecycle::wait_in_line(py, &signal, until, || ticket.leave());
                 // A signal handler may wait for a permit itself, or for whoever stands behind. What
                 // can start does so first: nobody is to take that away.
-                if interpreter::is_main_thread(py) && ticket.turn(Monotonic) != Turn::Ready {
+                if lifecycle::is_main_thread(py) && ticket.turn(Monotonic) != Turn::Ready {
                     ticket.step_aside();
                     py.check_signals()?;
                 }
@@ -262,7 +264,7 @@ impl RateLimiter {
             logging::waiting_for_limit_here(py, expected)?;
         }
         let granted = self.wait_in_line(py, weight, deadline);
-        interpreter::note_permit_wait(Time::now().nanos_since(began));
+        nesting::note_permit_wait(Time::now().nanos_since(began));
         granted
     }
 

@@ -17,8 +17,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 use pyo3_log::{Caching, Logger, ResetHandle};
 
+use super::errors::is_exception;
 use super::failures::{Failure, Untold};
-use super::interpreter::is_exception;
 use crate::engine::model::Running;
 use crate::engine::time::Time;
 

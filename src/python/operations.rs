@@ -12,8 +12,8 @@ use pyo3::types::{
     PyType,
 };
 
-use super::interpreter::is_exception;
-use super::showing::describe;
+use super::errors::describe;
+use super::errors::is_exception;
 
 /// `CO_GENERATOR`, `CO_COROUTINE` and `CO_ASYNC_GENERATOR` of a code object's flags.
 const SUSPENDED: u32 = 0x20 | 0x80 | 0x200;

@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{advice, count, refuse, seconds as seconds_of};
-use super::interpreter::monotonic;
+use super::clock::{monotonic, seconds};
+use super::errors::show;
 use super::origins::{Origin, arguments_of, operation_of};
-use super::showing::show;
 pub(crate) use super::status::Status;
 use super::work::{PyAttempt, PyRecord};
 use crate::engine::batch::HandedOver;
@@ -463,9 +463,4 @@ pub(crate) fn copy_of(py: Python<'_>, record: &PyRecord) -> PyRecord {
         },
         ..*record
     }
-}
-
-#[allow(clippy::cast_precision_loss)] // 2^52 ns are 52 days; beyond, microseconds are lost
-pub(crate) fn seconds(nanos: u64) -> f64 {
-    nanos as f64 / 1e9
 }

@@ -12,12 +12,13 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};
 
+use super::clock::seconds;
+use super::clock::until;
 use super::failures::{Failure, FailureLog};
-use super::interpreter::until;
 use super::late::{Late, Waited};
 use super::logging;
 use super::origins::Origins;
-use super::outcome::{Outcome, Status, copy_of, seconds};
+use super::outcome::{Outcome, Status, copy_of};
 use super::refs::Refs;
 use super::work::{Context, PyAttempt, PyBatch, PyRecord};
 use crate::engine::batch::{HandedOver, History, LeftRecords, Totals};

@@ -6,9 +6,9 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::calls::{last_error, settle};
+use super::clock::seconds;
 use super::failures::Failure;
 use super::logging;
-use super::outcome::seconds;
 use super::refs::Refs;
 use super::runtime::Runtime;
 use super::work::{Context, Operations, PyAttempt};

@@ -9,9 +9,11 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::calls::{call_submitted, conclude_call, exit_if_forked};
+use super::clock;
 use super::contexts::{Caller, Untouched};
-use super::interpreter::{self, detach};
 use super::job::Job;
+use super::lifecycle::detach;
+use super::nesting;
 use super::operations::{is_plain, is_suspended, refuse_suspended};
 use super::runtime::Runtime;
 use super::work::{Context, Operations};
@@ -38,14 +40,14 @@ pub(crate) fn run_ready(
 ) -> (Worker, Claim<Operations>) {
     // Whatever comes first brings its context with it.
     worker.forget();
-    let outer = interpreter::work_on(None);
+    let outer = nesting::work_on(None);
     let (_, first) = runtime.scheduler.claim(&mut worker, None, Time::now());
     let mut run_loop = Box::new(RunLoop::new(Arc::clone(runtime), worker));
     let mut next = run_loop.begin(first);
     loop {
         (run_loop, next) = match next {
             Err(nothing) => {
-                interpreter::go_back_to(outer);
+                nesting::go_back_to(outer);
                 return (run_loop.worker, nothing);
             }
             Ok(job) => run_loop.call(py, job),
@@ -98,7 +100,7 @@ impl RunLoop {
         if let Some(new) = start.context {
             let executor = self.runtime.id;
             let works_on = |lease: &Lease| (executor, lease.batch, lease.running.worker);
-            interpreter::work_on(self.worker.lease().map(works_on));
+            nesting::work_on(self.worker.lease().map(works_on));
             self.former = Some(mem::replace(&mut self.context, new));
         }
         Ok(start.job)
@@ -235,7 +237,7 @@ impl RunLoop {
         drop(job);
         exit_if_forked(py, &self.runtime);
         let now = Time::now();
-        let waited = interpreter::take_permit_wait();
+        let waited = nesting::take_permit_wait();
         if now >= self.until && self.is_to_step_aside(py, now) {
             return self.claim_after_others(py, returned(value, now, waited));
         }
@@ -260,7 +262,7 @@ impl RunLoop {
     #[inline(never)]
     fn is_to_step_aside(&mut self, py: Python<'_>, now: Time) -> bool {
         self.until = now + SWITCH_INTERVAL;
-        interpreter::has_computed(py, SWITCH_INTERVAL / 2)
+        clock::has_computed(py, SWITCH_INTERVAL / 2)
     }
 
     /// Releases the interpreter to other threads first. Operations that are not written in Python
@@ -305,9 +307,9 @@ impl RunLoop {
         leftover: Leftover<Operations>,
     ) -> Claim<Operations> {
         // Destructors do not belong to the operation that is over.
-        let works_on = interpreter::work_on(None);
+        let works_on = nesting::work_on(None);
         drop(leftover);
-        interpreter::go_back_to(works_on);
+        nesting::go_back_to(works_on);
         exit_if_forked(py, &self.runtime);
         let scheduler = &self.runtime.scheduler;
         scheduler.claim(&mut self.worker, None, Time::now()).1

@@ -5,9 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
-use super::retrying::Retrying;
+use super::policy::Retrying;
+use super::pool::Pool;
 use super::work::{Context, Operations};
-use super::worker::Pool;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::Guarded;
 use crate::engine::process;

@@ -3,7 +3,7 @@
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use super::showing::show;
+use super::errors::show;
 
 /// What an outcome can be.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]

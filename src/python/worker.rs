@@ -1,16 +1,16 @@
-//! The workers: rayon threads that Python knows as its own, each in one resident loop.
+//! The threads of the workers, each in one resident loop.
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
-use rayon::{ThreadBuilder, ThreadPool, ThreadPoolBuilder};
 
 use super::asking::{Answer, caller_of, hand_on};
-use super::interpreter::{attach_worker, detach_worker, work_for};
+use super::lifecycle::{attach_worker, detach_worker};
 use super::logging;
+use super::nesting::work_for;
+use super::pool::Entry;
 use super::refusals::give_up;
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
@@ -19,92 +19,6 @@ use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Ask, Claim, Worker};
 use crate::engine::time::Time;
-
-/// The threads of an executor. The rayon pool exists from the first start; its threads are started
-/// one by one, as there is work for them.
-#[derive(Debug, Default)]
-pub(crate) struct Pool {
-    rayon: Option<ThreadPool>,
-    waiting: Vec<ThreadBuilder>,
-}
-
-/// Where a new thread begins.
-#[derive(Debug)]
-pub(crate) enum Entry {
-    /// As one of the threads of the rayon pool, with a job there for it that is taken once.
-    Rayon(ThreadBuilder, Arc<AtomicBool>),
-    /// On its own: in the place of a worker that waits inside its operation, or where workers ask a
-    /// limiter that is not ours for their permits.
-    Own,
-}
-
-impl Pool {
-    /// Takes the entry of a thread that is not yet started.
-    pub(crate) fn take_entry(&mut self, runtime: &Arc<Runtime>) -> io::Result<Entry> {
-        if runtime.asker.get().is_some() {
-            return Ok(Entry::Own);
-        }
-        if self.rayon.is_none() {
-            let builders = Arc::new(Guarded::new(Vec::new()));
-            let collect = Arc::clone(&builders);
-            let pool = ThreadPoolBuilder::new()
-                .num_threads(runtime.config.max_workers)
-                .panic_handler(|_| {})
-                .spawn_handler(move |builder| {
-                    collect.with(|builders| builders.push(builder));
-                    Ok(())
-                })
-                .build()
-                .map_err(io::Error::other)?;
-            self.waiting = builders.with(std::mem::take);
-            self.waiting.reverse();
-            self.rayon = Some(pool);
-        }
-        Ok(match (self.waiting.pop(), &self.rayon) {
-            (Some(builder), Some(pool)) => {
-                // Its thread holds the runtime while it works; a job that is never run must not.
-                let runtime = Arc::downgrade(runtime);
-                let taken = Arc::new(AtomicBool::new(false));
-                let entry = Entry::Rayon(builder, Arc::clone(&taken));
-                pool.spawn(move || {
-                    if !taken.swap(true, Ordering::SeqCst)
-                        && let Some(runtime) = runtime.upgrade()
-                    {
-                        drop(work(&runtime, runtime.scheduler.worker()));
-                    }
-                });
-                entry
-            }
-            _ => Entry::Own,
-        })
-    }
-
-    /// No thread began there. Returns whether nobody did its job either: a thread of the pool that
-    /// has nothing more to do may have.
-    pub(crate) fn put_back(&mut self, entry: Entry) -> bool {
-        match entry {
-            Entry::Rayon(builder, taken) => {
-                self.waiting.push(builder);
-                !taken.swap(true, Ordering::SeqCst)
-            }
-            Entry::Own => true,
-        }
-    }
-}
-
-impl Entry {
-    /// Works until there is nothing more to do, or a permit is to be asked for. Called detached, on the
-    /// new thread.
-    fn run(self, runtime: &Arc<Runtime>) -> Option<Asking> {
-        match self {
-            Self::Rayon(builder, _) => {
-                builder.run();
-                None
-            }
-            Self::Own => work(runtime, runtime.scheduler.spare_worker()),
-        }
-    }
-}
 
 /// A worker that is to ask for a permit, and then goes on.
 struct Asking {
@@ -184,7 +98,7 @@ impl WorkerThread {
         let entry = starting.entry.with(Option::take);
         let worker = starting.worker.with(Option::take);
         let asking = match (entry, worker) {
-            (Some(entry), _) => detach_worker(py, stack, || entry.run(runtime)),
+            (Some(entry), _) => detach_worker(py, stack, || begin(runtime, entry)),
             (None, Some(worker)) => detach_worker(py, stack, || work(runtime, worker)),
             (None, None) => None,
         };
@@ -228,6 +142,34 @@ impl Drop for Starting {
     /// A signal's exception may come before its thread is so much as made.
     fn drop(&mut self) {
         self.abandon();
+    }
+}
+
+/// Takes the entry of a thread that is not yet started.
+pub(super) fn take_entry(runtime: &Arc<Runtime>) -> io::Result<Entry> {
+    if runtime.asker.get().is_some() {
+        return Ok(Entry::Own);
+    }
+    // Its thread holds the runtime while it works; a job that is never run must not.
+    let weak = Arc::downgrade(runtime);
+    let job = move || {
+        if let Some(runtime) = weak.upgrade() {
+            drop(work(&runtime, runtime.scheduler.worker()));
+        }
+    };
+    let threads = runtime.config.max_workers;
+    runtime.pool.with(|pool| pool.take_entry(threads, job))
+}
+
+/// Works until there is nothing more to do, or a permit is to be asked for. Called detached, on the
+/// new thread.
+fn begin(runtime: &Arc<Runtime>, entry: Entry) -> Option<Asking> {
+    match entry {
+        Entry::Rayon(builder, _) => {
+            builder.run();
+            None
+        }
+        Entry::Own => work(runtime, runtime.scheduler.spare_worker()),
     }
 }
 

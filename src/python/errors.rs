@@ -1,14 +1,13 @@
-//! A value as it appears in the message of an exception.
+//! Exceptions: which are errors, and how a value appears in the message of one.
 //!
 //! Of what may hold a caller's data nothing is shown but its type: a message goes into logs and
 //! reports of errors, and an argument may be a password.
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDelta, PyFloat, PyInt, PyNone, PyString, PyTuple, PyType,
 };
-
-use super::interpreter::is_exception;
 
 /// How many characters of a value's repr are shown.
 const LONGEST: usize = 100;
@@ -76,4 +75,9 @@ pub(crate) fn describe(value: &Bound<'_, PyAny>) -> PyResult<String> {
         return Ok(format!("{article} tuple ({})", names.join(", ")));
     }
     Ok(format!("{article} {class}"))
+}
+
+/// Whether an error is an `Exception`: what is not, such as Ctrl-C, is to reach the caller.
+pub(crate) fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
 }

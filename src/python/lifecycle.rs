@@ -5,16 +5,14 @@
 //! parked for ever instead; only the main thread and our own workers, which are joined before, go
 //! on, and until then those who wait for a permit.
 
-use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyo3::exceptions::{PyException, PyImportError, PyRecursionError};
+use pyo3::exceptions::PyImportError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::outcome::seconds;
-use crate::engine::model::BatchId;
+use super::nesting::{note_stack, work_for, works_for_any};
 use crate::engine::process::{self, Inherited};
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -37,26 +35,6 @@ static FINISHED: AtomicBool = AtomicBool::new(false);
 static MAIN_THREAD: AtomicU64 = AtomicU64::new(0);
 /// Threads on their way back to Python.
 static RETURNING: AtomicUsize = AtomicUsize::new(0);
-
-thread_local! {
-    /// The executors whose operations run on this thread, innermost last.
-    static WORKS_FOR: RefCell<Vec<u64>> = const { RefCell::new(Vec::new()) };
-    /// The operation that runs on this thread, the innermost.
-    static WORKS_ON: Cell<Working> = const { Cell::new(Working { batch: None, waited: 0 }) };
-    /// Where the stack of this worker begins, and how many bytes of it operations may take up.
-    static STACK: Cell<Option<(usize, usize)>> = const { Cell::new(None) };
-    /// How much processor time this thread had used when it was last asked, in nanoseconds.
-    static COMPUTED: Cell<u64> = const { Cell::new(0) };
-}
-
-/// What a thread is about.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Working {
-    /// The executor and the batch whose operation runs, and the worker in which it does.
-    batch: Option<(u64, BatchId, u64)>,
-    /// Nanoseconds that the operation has waited for permits.
-    waited: u64,
-}
 
 /// Who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,7 +88,7 @@ pub(crate) fn detach_worker<T: Send>(
     stack: usize,
     work: impl FnOnce() -> T + Send,
 ) -> T {
-    STACK.set(Some((stack_address(), stack / 4 * 3)));
+    note_stack(stack);
     detach_as(py, Waiter::Worker, work, || ())
 }
 
@@ -129,28 +107,6 @@ fn detach_as<T: Send>(
     result
 }
 
-/// Refuses to run operations beneath one that waits for them, on the stack of a worker, where those
-/// above have taken up three quarters of it: a call may need the rest.
-///
-/// Python itself counts calls, up to a limit that can be raised, until it counts bytes in 3.14.
-pub(crate) fn check_stack() -> PyResult<()> {
-    match STACK.get() {
-        Some((begin, most)) if begin.abs_diff(stack_address()) > most => {
-            Err(PyRecursionError::new_err(
-                "operations that wait for others of their executor are nested too deep for the stack \
-                 of a thread",
-            ))
-        }
-        _ => Ok(()),
-    }
-}
-
-#[inline(never)]
-fn stack_address() -> usize {
-    let here = 0_u8;
-    std::ptr::from_ref(std::hint::black_box(&here)).addr()
-}
-
 /// Attaches a worker for `work`.
 pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
     Waiter::Worker.comes_back(|| ());
@@ -160,12 +116,6 @@ pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
         work(py)
     });
     result.unwrap_or_else(|| park_for_ever())
-}
-
-/// When so many seconds have passed; never, if that is None.
-pub(crate) fn until(timeout: Option<f64>) -> Time {
-    let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
-    after.map_or(Time::NEVER, |after| Time::now() + after)
 }
 
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
@@ -224,11 +174,6 @@ fn until_signals(py: Python<'_>, until: Time) -> Time {
     }
 }
 
-/// Whether an error is an `Exception`: what is not, such as Ctrl-C, is to reach the caller.
-pub(crate) fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyException>(py)
-}
-
 fn park_for_ever() -> ! {
     loop {
         std::thread::park();
@@ -257,8 +202,6 @@ pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     let main = py.import("threading")?.call_method0("main_thread")?;
     MAIN_THREAD.store(main.getattr("ident")?.extract()?, Ordering::Relaxed);
     thread_ident(py)?;
-    has_computed(py, Duration::ZERO);
-    monotonic(py, Time::now())?;
     Ok(())
 }
 
@@ -275,22 +218,6 @@ fn refuse_others(py: Python<'_>) -> PyResult<()> {
     }
 }
 
-/// Whether this thread has used so much processor time since it was last asked; yes where that cannot
-/// be told.
-pub(crate) fn has_computed(py: Python<'_>, at_least: Duration) -> bool {
-    thread_time(py).map_or(true, |now| {
-        u128::from(now.saturating_sub(COMPUTED.replace(now))) >= at_least.as_nanos()
-    })
-}
-
-fn thread_time(py: Python<'_>) -> PyResult<u64> {
-    static THREAD_TIME: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    THREAD_TIME
-        .import(py, "time", "thread_time_ns")?
-        .call0()?
-        .extract()
-}
-
 /// Whether one thread at a time runs Python, as in all but free-threaded builds.
 pub(crate) fn gil_enabled(py: Python<'_>) -> PyResult<bool> {
     // While the interpreter ends, not even that can be imported.
@@ -299,69 +226,6 @@ pub(crate) fn gil_enabled(py: Python<'_>) -> PyResult<bool> {
     };
     sys.getattr_opt("_is_gil_enabled")?
         .map_or(Ok(true), |enabled| enabled.call0()?.extract())
-}
-
-/// While `work` runs, this thread is a worker of the executor `id`.
-pub(crate) fn work_for<T>(id: u64, work: impl FnOnce() -> T) -> T {
-    WORKS_FOR.with_borrow_mut(|ids| ids.push(id));
-    let result = work();
-    WORKS_FOR.with_borrow_mut(Vec::pop);
-    result
-}
-
-/// Whether this thread is a worker of the executor `id`.
-pub(crate) fn works_for(id: u64) -> bool {
-    WORKS_FOR.with_borrow(|ids| ids.contains(&id))
-}
-
-/// From now on this thread runs operations of that batch, in that worker of the executor with that
-/// number. Gives what it ran before.
-pub(crate) fn work_on(batch: Option<(u64, BatchId, u64)>) -> Working {
-    WORKS_ON.replace(Working { batch, waited: 0 })
-}
-
-/// From now on this thread goes on with what it ran before.
-pub(crate) fn go_back_to(outer: Working) {
-    WORKS_ON.set(outer);
-}
-
-/// The operation that runs on this thread, if one does, has waited for a permit.
-pub(crate) fn note_permit_wait(nanos: u64) {
-    let mut working = WORKS_ON.get();
-    working.waited += nanos;
-    WORKS_ON.set(working);
-}
-
-/// Nanoseconds that the operation which ends now on this thread has waited for permits.
-#[inline(always)]
-pub(crate) fn take_permit_wait() -> u64 {
-    let mut working = WORKS_ON.get();
-    let waited = std::mem::take(&mut working.waited);
-    if waited > 0 {
-        WORKS_ON.set(working);
-    }
-    waited
-}
-
-/// The batch whose operation of the executor `id` runs on this thread, if one does, and the worker.
-pub(crate) fn works_on(id: u64) -> Option<(BatchId, u64)> {
-    let (executor, batch, worker) = WORKS_ON.get().batch?;
-    (executor == id && works_for(id)).then_some((batch, worker))
-}
-
-fn works_for_any() -> bool {
-    WORKS_FOR.with_borrow(|ids| !ids.is_empty())
-}
-
-/// Seconds on Python's `time.monotonic()` for a time of the engine.
-pub(crate) fn monotonic(py: Python<'_>, time: Time) -> PyResult<f64> {
-    static OFFSET: PyOnceLock<f64> = PyOnceLock::new();
-    let offset = OFFSET.get_or_try_init(py, || -> PyResult<f64> {
-        let before = Time::now();
-        let seconds: f64 = py.import("time")?.call_method0("monotonic")?.extract()?;
-        Ok(seconds - before.since(Time::default()).as_secs_f64())
-    })?;
-    Ok(offset + seconds(time.as_nanos()))
 }
 
 /// Called in a child process that was just forked, before anything else there.
