@@ -181,15 +181,17 @@ def test_a_destructor_may_use_the_executor() -> None:
 
 def test_what_was_submitted_and_other_batches_go_on() -> None:
     done: list[int] = []
+    timed_out = threading.Event()
     with BatchExecutor(max_workers=4) as executor:
 
         def operation() -> None:
             executor.submit(lambda: executor.run([partial(done.append, 1)] * 5))
-            time.sleep(0.5)
+            timed_out.wait(PATIENCE)
 
         other = executor.submit(executor.run, [partial(time.sleep, 0.02)] * 50)
         with pytest.raises(BatchTimeoutError):
-            executor.run([operation], timeout=0.2)
+            executor.run([operation], timeout=0.5)
+        timed_out.set()
         assert other.result(PATIENCE).counts["done"] == 50
     assert done == [1] * 5
 
