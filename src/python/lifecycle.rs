@@ -8,7 +8,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyImportError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -231,9 +231,11 @@ pub(crate) fn gil_enabled(py: Python<'_>) -> PyResult<bool> {
 /// Called in a child process that was just forked, before anything else there.
 #[pyfunction]
 pub(crate) fn forked(py: Python<'_>) -> PyResult<()> {
+    // Where a handler of `atexit` forks, nobody is left to wait for what the child would begin.
+    let ends = FINISHED.load(Ordering::SeqCst) && is_main_thread(py);
     MAIN_THREAD.store(thread_ident(py)?, Ordering::Relaxed);
-    EXITING.store(false, Ordering::SeqCst);
-    FINISHED.store(false, Ordering::SeqCst);
+    EXITING.store(ends, Ordering::SeqCst);
+    FINISHED.store(ends, Ordering::SeqCst);
     RETURNING.store(0, Ordering::SeqCst);
     process::forked();
     Ok(())
@@ -253,8 +255,19 @@ pub(crate) fn at_exit(py: Python<'_>, wait: &Bound<'_, PyAny>, give_up: &Bound<'
     wait_for_returning(py);
     // Whichever thread this is, it comes back from waiting for the workers.
     let waited = work_for(NO_EXECUTOR, || {
+        let mut process = process::generation();
         let mut waited = wait.call0();
         for _ in 0..MOST_INTERRUPTIONS {
+            if process != process::generation() {
+                // A signal handler has forked: the child waits for what it has begun itself.
+                process = process::generation();
+                EXITING.store(true, Ordering::SeqCst);
+                waited = match (wait.call0(), waited) {
+                    (Ok(_), Err(error)) if !is_inherited(py, &error) => Err(error),
+                    (own, _) => own,
+                };
+                continue;
+            }
             match waited {
                 Ok(_) => break,
                 // It comes back only if it is interrupted itself.
@@ -268,6 +281,12 @@ pub(crate) fn at_exit(py: Python<'_>, wait: &Bound<'_, PyAny>, give_up: &Bound<'
     }
     FINISHED.store(true, Ordering::SeqCst);
     wait_for_returning(py);
+}
+
+/// Whether it says no more than that what was waited for is the parent's.
+fn is_inherited(py: Python<'_>, error: &PyErr) -> bool {
+    let says = |error: &PyErr| error.value(py).str().ok().map(|text| text.to_string());
+    error.is_instance_of::<PyRuntimeError>(py) && says(error) == says(&PyErr::from(Inherited))
 }
 
 fn wait_for_returning(py: Python<'_>) {

@@ -166,6 +166,51 @@ def test_a_forked_child_that_exits(way: str, place: Path) -> None:
     assert lines(place) == list(range(20))
 
 
+@pytest.mark.parametrize("leave", ["pass", "sys.exit(3)"])
+def test_a_child_that_a_signal_handler_forks_while_the_end_waits(leave: str, place: Path) -> None:
+    run(
+        place,
+        f"""
+        import work
+        executor = work.BatchExecutor(max_workers=2)
+        executor.submit(time.sleep, 0.6)
+        def handler(*_):
+            pid = os.fork()
+            if pid == 0:
+                work.leave_work(place)
+                {leave}
+            else:
+                status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                assert status == {0 if leave == "pass" else 3}, status
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        """,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
+def test_a_child_that_a_handler_of_atexit_forks_is_refused(place: Path) -> None:
+    """It goes on with the handlers that are left, and nobody would wait for what it submits."""
+    ended = run(
+        place,
+        """
+        import atexit, work
+        work.BatchExecutor().execute(int)
+        def late():
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    work.leave_work(place)
+                except RuntimeError as error:
+                    print(error, flush=True)
+            else:
+                assert os.waitpid(pid, 0)[1] == 0
+        atexit.register(late)
+        """,
+    ).assert_silent()
+    assert "after interpreter shutdown" in ended.stdout
+
+
 USES = {
     "operation": "work.BatchExecutor(max_workers=2).execute(fork)",
     "initializer": "work.BatchExecutor(max_workers=1, initializer=fork).execute(int)",
