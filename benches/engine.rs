@@ -9,8 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use paceline::engine::clock::Clock;
 use paceline::engine::limiter::{Ended, Limiter, Rate, Turn};
-use paceline::engine::time::{Monotonic, Time};
+use paceline::engine::time::Time;
 
 /// Short enough that permits leave the window as fast as they come.
 const WINDOW: Duration = Duration::from_millis(1);
@@ -39,7 +40,7 @@ fn uncontended(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("permit, uncontended");
     for (name, limiter) in limiters() {
         group.bench_function(name, |bencher| {
-            bencher.iter(|| limiter.try_acquire(1, Monotonic));
+            bencher.iter(|| limiter.try_acquire(1, &Clock::Monotonic));
         });
     }
     group.finish();
@@ -76,7 +77,7 @@ fn through_the_queue(criterion: &mut Criterion) {
         group.bench_function(name, |bencher| {
             bencher.iter(|| {
                 let mut ticket = limiter.enqueue(1, Arc::clone(&signal));
-                while ticket.try_start(Monotonic) != Turn::Ready {}
+                while ticket.try_start(&Clock::Monotonic) != Turn::Ready {}
             });
         });
     }
@@ -92,7 +93,7 @@ fn contend(limiter: &Limiter, threads: usize, permits: u64) -> Duration {
                 scope.spawn(|| {
                     barrier.wait();
                     for _ in 0..permits {
-                        limiter.try_acquire(1, Monotonic);
+                        limiter.try_acquire(1, &Clock::Monotonic);
                     }
                 })
             })
@@ -131,13 +132,13 @@ fn forecasts(criterion: &mut Criterion) {
         };
         let limiter = Limiter::new(rate);
         for _ in 0..permits {
-            limiter.try_acquire(1, Monotonic);
+            limiter.try_acquire(1, &Clock::Monotonic);
         }
         for weight in [1, permits] {
             group.bench_function(
                 BenchmarkId::new(format!("{permits} permits"), weight),
                 |bencher| {
-                    bencher.iter(|| limiter.wait_time(weight, Monotonic));
+                    bencher.iter(|| limiter.wait_time(weight, &Clock::Monotonic));
                 },
             );
         }

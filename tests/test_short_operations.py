@@ -304,16 +304,14 @@ def test_an_idle_stream_costs_no_time() -> None:
 def test_operations_that_are_not_written_in_python_let_other_threads_run(
     limiter: Callable[[], RateLimiter | None], workers: int
 ) -> None:
-    longest = 0.0
+    turns = 0
     over = threading.Event()
 
     def watch() -> None:
-        nonlocal longest
-        last = time.monotonic()
+        nonlocal turns
         while not over.is_set():
             time.sleep(0.001)
-            now = time.monotonic()
-            last, longest = now, max(longest, now - last)
+            turns += 1
 
     # None of them makes the interpreter look whether another thread wants it.
     operations = [partial(sum, range(3000))] * 20_000
@@ -321,12 +319,12 @@ def test_operations_that_are_not_written_in_python_let_other_threads_run(
         executor.execute_batch(operations[:100])
         watcher = threading.Thread(target=watch)
         watcher.start()
-        began = time.monotonic()
         executor.execute_batch(operations)
-        took = time.monotonic() - began
+        had = turns
         over.set()
         watcher.join()
-    assert longest < max(0.1, took / 4)
+    # It would have one or two where a worker kept the interpreter for all of a second.
+    assert had >= 10
 
 
 def test_operations_that_let_others_run_are_followed_by_the_next_at_once() -> None:

@@ -1,6 +1,7 @@
 //! The pure core: who may start what, and when. It knows no Python; Python enters as closures.
 
 pub mod batch;
+pub mod clock;
 pub mod flow;
 pub mod limiter;
 pub mod lock;

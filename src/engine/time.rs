@@ -1,4 +1,4 @@
-//! The one clock of the engine: monotonic nanoseconds since the process first asked.
+//! Times: monotonic nanoseconds since the process first asked.
 //!
 //! Every rule takes its `now` as an argument, so tests run on times of their own making.
 
@@ -55,23 +55,13 @@ impl Time {
 
 /// Where a decision takes its time from, so that it can be read at the instant it counts: inside
 /// the lock that the decision is made under.
-pub trait Clock {
+pub trait TimeSource {
     /// The time now.
     fn now(&self) -> Time;
 }
 
-/// The real clock.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Monotonic;
-
-impl Clock for Monotonic {
-    fn now(&self) -> Time {
-        Time::now()
-    }
-}
-
 /// A clock that stands still, for callers who have read theirs.
-impl Clock for Time {
+impl TimeSource for Time {
     fn now(&self) -> Time {
         *self
     }

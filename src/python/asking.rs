@@ -14,7 +14,6 @@ use super::runtime::Runtime;
 use super::work::{CALLS, Context, Operations, PyBatch};
 use crate::engine::model::BatchId;
 use crate::engine::scheduler::Ask;
-use crate::engine::time::Time;
 
 /// What a limiter has answered: the permit was granted, or what it was refused with; or what it has
 /// raised.
@@ -47,7 +46,7 @@ pub(crate) fn hand_on(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, an
         Err(error) => {
             let fail = |batch: &mut PyBatch| batch.fail_limiter(error);
             drop(runtime.scheduler.with(batch, fail));
-            runtime.scheduler.fail(batch, Time::now());
+            runtime.scheduler.fail(batch, runtime.scheduler.now());
         }
     }
 }
@@ -69,14 +68,14 @@ pub(crate) fn caller_of<'py>(
 
 /// The submitted call that is next.
 fn next_call(py: Python<'_>, runtime: &Runtime, calls: BatchId) -> Option<Job> {
-    let now = Time::now();
+    let now = runtime.scheduler.now();
     let next = |batch: &mut PyBatch, refs| Some(batch.next_job(now)?.clone_ref(refs));
     runtime.scheduler.with_lent(calls, Refs::new(py), next)?
 }
 
 /// Books the next operation of a batch as failed without having been called.
 fn refuse(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, error: Py<PyBaseException>) {
-    let refused = runtime.scheduler.refuse(batch, Time::now());
+    let refused = runtime.scheduler.refuse(batch, runtime.scheduler.now());
     let Some((lease, start)) = refused else {
         return;
     };
@@ -93,5 +92,9 @@ fn refuse(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, error: Py<PyBa
     let error = PyErr::from_value(error.into_bound(py).into_any());
     let finished = conclude_call(py, runtime, &context, &lease, start.job, Err(error));
     exit_if_forked(py, runtime);
-    drop(runtime.scheduler.book(&lease, finished, Time::now()));
+    drop(
+        runtime
+            .scheduler
+            .book(&lease, finished, runtime.scheduler.now()),
+    );
 }

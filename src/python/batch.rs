@@ -111,6 +111,10 @@ impl BatchHandle {
 }
 
 impl Open {
+    fn now(&self) -> Time {
+        self.runtime.scheduler.now()
+    }
+
     /// Whether its owner is a worker, and runs operations of it meanwhile. It could not leave one when
     /// the time of the batch is up.
     fn nested(&self) -> bool {
@@ -127,7 +131,7 @@ impl Open {
     ) -> PyResult<Option<EngineStep>> {
         let scheduler = &self.runtime.scheduler;
         loop {
-            match scheduler.step(self.id, worker.is_some(), Time::now()) {
+            match scheduler.step(self.id, worker.is_some(), scheduler.now()) {
                 EngineStep::Rest(mut until) => {
                     if let Some(own) = worker.take() {
                         let (own, claim) = run_ready(py, &self.runtime, own);
@@ -145,21 +149,22 @@ impl Open {
                             _ => continue,
                         }
                         // What ran here has changed the batch without a signal.
-                        match scheduler.step(self.id, true, Time::now()) {
+                        match scheduler.step(self.id, true, scheduler.now()) {
                             EngineStep::Rest(time) => until = until.min(time),
                             step => return Ok(Some(step)),
                         }
                     }
                     if worker.is_some() {
                         // Others may need this worker, which would run what they submit.
-                        scheduler.block(Time::now());
-                        if may_grow && scheduler.wants_thread(Time::now()) {
+                        scheduler.block(scheduler.now());
+                        if may_grow && scheduler.wants_thread(scheduler.now()) {
                             scheduler.unblock();
                             return Ok(None);
                         }
                     }
-                    let catch_up = || scheduler.catch_up(Time::now());
-                    let waited = lifecycle::wait_after(py, catch_up, &self.owner, until);
+                    let catch_up = || scheduler.catch_up(scheduler.now());
+                    let waited =
+                        lifecycle::wait_after(py, scheduler.clock(), catch_up, &self.owner, until);
                     if worker.is_some() {
                         scheduler.unblock();
                     }
@@ -193,7 +198,7 @@ impl Open {
     fn leave(&self) {
         self.left.store(true, Ordering::SeqCst);
         let scheduler = &self.runtime.scheduler;
-        scheduler.end(self.id, EndReason::Owner, Time::now());
+        scheduler.end(self.id, EndReason::Owner, scheduler.now());
         self.reading.cut_short();
     }
 
@@ -219,7 +224,8 @@ impl Open {
             if let Some(records) = &*closed {
                 return Some((refs.clone(records), None));
             }
-            let (runtime, at) = (&self.runtime, Time::now());
+            let runtime = &self.runtime;
+            let at = runtime.scheduler.now();
             let (mut batch, stragglers) = runtime.scheduler.take_out(self.id, at)?;
             let late = stragglers.map(|them| Late::new(them, batch.running(), runtime, self.id));
             let mut records = Taken::of(&mut batch, late, at);
@@ -242,18 +248,18 @@ impl Open {
         operations: impl ExactSizeIterator<Item = Py<PyAny>> + Send,
     ) {
         let end = end_of(is_exception(py, error));
-        self.runtime.scheduler.end(self.id, end, Time::now());
+        self.runtime.scheduler.end(self.id, end, self.now());
         let jobs = operations.map(Job::new);
-        self.runtime.scheduler.feed_some(self.id, jobs, Time::now());
+        self.runtime.scheduler.feed_some(self.id, jobs, self.now());
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
         if self.left_to_run.load(Ordering::Relaxed) {
-            drop(self.runtime.scheduler.orphan(self.id, Time::now()));
+            drop(self.runtime.scheduler.orphan(self.id, self.now()));
         } else {
-            drop(self.runtime.scheduler.remove(self.id, Time::now()));
+            drop(self.runtime.scheduler.remove(self.id, self.now()));
         }
     }
 }
@@ -277,8 +283,8 @@ impl BatchHandle {
         let open = self.open()?;
         match operations::take(operations) {
             Ok(operations) => {
-                let now = Time::now();
                 let scheduler = &open.runtime.scheduler;
+                let now = scheduler.now();
                 let jobs = operations.into_iter().map(Job::new);
                 scheduler.feed(open.id, jobs, true, now);
                 Ok(())
@@ -306,7 +312,7 @@ impl BatchHandle {
         let rest: Vec<_> = operations.iter().map(Bound::unbind).collect();
         let jobs = rest.into_iter().map(Job::new);
         let scheduler = &open.runtime.scheduler;
-        scheduler.feed(open.id, jobs, true, Time::now());
+        scheduler.feed(open.id, jobs, true, scheduler.now());
         operations.del_slice(0, operations.len())
     }
 
@@ -314,8 +320,9 @@ impl BatchHandle {
     fn begin_reading(&self, count: usize) -> PyResult<()> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let in_one_go = scheduler.begin_reading(open.id, count, Time::now());
-        open.reading.begin(count, in_one_go);
+        let now = scheduler.now();
+        let in_one_go = scheduler.begin_reading(open.id, count, now);
+        open.reading.begin(count, in_one_go, now);
         Ok(())
     }
 
@@ -346,16 +353,16 @@ impl BatchHandle {
     fn wait_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let until = clock::until(Some(seconds));
+        let until = clock::until(scheduler.clock(), Some(seconds));
         while let Some(deadline) = scheduler.expects(open.id) {
-            let now = Time::now();
+            let now = scheduler.now();
             if now >= until.min(deadline) {
                 // When the time of the batch is up, its end is what comes first.
                 return Ok(now >= deadline);
             }
             let until = until.min(deadline);
-            let catch_up = || scheduler.catch_up(Time::now());
-            lifecycle::wait_after(py, catch_up, &open.owner, until)?;
+            let catch_up = || scheduler.catch_up(scheduler.now());
+            lifecycle::wait_after(py, scheduler.clock(), catch_up, &open.owner, until)?;
         }
         let waits = |batch: &mut PyBatch| batch.has_for_owner();
         Ok(scheduler.with(open.id, waits).unwrap_or(true))
@@ -399,7 +406,7 @@ impl BatchHandle {
         let open = self.open()?;
         open.left_to_run.store(leave, Ordering::Relaxed);
         if leave {
-            open.runtime.scheduler.catch_up(Time::now());
+            open.runtime.scheduler.catch_up(open.now());
         }
         Ok(())
     }
@@ -407,7 +414,8 @@ impl BatchHandle {
     /// How many more operations are wanted at once.
     fn room(&self) -> PyResult<usize> {
         let open = self.open()?;
-        let room = |batch: &mut PyBatch| batch.room_at(Time::now());
+        let now = open.now();
+        let room = |batch: &mut PyBatch| batch.room_at(now);
         Ok(open.runtime.scheduler.with(open.id, room).unwrap_or(0))
     }
 
@@ -423,7 +431,7 @@ impl BatchHandle {
         let end = end_of(patient);
         // In a forked child nothing of it goes on.
         if let Ok(open) = self.open() {
-            open.runtime.scheduler.end(open.id, end, Time::now());
+            open.runtime.scheduler.end(open.id, end, open.now());
         }
     }
 
@@ -433,13 +441,13 @@ impl BatchHandle {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let until = clock::until(timeout);
+        let until = clock::until(scheduler.clock(), timeout);
         while scheduler.runs(open.id) && !open.is_left() {
-            if Time::now() >= until {
+            if scheduler.now() >= until {
                 let unfinished = |batch: &mut PyBatch| batch.unfinished();
                 return Ok(scheduler.with(open.id, unfinished).unwrap_or(0));
             }
-            lifecycle::wait(py, &open.owner, until)?;
+            lifecycle::wait(py, scheduler.clock(), &open.owner, until)?;
         }
         Ok(0)
     }
@@ -497,7 +505,7 @@ impl BatchHandle {
     fn discard(&self) {
         if let Ok(open) = self.open() {
             open.discarded.store(true, Ordering::Relaxed);
-            let batch = open.runtime.scheduler.remove(open.id, Time::now());
+            let batch = open.runtime.scheduler.remove(open.id, open.now());
             let closed = open.closed.with(Option::take);
             let last_failure = open.last_failure.with(Option::take);
             drop((batch, closed, last_failure, open.reading.take_all()));

@@ -59,7 +59,7 @@ pub(super) fn conclude_call(
     let ended = if lease.running.refused {
         lease.running.started
     } else {
-        Time::now()
+        runtime.scheduler.now()
     };
     let waited = take_permit_wait();
     let result = result.and_then(|value| accept(py, runtime, context, lease, &job, value));

@@ -6,6 +6,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use crate::engine::clock::Clock;
 use crate::engine::time::Time;
 
 thread_local! {
@@ -14,9 +15,9 @@ thread_local! {
 }
 
 /// When so many seconds have passed; never, if that is None.
-pub(crate) fn until(timeout: Option<f64>) -> Time {
+pub(crate) fn until(clock: &Clock, timeout: Option<f64>) -> Time {
     let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
-    after.map_or(Time::NEVER, |after| Time::now() + after)
+    after.map_or(Time::NEVER, |after| clock.now() + after)
 }
 
 /// Seconds on Python's `time.monotonic()` for a time of the engine.

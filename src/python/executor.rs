@@ -14,6 +14,7 @@ use super::lifecycle;
 use super::limiter::RateLimiter;
 use super::policy::Retrying;
 use super::runtime::{Config, Runtime};
+use crate::engine::clock::Clock;
 use crate::engine::process::PerProcess;
 
 /// The base of `BatchExecutor`. Its documentation is in the stub.
@@ -56,6 +57,7 @@ impl BatchExecutor {
             limiter,
             foreign,
             retrying,
+            clock: Clock::default(),
             one_at_a_time: lifecycle::gil_enabled(py)?,
             shut: AtomicBool::new(false),
         });

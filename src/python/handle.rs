@@ -98,7 +98,7 @@ impl Handle {
             return Err(after_exit());
         }
         logging::refresh_levels(py);
-        let options = options::read(options)?;
+        let options = options::read(options, runtime.scheduler.now())?;
         let owner = Arc::<Signal>::default();
         let reading = Arc::<Reading>::default();
         let context = Arc::new(Context::Batch {
@@ -112,7 +112,13 @@ impl Handle {
         let outer = nesting::works_on(runtime.id);
         let id = runtime
             .scheduler
-            .add(context, Arc::clone(&owner), options, outer, Time::now())
+            .add(
+                context,
+                Arc::clone(&owner),
+                options,
+                outer,
+                runtime.scheduler.now(),
+            )
             .ok_or_else(closed)?;
         Ok(BatchHandle::new(
             Arc::clone(runtime),
@@ -130,7 +136,7 @@ impl Handle {
         if lifecycle::is_exiting(py) {
             return Err(after_exit());
         }
-        let now = Time::now();
+        let now = runtime.scheduler.now();
         let future = job.get_item(0)?;
         let number = runtime
             .scheduler
@@ -183,7 +189,7 @@ impl Handle {
     /// A worker thread to start, if there is work for a further one.
     fn reserve_thread(&self) -> PyResult<Option<WorkerThread>> {
         let runtime = self.runtime()?;
-        if !runtime.scheduler.reserve_thread(Time::now()) {
+        if !runtime.scheduler.reserve_thread(runtime.scheduler.now()) {
             return Ok(None);
         }
         match take_entry(runtime) {
@@ -199,7 +205,8 @@ impl Handle {
 
     /// Whether there is something to start now, and no thread to do it.
     fn is_stranded(&self) -> PyResult<bool> {
-        Ok(self.runtime()?.scheduler.is_stranded(Time::now()))
+        let scheduler = &self.runtime()?.scheduler;
+        Ok(scheduler.is_stranded(scheduler.now()))
     }
 
     /// Whether a worker asks a limiter that is not ours, and not inside an operation.
@@ -233,7 +240,10 @@ impl Handle {
             if queued != Some(true) {
                 break Ok(());
             }
-            match scheduler.claim(&mut worker, None, Time::now()).1 {
+            match scheduler
+                .claim(&mut worker, None, runtime.scheduler.now())
+                .1
+            {
                 Claim::Start(start) => {
                     let Some(lease) = worker.lease() else {
                         break Ok(());
@@ -242,14 +252,14 @@ impl Handle {
                     let outer = nesting::work_on(Some((runtime.id, CALLS, worker)));
                     let finished = run_submitted(py, runtime, lease, start.job);
                     nesting::go_back_to(outer);
-                    drop(scheduler.book(lease, finished, Time::now()));
+                    drop(scheduler.book(lease, finished, runtime.scheduler.now()));
                     break Ok(());
                 }
                 Claim::Ask(permit) => ask_inside(py, runtime, &permit),
                 Claim::Rest(until) => {
                     // It may be cancelled, or taken by a worker, without a signal to this worker.
-                    let until = until.min(Time::now() + Duration::from_millis(20));
-                    if let Err(error) = lifecycle::wait(py, &signal, until) {
+                    let until = until.min(runtime.scheduler.now() + Duration::from_millis(20));
+                    if let Err(error) = lifecycle::wait(py, scheduler.clock(), &signal, until) {
                         break Err(error);
                     }
                 }
@@ -263,7 +273,8 @@ impl Handle {
 
     /// A worker begins to wait for a call of its own executor.
     fn block(&self) -> PyResult<()> {
-        self.runtime()?.scheduler.block(Time::now());
+        let scheduler = &self.runtime()?.scheduler;
+        scheduler.block(scheduler.now());
         Ok(())
     }
 
@@ -298,12 +309,12 @@ impl Handle {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let runtime = self.runtime()?;
         let signal = Arc::<Signal>::default();
-        let end = clock::until(timeout);
-        while let Some(until) = runtime.scheduler.joined(&signal, Time::now()) {
-            if Time::now() >= end {
+        let end = clock::until(runtime.scheduler.clock(), timeout);
+        while let Some(until) = runtime.scheduler.joined(&signal, runtime.scheduler.now()) {
+            if runtime.scheduler.now() >= end {
                 return Ok(false);
             }
-            lifecycle::wait(py, &signal, until.min(end))?;
+            lifecycle::wait(py, runtime.scheduler.clock(), &signal, until.min(end))?;
         }
         Ok(true)
     }
@@ -319,7 +330,7 @@ impl Handle {
         let signal = Arc::<Signal>::default();
         let scheduler = &self.runtime()?.scheduler;
         while !scheduler.deserted(&signal) {
-            lifecycle::wait(py, &signal, Time::NEVER)?;
+            lifecycle::wait(py, scheduler.clock(), &signal, Time::NEVER)?;
         }
         Ok(())
     }

@@ -8,17 +8,18 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use super::clock;
 use super::lifecycle;
 use super::nesting;
 use super::outcome::Outcome;
 use super::runtime::Runtime;
 use super::work::{Operations, PyRecord};
+use crate::engine::clock::Clock;
 use crate::engine::lock::Guarded;
 use crate::engine::model::{BatchId, Running};
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Late as Straggler, Stragglers};
 use crate::engine::signal::Signal;
-use crate::engine::time::Time;
 
 /// Those operations, and what has become of them as far as somebody has waited for it.
 ///
@@ -26,6 +27,7 @@ use crate::engine::time::Time;
 #[derive(Debug)]
 pub(super) struct Late {
     stragglers: Owned<Arc<Stragglers<Operations>>>,
+    clock: Clock,
     /// A report does not keep the threads of its executor.
     runtime: Weak<Runtime>,
     batch: BatchId,
@@ -63,6 +65,7 @@ impl Late {
         let indexes = running.iter().map(|each| each.index);
         Self {
             stragglers: Owned::new(stragglers),
+            clock: runtime.scheduler.clock().clone(),
             runtime: Arc::downgrade(runtime),
             batch,
             waited: AtomicU64::new(0),
@@ -71,23 +74,29 @@ impl Late {
         }
     }
 
-    /// Waits until none of them runs any more, or until that time.
+    /// Waits until none of them runs any more, or for so many seconds.
     /// What it has come to is in `waited` also if the wait is interrupted.
-    pub(super) fn wait(&self, py: Python<'_>, until: Time, waited: &mut Waited) -> PyResult<()> {
+    pub(super) fn wait(
+        &self,
+        py: Python<'_>,
+        timeout: Option<f64>,
+        waited: &mut Waited,
+    ) -> PyResult<()> {
         if self.finished().count() == self.entries.len() {
             return Ok(());
         }
+        let until = clock::until(&self.clock, timeout);
         let stragglers = self.stragglers.get()?;
         self.refuse_circle()?;
         let signal = Arc::<Signal>::default();
         let mut interrupted = Ok(());
         loop {
             self.take(stragglers, &signal, waited);
-            if waited.running == 0 || interrupted.is_err() || Time::now() >= until {
+            if waited.running == 0 || interrupted.is_err() || self.clock.now() >= until {
                 stragglers.leave(&signal);
                 return interrupted;
             }
-            interrupted = lifecycle::wait(py, &signal, until);
+            interrupted = lifecycle::wait(py, &self.clock, &signal, until);
         }
     }
 

@@ -5,6 +5,7 @@
 //! parked for ever instead; only the main thread and our own workers, which are joined before, go
 //! on, and until then those who wait for a permit.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::nesting::{note_stack, work_for, works_for_any};
+use crate::engine::clock::Clock;
 use crate::engine::process::{self, Inherited};
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -121,21 +123,27 @@ pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
 /// Waits detached for `signal` or until `until`. On the main thread it may return early, so that
 /// signal handlers run; what they raise is raised here. Where one has forked, its child has nothing
 /// to wait for: that is raised there.
-pub(crate) fn wait(py: Python<'_>, signal: &Signal, until: Time) -> PyResult<()> {
-    wait_after(py, || (), signal, until)
+pub(crate) fn wait(
+    py: Python<'_>,
+    clock: &Clock,
+    signal: &Arc<Signal>,
+    until: Time,
+) -> PyResult<()> {
+    wait_after(py, clock, || (), signal, until)
 }
 
 /// [`wait`], having done `first` as soon as the interpreter is released.
 pub(crate) fn wait_after(
     py: Python<'_>,
+    clock: &Clock,
     first: impl FnOnce() + Send,
-    signal: &Signal,
+    signal: &Arc<Signal>,
     until: Time,
 ) -> PyResult<()> {
-    let until = until_signals(py, until);
+    let slice = slice(py);
     detach(py, || {
         first();
-        signal.wait_until(until)
+        clock.wait(signal, until, slice);
     });
     let process = process::generation();
     py.check_signals()?;
@@ -153,7 +161,8 @@ pub(crate) fn wait_after(
 /// and any thread may hold a lock of the user's. So it comes back for as long as they run.
 pub(crate) fn wait_in_line(
     py: Python<'_>,
-    signal: &Signal,
+    clock: &Clock,
+    signal: &Arc<Signal>,
     until: Time,
     leave: impl FnOnce() + Send,
 ) {
@@ -161,17 +170,13 @@ pub(crate) fn wait_in_line(
         Waiter::Other => Waiter::Worker,
         who => who,
     };
-    let until = until_signals(py, until);
-    detach_as(py, who, || signal.wait_until(until), leave);
+    let slice = slice(py);
+    detach_as(py, who, || clock.wait(signal, until, slice), leave);
 }
 
-/// `until`, or when the main thread is to look for signals.
-fn until_signals(py: Python<'_>, until: Time) -> Time {
-    if is_main_thread(py) {
-        until.min(Time::now() + SLICE)
-    } else {
-        until
-    }
+/// How long a thread may wait in one go: the main thread is to look for signals.
+fn slice(py: Python<'_>) -> Option<Duration> {
+    is_main_thread(py).then_some(SLICE)
 }
 
 fn park_for_ever() -> ! {

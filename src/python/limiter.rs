@@ -12,12 +12,13 @@ use super::arguments::{Given, advice, flag, rate, refuse, seconds, wait, whole};
 use super::lifecycle;
 use super::logging;
 use super::nesting;
+use crate::engine::clock::Clock;
 use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::scheduler::LONG_WAIT;
 use crate::engine::signal::Signal;
-use crate::engine::time::{Monotonic, Time};
+use crate::engine::time::Time;
 
 /// At most ``limit`` permits in any window of ``per`` seconds, first come first served.
 ///
@@ -68,6 +69,7 @@ use crate::engine::time::{Monotonic, Time};
 #[pyclass(frozen, immutable_type, module = "paceline", weakref)]
 pub(crate) struct RateLimiter {
     limiter: Limiter,
+    clock: Clock,
     makeup: Makeup,
 }
 
@@ -135,8 +137,8 @@ impl RateLimiter {
             let mut ticket = self.limiter.enqueue(weight, Arc::clone(&signal));
             // A signal handler may fork: the child begins anew, in its own queue.
             while generation == process::generation() {
-                let turn = ticket.try_start(Monotonic);
-                let now = Time::now();
+                let turn = ticket.try_start(&self.clock);
+                let now = self.clock.now();
                 if turn != Turn::Ready {
                     // The limit may have been lowered meanwhile.
                     self.grantable(weight)?;
@@ -146,7 +148,7 @@ impl RateLimiter {
                     _ if now >= deadline => return Ok(false),
                     // It may come earlier, where calls end that run.
                     Turn::At(due) if due > deadline => {
-                        if ticket.comes_after(deadline, Monotonic) {
+                        if ticket.comes_after(deadline, &self.clock) {
                             return Ok(false);
                         }
                         deadline
@@ -154,10 +156,10 @@ impl RateLimiter {
                     Turn::At(due) => due,
                     Turn::Behind => deadline,
                 };
-                lifecycle::wait_in_line(py, &signal, until, || ticket.leave());
+                lifecycle::wait_in_line(py, &self.clock, &signal, until, || ticket.leave());
                 // A signal handler may wait for a permit itself, or for whoever stands behind. What
                 // can start does so first: nobody is to take that away.
-                if lifecycle::is_main_thread(py) && ticket.turn(Monotonic) != Turn::Ready {
+                if lifecycle::is_main_thread(py) && ticket.turn(&self.clock) != Turn::Ready {
                     ticket.step_aside();
                     py.check_signals()?;
                 }
@@ -206,6 +208,7 @@ impl RateLimiter {
         .map_err(refused)?;
         Ok(Self {
             limiter: Limiter::new(rate),
+            clock: Clock::default(),
             makeup: Makeup::Single(Spec {
                 rate: Guarded::new((rate, per.number)),
                 margin: margin.map(|margin| margin.number),
@@ -248,23 +251,23 @@ impl RateLimiter {
         let timeout = timeout
             .map(|timeout| wait("timeout", timeout))
             .transpose()?;
-        if self.limiter.try_acquire(weight, Monotonic) {
+        if self.limiter.try_acquire(weight, &self.clock) {
             return Ok(true);
         }
-        let began = Time::now();
+        let began = self.clock.now();
         let deadline = match timeout {
             None => Time::NEVER,
-            Some(timeout) if self.limiter.takes_longer(weight, timeout, Monotonic) => {
+            Some(timeout) if self.limiter.takes_longer(weight, timeout, &self.clock) => {
                 return Ok(false);
             }
             Some(timeout) => began + timeout,
         };
-        let expected = self.limiter.wait_time(weight, Monotonic);
+        let expected = self.limiter.wait_time(weight, &self.clock);
         if expected > LONG_WAIT {
             logging::waiting_for_limit_here(py, expected)?;
         }
         let granted = self.wait_in_line(py, weight, deadline);
-        nesting::note_permit_wait(Time::now().nanos_since(began));
+        nesting::note_permit_wait(self.clock.now().nanos_since(began));
         granted
     }
 
@@ -282,7 +285,7 @@ impl RateLimiter {
     ///     TypeError: If ``weight`` is of another type.
     #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
     fn try_acquire(&self, weight: Given<'_>) -> PyResult<bool> {
-        Ok(self.limiter.try_acquire(self.checked(weight)?, Monotonic))
+        Ok(self.limiter.try_acquire(self.checked(weight)?, &self.clock))
     }
 
     /// The least time until a permit would be granted, without taking it.
@@ -303,7 +306,7 @@ impl RateLimiter {
     fn wait_time(&self, weight: Given<'_>) -> PyResult<f64> {
         Ok(self
             .limiter
-            .wait_time(self.checked(weight)?, Monotonic)
+            .wait_time(self.checked(weight)?, &self.clock)
             .as_secs_f64())
     }
 
@@ -320,7 +323,8 @@ impl RateLimiter {
     ///     TypeError: If it is of another type.
     fn pause(&self, py: Python<'_>, seconds: &Bound<'_, PyAny>) -> PyResult<()> {
         let pause = wait("seconds", seconds)?;
-        self.limiter.pause_until(Time::now() + pause, Monotonic);
+        self.limiter
+            .pause_until(self.clock.now() + pause, &self.clock);
         if pause.is_zero() {
             return Ok(());
         }
@@ -353,7 +357,7 @@ impl RateLimiter {
         let (limit, per) = rate(limit, per)?;
         let changed = spec.rate.with(|known| {
             let rate = known.0.changed(limit, per.duration)?;
-            self.limiter.change(rate, Monotonic);
+            self.limiter.change(rate, &self.clock);
             *known = (rate, per.number);
             Ok(())
         });
@@ -404,7 +408,7 @@ impl RateLimiter {
     #[getter]
     fn effective_limit(&self) -> PyResult<u64> {
         self.spec("effective_limit")?;
-        Ok(self.limiter.effective_limit(Monotonic))
+        Ok(self.limiter.effective_limit(&self.clock))
     }
 
     /// The limiters it was combined from, or itself alone.
@@ -428,6 +432,7 @@ impl RateLimiter {
             slf.py(),
             Self {
                 limiter,
+                clock: slf.get().clock.clone(),
                 makeup: Makeup::Combined(parts),
             },
         )

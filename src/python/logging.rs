@@ -20,7 +20,6 @@ use pyo3_log::{Caching, Logger, ResetHandle};
 use super::errors::is_exception;
 use super::failures::{Failure, Untold};
 use crate::engine::model::Running;
-use crate::engine::time::Time;
 
 const TARGET: &str = "paceline";
 
@@ -133,10 +132,10 @@ pub(crate) fn rate_limited(py: Python<'_>, seconds: f64) {
     }
 }
 
-/// A permit is to be had at a time that is far away. For a worker.
-pub(crate) fn waiting_for_limit(py: Python<'_>, until: Time) {
+/// A permit is to be had after a long wait. For a worker.
+pub(crate) fn waiting_for_limit(py: Python<'_>, wait: Duration) {
     refresh_levels(py);
-    if let Err(error) = waiting_for_limit_here(py, until.since(Time::now())) {
+    if let Err(error) = waiting_for_limit_here(py, wait) {
         error.write_unraisable(py, None);
     }
 }

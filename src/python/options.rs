@@ -17,7 +17,7 @@ pub(crate) enum Delivery {
 }
 
 /// Reads how a batch is to be treated.
-pub(crate) fn read(options: &Bound<'_, PyAny>) -> PyResult<BatchOptions> {
+pub(crate) fn read(options: &Bound<'_, PyAny>, now: Time) -> PyResult<BatchOptions> {
     let max_failures: Option<(f64, usize)> = options.getattr("max_failures")?.extract()?;
     let failure_limit = max_failures.map(|(share, of)| {
         if share == 0.0 {
@@ -43,7 +43,7 @@ pub(crate) fn read(options: &Bound<'_, PyAny>) -> PyResult<BatchOptions> {
                 light,
             }
         },
-        deadline: after.map_or(Time::NEVER, |after| Time::now() + after),
+        deadline: after.map_or(Time::NEVER, |after| now + after),
         stop_on_failure: options.getattr("stop_on_failure")?.extract()?,
         failure_limit,
     })

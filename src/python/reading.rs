@@ -12,6 +12,7 @@ use super::origins::{Origin, Origins};
 use super::partials;
 use super::refs::Refs;
 use super::work::Operations;
+use crate::engine::clock::Clock;
 use crate::engine::lock::Guarded;
 use crate::engine::model::BatchId;
 use crate::engine::scheduler::Scheduler;
@@ -94,6 +95,7 @@ impl State {
         light: bool,
         beneath: [Option<&Py<PyAny>>; 2],
         examined: bool,
+        clock: &Clock,
     ) -> Taken {
         let is_same = self.seen.is(job.callee());
         if !is_same && !examined && !beneath.into_iter().flatten().any(|it| self.seen.is(it)) {
@@ -107,7 +109,7 @@ impl State {
             self.inbox.push(job);
             return Taken::Kept(enough);
         }
-        let now = Time::now();
+        let now = clock.now();
         // Those who wait for outcomes go before an input that is long in coming.
         let slow = now.since(self.asked) > SLOW;
         self.asked = now;
@@ -117,11 +119,11 @@ impl State {
 
 impl Reading {
     /// The owner begins to read `count` operations, each to be added at once or all in one go.
-    pub(crate) fn begin(&self, count: usize, in_one_go: bool) {
+    pub(crate) fn begin(&self, count: usize, in_one_go: bool, now: Time) {
         self.0.with(|state| {
             state.left = count;
             state.one_by_one = !in_one_go;
-            state.asked = Time::now();
+            state.asked = now;
             state.light = true;
         });
     }
@@ -134,12 +136,13 @@ impl Reading {
         scheduler: &Scheduler<Operations>,
         id: BatchId,
     ) -> PyResult<bool> {
-        let mut taken = self.enter(Read::new(operation), operation.py(), false);
+        let (py, clock) = (operation.py(), scheduler.clock());
+        let mut taken = self.enter(Read::new(operation), py, false, clock);
         if let Taken::Unknown(job) = taken {
             drop(job);
             self.examine(operation, scheduler, id)?;
             // What has examined it may have run code of anybody's, which may change a partial.
-            taken = self.enter(Read::new(operation), operation.py(), true);
+            taken = self.enter(Read::new(operation), py, true, clock);
         }
         Ok(match taken {
             Taken::ToAdd(job, now, something) => {
@@ -152,7 +155,7 @@ impl Reading {
     }
 
     #[inline]
-    fn enter(&self, read: Read<'_>, py: Python<'_>, examined: bool) -> Taken {
+    fn enter(&self, read: Read<'_>, py: Python<'_>, examined: bool, clock: &Clock) -> Taken {
         let Read {
             job,
             light,
@@ -162,7 +165,7 @@ impl Reading {
             .each_ref()
             .map(|it| it.as_ref().map(Bound::as_unbound));
         self.0.with_lent(Refs::new(py), |state, refs| {
-            state.take(refs, job, light, beneath, examined)
+            state.take(refs, job, light, beneath, examined, clock)
         })
     }
 
@@ -200,7 +203,7 @@ impl Reading {
         let left = self.0.with(|state| {
             let mut jobs = mem::take(&mut state.inbox).into_iter();
             if jobs.len() > 0 {
-                scheduler.feed_some(id, &mut jobs, Time::now());
+                scheduler.feed_some(id, &mut jobs, scheduler.now());
             }
             jobs
         });

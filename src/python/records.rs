@@ -13,7 +13,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};
 
 use super::clock::seconds;
-use super::clock::until;
 use super::failures::{Failure, FailureLog};
 use super::late::{Late, Waited};
 use super::logging;
@@ -390,7 +389,7 @@ impl Records {
             return Ok(0);
         };
         let mut waited = Waited::default();
-        let interrupted = late.wait(py, until(timeout), &mut waited);
+        let interrupted = late.wait(py, timeout, &mut waited);
         self.log(py, &waited.unlogged)?;
         interrupted.map(|()| waited.running)
     }

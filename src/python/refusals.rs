@@ -62,7 +62,7 @@ pub(crate) fn give_up(py: Python<'_>, runtime: &Arc<Runtime>) {
     };
     let given_up = runtime
         .scheduler
-        .give_up(Refs::new(py), collect, Time::now());
+        .give_up(Refs::new(py), collect, runtime.scheduler.now());
     settle_all(py, runtime, failed, given_up, None);
 }
 

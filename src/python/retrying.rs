@@ -32,7 +32,7 @@ pub(crate) fn observe(
     match retrying.remaining(value) {
         Ok(None) => {}
         Ok(Some((remaining, after))) => {
-            let (started, now) = (lease.running.started, Time::now());
+            let (started, now) = (lease.running.started, runtime.scheduler.now());
             runtime.scheduler.hear(started, remaining, now + after, now);
         }
         Err(error) => error.write_unraisable(value.py(), None),
@@ -62,7 +62,7 @@ pub(crate) fn decide(
             return Decision::GiveUp;
         }
     };
-    let (running, policy, now) = (&lease.running, retrying.numbers(), Time::now());
+    let (running, policy, now) = (&lease.running, retrying.numbers(), runtime.scheduler.now());
     let (due, goes_on) = if verdict.throttled {
         let refusal = Refusal {
             policy,

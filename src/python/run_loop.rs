@@ -41,7 +41,9 @@ pub(crate) fn run_ready(
     // Whatever comes first brings its context with it.
     worker.forget();
     let outer = nesting::work_on(None);
-    let (_, first) = runtime.scheduler.claim(&mut worker, None, Time::now());
+    let (_, first) = runtime
+        .scheduler
+        .claim(&mut worker, None, runtime.scheduler.now());
     let mut run_loop = Box::new(RunLoop::new(Arc::clone(runtime), worker));
     let mut next = run_loop.begin(first);
     loop {
@@ -81,13 +83,14 @@ type Going = (Box<RunLoop>, Next);
 
 impl RunLoop {
     fn new(runtime: Arc<Runtime>, worker: Worker) -> Self {
+        let until = runtime.scheduler.now() + SWITCH_INTERVAL;
         Self {
             runtime,
             worker,
             context: Arc::new(Context::Calls),
             former: None,
             fine: None,
-            until: Time::now() + SWITCH_INTERVAL,
+            until,
         }
     }
 
@@ -236,7 +239,7 @@ impl RunLoop {
         self.come_back(py);
         drop(job);
         exit_if_forked(py, &self.runtime);
-        let now = Time::now();
+        let now = self.runtime.scheduler.now();
         let waited = nesting::take_permit_wait();
         if now >= self.until && self.is_to_step_aside(py, now) {
             return self.claim_after_others(py, returned(value, now, waited));
@@ -270,10 +273,10 @@ impl RunLoop {
     #[inline(never)]
     fn claim_after_others(&mut self, py: Python<'_>, finished: Finished<Operations>) -> Next {
         let scheduler = &self.runtime.scheduler;
-        drop(scheduler.finish(&mut self.worker, finished, Time::now()));
+        drop(scheduler.finish(&mut self.worker, finished, scheduler.now()));
         exit_if_forked(py, &self.runtime);
         detach(py, || thread::sleep(AWAY));
-        let now = Time::now();
+        let now = self.runtime.scheduler.now();
         self.until = now + SWITCH_INTERVAL;
         self.claim(py, None, now)
     }
@@ -286,7 +289,8 @@ impl RunLoop {
             .lease()
             .map(|lease| conclude_call(py, runtime, context, lease, job, result));
         exit_if_forked(py, &self.runtime);
-        self.claim(py, finished, Time::now())
+        let now = self.runtime.scheduler.now();
+        self.claim(py, finished, now)
     }
 
     /// Books what was finished, and claims the operation to call next.
@@ -312,7 +316,7 @@ impl RunLoop {
         nesting::go_back_to(works_on);
         exit_if_forked(py, &self.runtime);
         let scheduler = &self.runtime.scheduler;
-        scheduler.claim(&mut self.worker, None, Time::now()).1
+        scheduler.claim(&mut self.worker, None, scheduler.now()).1
     }
 }
 

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use super::policy::Retrying;
 use super::pool::Pool;
 use super::work::{Context, Operations};
+use crate::engine::clock::Clock;
 use crate::engine::limiter::Limiter;
 use crate::engine::lock::Guarded;
 use crate::engine::process;
@@ -21,6 +22,8 @@ pub(crate) struct Config {
     /// The permits come from an object that is not ours.
     pub(crate) foreign: bool,
     pub(crate) retrying: Option<Retrying>,
+    /// What all that it runs goes by.
+    pub(crate) clock: Clock,
     /// Threads take turns at Python.
     pub(crate) one_at_a_time: bool,
     /// Whether it was shut down, in this process or before it was forked.
@@ -55,6 +58,7 @@ impl Runtime {
             config.max_workers,
             config.limiter.clone(),
             Arc::new(Context::Calls),
+            config.clock.clone(),
         )
         .asking(config.foreign)
         .one_at_a_time(config.one_at_a_time)

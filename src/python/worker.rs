@@ -18,7 +18,6 @@ use super::work::{Context, Operations};
 use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Ask, Claim, Worker};
-use crate::engine::time::Time;
 
 /// A worker that is to ask for a permit, and then goes on.
 struct Asking {
@@ -178,13 +177,15 @@ fn begin(runtime: &Arc<Runtime>, entry: Entry) -> Option<Asking> {
 fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
     let asking = work_for(runtime.id, || {
         loop {
-            match runtime.scheduler.look(&mut worker, Time::now()) {
+            match runtime.scheduler.look(&mut worker, runtime.scheduler.now()) {
                 Claim::Exit => return None,
                 Claim::Rest(until) => {
                     if let Some(granted) = worker.take_long_wait() {
-                        attach_worker(|py| logging::waiting_for_limit(py, granted));
+                        attach_worker(|py| {
+                            logging::waiting_for_limit(py, granted.since(runtime.scheduler.now()));
+                        });
                     }
-                    worker.rest(until);
+                    worker.rest(until, runtime.scheduler.clock());
                 }
                 Claim::GiveUp => {
                     worker = attach_worker(|py| {

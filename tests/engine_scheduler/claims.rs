@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::engine::clock::Clock;
 use paceline::engine::model::{BatchOptions, EndReason};
 use paceline::engine::scheduler::{Claim, Scheduler, Step};
 use paceline::engine::time::Time;
@@ -194,7 +195,7 @@ fn a_permit_is_stamped_when_its_operation_starts() {
 #[test]
 fn starts_of_two_executors_share_one_window() {
     let (scheduler, limiter) = limited(1, 2, 10);
-    let other = Scheduler::new(1, Some(limiter), Arc::new("calls".into()));
+    let other = Scheduler::new(1, Some(limiter), Arc::new("calls".into()), Clock::default());
     let both = [&scheduler, &other];
     let mut workers = both.map(Scheduler::worker);
     for scheduler in both {

@@ -5,6 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use paceline::engine::clock::Clock;
 use paceline::engine::model::{BatchId, BatchOptions, Delivery, EndReason, Ending, Finished, Work};
 use paceline::engine::scheduler::{Claim, Scheduler, Start};
 
@@ -51,7 +52,7 @@ struct Setup {
 impl Setup {
     /// One worker, and a stream of two operations.
     fn new() -> Self {
-        let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(())));
+        let scheduler = Arc::new(Scheduler::new(1, None, Arc::new(()), Clock::default()));
         let options: BatchOptions = stream(Delivery::InOrder, 9);
         let batch = scheduler
             .add(Arc::new(()), Arc::default(), options, None, at(1))

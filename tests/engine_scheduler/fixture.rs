@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use paceline::engine::batch::Batch;
+use paceline::engine::clock::Clock;
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::model::{
     Ahead, BatchId, BatchOptions, Delivery, EndReason, Ending, Finished, Record, Running, Work,
@@ -68,7 +69,7 @@ pub(crate) fn until(deadline: Time, options: BatchOptions) -> BatchOptions {
 
 /// A scheduler whose workers need no permits.
 pub(crate) fn unlimited(workers: usize) -> Scheduler<Plain> {
-    Scheduler::new(workers, None, Arc::new("calls".into()))
+    Scheduler::new(workers, None, Arc::new("calls".into()), Clock::default())
 }
 
 /// A scheduler whose workers take their permits from a limiter without a margin.
@@ -76,7 +77,7 @@ pub(crate) fn limited(workers: usize, limit: u64, seconds: u64) -> (Scheduler<Pl
     let per = Duration::from_secs(seconds);
     let limiter = Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap());
     let context = Arc::new("calls".into());
-    let scheduler = Scheduler::new(workers, Some(limiter.clone()), context);
+    let scheduler = Scheduler::new(workers, Some(limiter.clone()), context, Clock::default());
     (scheduler, limiter)
 }
 
@@ -295,7 +296,7 @@ pub(crate) fn given(signal: &Signal) -> bool {
 /// Whether the worker was signalled; takes the signal.
 pub(crate) fn woken(worker: &Worker) -> bool {
     let told = signalled(worker);
-    worker.rest(Time::default());
+    worker.rest(Time::default(), &Clock::default());
     told
 }
 

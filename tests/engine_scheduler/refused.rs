@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::engine::clock::Clock;
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::model::{Delivery, EndReason};
 use paceline::engine::retry::{GiveUp, Hopeless};
@@ -287,7 +288,7 @@ fn two_on_one() -> (Limiter, [Scheduler<Plain>; 2]) {
     let limiter = Limiter::new(rate);
     let make = || {
         let limiter = Some(limiter.clone());
-        let scheduler = Scheduler::new(2, limiter, Arc::new("calls".into()));
+        let scheduler = Scheduler::new(2, limiter, Arc::new("calls".into()), Clock::default());
         giving_up(scheduler)
     };
     let schedulers = [make(), make()];

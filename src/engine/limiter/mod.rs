@@ -47,7 +47,7 @@ use super::process::PerProcess;
 use super::recovery::Refusal;
 use super::retry::{GiveUp, Hopeless, Pause};
 use super::signal::Signal;
-use super::time::{Clock, Time};
+use super::time::{Time, TimeSource};
 
 /// Numbers rates in the order of their locks, and waiters in the order of their coming.
 static NUMBERS: AtomicU64 = AtomicU64::new(1);
@@ -185,19 +185,25 @@ impl Limiter {
     ///
     /// Refuses where that would make anybody late who waits.
     #[inline(always)]
-    pub fn try_acquire(&self, weight: u64, clock: impl Clock) -> bool {
+    pub fn try_acquire(&self, weight: u64, clock: impl TimeSource) -> bool {
         self.try_take(weight, Taker::Anybody, None, clock)
     }
 
     /// The same for a call, whose end this limiter will be told. `last` is the end of the call that
     /// was made before, to be taken note of first.
     #[inline(always)]
-    pub fn try_start(&self, weight: u64, last: Option<&Ended>, clock: impl Clock) -> bool {
+    pub fn try_start(&self, weight: u64, last: Option<&Ended>, clock: impl TimeSource) -> bool {
         self.try_take(weight, Taker::Call, last, clock)
     }
 
     #[inline(always)]
-    fn try_take(&self, weight: u64, taker: Taker, last: Option<&Ended>, clock: impl Clock) -> bool {
+    fn try_take(
+        &self,
+        weight: u64,
+        taker: Taker,
+        last: Option<&Ended>,
+        clock: impl TimeSource,
+    ) -> bool {
         if let [part] = &*self.parts {
             let alone = part.with(|state| {
                 state.queue.is_empty().then(|| {
@@ -237,7 +243,7 @@ impl Limiter {
     /// Takes note that a call has ended which took its permit by [`try_start`](Self::try_start) or
     /// with a ticket of [`enqueue_call`](Self::enqueue_call). Once is enough, and forgetting it means
     /// only that the permit counts for longest.
-    pub fn end(&self, call: &Ended, clock: impl Clock) {
+    pub fn end(&self, call: &Ended, clock: impl TimeSource) {
         let told: Vec<_> = self.locked(|states| {
             let now = clock.now();
             let told = states.iter_mut().map(|state| state.end(call, now));
@@ -247,7 +253,7 @@ impl Limiter {
     }
 
     /// Whether [`try_acquire`](Self::try_acquire) would take `weight` permits now; takes nothing.
-    pub fn is_free(&self, weight: u64, clock: impl Clock) -> bool {
+    pub fn is_free(&self, weight: u64, clock: impl TimeSource) -> bool {
         self.locked(|states| are_free(states, weight, clock.now()))
     }
 
@@ -280,7 +286,7 @@ impl Limiter {
 
     /// How long until `weight` permits would be granted, if everybody who waits takes theirs first
     /// and as early as they may, and no call that runs ends soon.
-    pub fn wait_time(&self, weight: u64, clock: impl Clock) -> Duration {
+    pub fn wait_time(&self, weight: u64, clock: impl TimeSource) -> Duration {
         self.locked(|states| {
             let now = clock.now();
             let granted = states.iter_mut().map(|state| state.due_behind(weight, now));
@@ -290,7 +296,7 @@ impl Limiter {
 
     /// Whether it is certain that `weight` permits are not granted within `timeout`. Of those who
     /// wait for other rates too nobody knows yet whom they will let go first.
-    pub fn takes_longer(&self, weight: u64, timeout: Duration, clock: impl Clock) -> bool {
+    pub fn takes_longer(&self, weight: u64, timeout: Duration, clock: impl TimeSource) -> bool {
         self.locked(|states| {
             let now = clock.now();
             let earliest = states
@@ -311,7 +317,7 @@ impl Limiter {
     /// Goes on at another rate, which was [changed](Rate::changed) from its own, for those who wait
     /// too: all of them look again. What was permitted still counts, and for so much longer as the
     /// window is longer.
-    pub fn change(&self, rate: Rate, clock: impl Clock) {
+    pub fn change(&self, rate: Rate, clock: impl TimeSource) {
         for part in &*self.parts {
             let told: Vec<_> = part.with(|state| {
                 state.gate.change(rate, clock.now());
@@ -328,7 +334,7 @@ impl Limiter {
     ///
     /// Pauses every rate of a combination, so everybody who shares one of them. Whoever waits for
     /// other rates too looks again: what it keeps there it may not need by then.
-    pub fn pause_until(&self, until: Time, clock: impl Clock) {
+    pub fn pause_until(&self, until: Time, clock: impl TimeSource) {
         let told: Vec<_> = self.locked(|states| {
             let now = clock.now();
             for state in &mut *states {
@@ -342,7 +348,7 @@ impl Limiter {
 
     /// Takes note of what an answer says is left of the server's limit: no more permits are given
     /// until that is reset. Whoever may have theirs sooner by the news looks again.
-    pub fn hear(&self, told: &Told, clock: impl Clock) {
+    pub fn hear(&self, told: &Told, clock: impl TimeSource) {
         let woken: Vec<_> = self.locked(|states| {
             let now = clock.now();
             let sooner = states
@@ -357,7 +363,7 @@ impl Limiter {
 
     /// A call was refused: everybody pauses, and one call goes first after that. All who wait look
     /// again, as the pause may be longer than they want to wait.
-    pub fn refused(&self, refusal: &Refusal<'_>, clock: impl Clock) -> Pause {
+    pub fn refused(&self, refusal: &Refusal<'_>, clock: impl TimeSource) -> Pause {
         let (pause, told) = self.locked(|states| {
             let now = clock.now();
             let mut all = Pause::default();
@@ -389,7 +395,7 @@ impl Limiter {
 
     /// The call that started then was answered without a refusal, or has ended without an answer
     /// that anybody could judge.
-    pub fn ended(&self, started: Time, answered: bool, clock: impl Clock) {
+    pub fn ended(&self, started: Time, answered: bool, clock: impl TimeSource) {
         let told = self.locked(|states| {
             let now = clock.now();
             let mut opens = false;
@@ -420,7 +426,7 @@ impl Limiter {
     }
 
     /// Tells the adaptive rates that the server refused. Refusals of one episode cut once.
-    pub fn slow_down(&self, clock: impl Clock) {
+    pub fn slow_down(&self, clock: impl TimeSource) {
         self.locked(|states| {
             let now = clock.now();
             for state in states {
@@ -431,7 +437,7 @@ impl Limiter {
 
     /// The permits per window now: the limit, or less after an adaptive rate was cut. The least
     /// of them for a combination.
-    pub fn effective_limit(&self, clock: impl Clock) -> u64 {
+    pub fn effective_limit(&self, clock: impl TimeSource) -> u64 {
         self.locked(|states| {
             let now = clock.now();
             states

@@ -8,7 +8,7 @@ use super::queue::{Hold, Queue};
 use super::{Limiter, State, charge};
 use crate::engine::process;
 use crate::engine::signal::Signal;
-use crate::engine::time::{Clock, Time};
+use crate::engine::time::{Time, TimeSource};
 
 /// What the one who waits has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,18 +45,18 @@ impl Ticket {
     }
 
     /// Whether the turn has come; takes nothing.
-    pub fn turn(&self, clock: impl Clock) -> Turn {
+    pub fn turn(&self, clock: impl TimeSource) -> Turn {
         self.take_turn(clock, false)
     }
 
     /// Takes the permits if the turn has come, stamped with this instant, and leaves the queue.
-    pub fn try_start(&mut self, clock: impl Clock) -> Turn {
+    pub fn try_start(&mut self, clock: impl TimeSource) -> Turn {
         let turn = self.take_turn(clock, true);
         self.waiting &= turn != Turn::Ready;
         turn
     }
 
-    fn take_turn(&self, clock: impl Clock, start: bool) -> Turn {
+    fn take_turn(&self, clock: impl TimeSource, start: bool) -> Turn {
         let (turn, told) = self.limiter.locked(|states| {
             let now = clock.now();
             let (turn, holds) = self.look(states, now);
@@ -114,7 +114,7 @@ impl Ticket {
     }
 
     /// Whether it is certain that the turn does not come by `deadline`, whatever calls end before.
-    pub fn comes_after(&self, deadline: Time, clock: impl Clock) -> bool {
+    pub fn comes_after(&self, deadline: Time, clock: impl TimeSource) -> bool {
         self.limiter.locked(|states| {
             let now = clock.now();
             states

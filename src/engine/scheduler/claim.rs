@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::engine::batch::{Batch, Unkept};
+use crate::engine::clock::Clock;
 use crate::engine::limiter::{Ended, Ticket};
 use crate::engine::model::{Attempt, BatchId, CallResult, Running, Work};
 use crate::engine::signal::Signal;
@@ -55,8 +56,8 @@ impl Worker {
     }
 
     /// Waits until there may be something to start, or until `until`. Only while detached.
-    pub fn rest(&self, until: Time) {
-        self.signal.wait_until(until);
+    pub fn rest(&self, until: Time, clock: &Clock) {
+        clock.wait(&self.signal, until, None);
     }
 }
 

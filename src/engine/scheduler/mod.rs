@@ -31,6 +31,7 @@ pub use self::refusals::{GivenUp, Refused};
 use self::state::{Locked, State};
 pub use self::stragglers::{Late, Stragglers, TakenOut};
 use super::batch::Batch;
+use super::clock::Clock;
 use super::limiter::{Ended, Limiter, Told};
 use super::model::{BatchId, Finished};
 use super::model::{BatchOptions, EndReason, Work};
@@ -41,6 +42,7 @@ use super::time::Time;
 /// Shares the workers of one executor among its batches.
 #[derive(Debug)]
 pub struct Scheduler<W: Work> {
+    clock: Clock,
     limiter: Option<Limiter>,
     state: Mutex<State<W>>,
     worker_ids: AtomicU64,
@@ -50,10 +52,16 @@ impl<W: Work> Scheduler<W> {
     /// The batch of the calls that are submitted one by one.
     pub const CALLS: BatchId = BatchId { slot: 0, serial: 0 };
 
-    /// A scheduler for `workers` workers, whose permits come from `limiter`, if that is given.
+    /// A scheduler for `workers` workers, whose permits come from `limiter`, if that is given. It goes
+    /// by `clock`, and so does whoever calls it.
     #[must_use]
-    pub fn new(workers: usize, limiter: Option<Limiter>, context: Arc<W::Context>) -> Self {
-        let now = Time::now();
+    pub fn new(
+        workers: usize,
+        limiter: Option<Limiter>,
+        context: Arc<W::Context>,
+        clock: Clock,
+    ) -> Self {
+        let now = clock.now();
         let calls = Batch::new(
             context,
             Arc::default(),
@@ -62,10 +70,22 @@ impl<W: Work> Scheduler<W> {
             now,
         );
         Self {
+            clock,
             limiter,
             state: Mutex::new(State::new(workers, calls)),
             worker_ids: AtomicU64::new(0),
         }
+    }
+
+    /// The time now, by the clock that it goes by.
+    #[inline(always)]
+    pub fn now(&self) -> Time {
+        self.clock.now()
+    }
+
+    /// The clock that it goes by.
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     /// Says when a server is given up that goes on refusing.
@@ -239,7 +259,7 @@ impl<W: Work> Scheduler<W> {
     pub fn leave(&self, mut worker: Worker) {
         let mut state = self.state();
         state.idle.unpark(&worker);
-        let now = Time::now();
+        let now = self.now();
         #[cfg(debug_assertions)]
         state.idle.note_coming(&worker, false, now);
         state.leave_lead(&mut worker, now);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use paceline::engine::clock::Clock;
 use paceline::engine::flow::Spacing;
 use paceline::engine::limiter::{Limiter, Rate};
 use paceline::engine::model::{Ahead, BatchId, BatchOptions, Delivery, EndReason, FailureLimit};
@@ -211,7 +212,7 @@ impl World {
             Limiter::new(Rate::new(limit, per, None, Some(Duration::ZERO)).unwrap())
         });
         let context = Arc::new("calls".into());
-        let scheduler = Scheduler::new(setting.workers, limiter.clone(), context)
+        let scheduler = Scheduler::new(setting.workers, limiter.clone(), context, Clock::default())
             .asking(setting.foreign)
             .one_at_a_time(setting.one_at_a_time);
         let options = BatchOptions::submitted();
