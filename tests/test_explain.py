@@ -35,7 +35,7 @@ def test_where_python_computes_more_workers_do_not_help(
     monkeypatch: pytest.MonkeyPatch, lasting: float
 ) -> None:
     # As if the process had been on a processor all the time, which a busy machine does not let it.
-    monkeypatch.setattr("paceline._batch.time.process_time", time.perf_counter)
+    monkeypatch.setattr("paceline._runner.time.process_time", time.perf_counter)
 
     def spread() -> Iterator[Callable[[], None]]:
         for _ in range(6):
@@ -57,7 +57,7 @@ def test_without_the_interpreter_lock_all_processors_can_compute(
     # As on a free-threaded build, with a process that is on two processors all the time.
     monkeypatch.setattr("sys._is_gil_enabled", lambda: False, raising=False)
     monkeypatch.setattr("os.process_cpu_count", lambda: processors, raising=False)
-    monkeypatch.setattr("paceline._batch.time.process_time", lambda: 2 * time.perf_counter())
+    monkeypatch.setattr("paceline._runner.time.process_time", lambda: 2 * time.perf_counter())
     with BatchExecutor(max_workers=2) as executor:
         report = executor.run([partial(time.sleep, 0.05)] * 8)
     assert report.bounded_by == bound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
@@ -124,6 +125,14 @@ def test_outcomes_of_a_batch_go_to_another_process() -> None:
     assert done.result() == 2
     with pytest.raises(ZeroDivisionError):
         failed.result()
+
+
+def test_a_report_can_have_every_end_that_is_documented() -> None:
+    _, _, described = (BatchReport.__doc__ or "").partition("ended_by:")
+    words = re.findall(r'``"(\w+)"``', described)
+    assert len(words) > 10
+    for word in words:
+        assert BatchReport([], ended_by=word).ended_by == word
 
 
 def test_a_report_made_by_hand_is_one() -> None:

@@ -17,7 +17,7 @@ from observing import PATIENCE
 from streaming import Running, Source, assert_nothing_is_lost, consume, naps, numbers
 
 from paceline import BatchExecutor, BatchTimeoutError
-from paceline._batch import Drive
+from paceline._input import Input
 
 
 def raise_value_error(n: int) -> None:
@@ -172,7 +172,7 @@ def test_shutdown_with_cancel_futures_ends_a_stream_of_another_thread() -> None:
     assert report.counts["cancelled"] >= 1
 
 
-READING = Drive._feed.__code__
+READING = Input.read.__code__
 
 
 @pytest.mark.parametrize("line", sorted({line for *_, line in READING.co_lines() if line})[1:])

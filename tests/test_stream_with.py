@@ -162,7 +162,7 @@ def test_a_stream_that_nothing_holds_still_ends_without_the_collector() -> None:
         with BatchExecutor(max_workers=1) as executor:
             outcomes = executor.stream(operations())
             next(outcomes)
-            gone = weakref.ref(outcomes._drive)
+            gone = weakref.ref(outcomes._runner)
             with outcomes:
                 pass
             del outcomes

@@ -19,8 +19,8 @@ from typing import (
 
 from typing_extensions import disjoint_base
 
-from paceline._batch import BatchOptions
 from paceline._futures import CallFuture
+from paceline._options import BatchOptions
 from paceline.retry.policy import Retry
 
 __all__ = [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
-import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from datetime import timedelta
@@ -14,7 +11,6 @@ from typing import (
     Literal,
     Never,
     ParamSpec,
-    SupportsIndex,
     TypeVar,
     cast,
     overload,
@@ -22,26 +18,35 @@ from typing import (
 
 import paceline
 from paceline import _core
-from paceline._arguments import limiter_instead, map_instead, missing, operations_instead, refuse
-from paceline._batch import BatchOptions, Drive, default_ahead
-from paceline._checks import duration, failure_limit, is_suspended, positive_int
-from paceline._core import Delivery, show
-from paceline._duck import is_a
+from paceline._arguments import missing, refuse
+from paceline._checks import duration, failure_limit, positive_int
+from paceline._core import Delivery
 from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
+from paceline._options import BatchOptions, default_ahead
 from paceline._outcomes import Outcomes
-from paceline._permits import SupportsAcquire, check_limiter
+from paceline._permits import SupportsAcquire
 from paceline._pool import Pool, wait_for
 from paceline._report import BatchReport
+from paceline._runner import BatchRunner
+from paceline._settings import (
+    as_input,
+    calls_of,
+    check_on_error,
+    check_rate_limiter,
+    check_retry,
+    check_sizes,
+    check_thread_setup,
+    check_workers,
+)
+from paceline._values import ValueRunner
 
 __all__ = ["BatchExecutor"]
 
 T = TypeVar("T")
+R = TypeVar("R", bound=BatchRunner[Any])
 P = ParamSpec("P")
 
-ON_ERROR = ("record", "return", "raise")
-
-MOST_WORKERS = 2**15
 MOST_BUFFERED = 2**31
 
 
@@ -83,34 +88,14 @@ class BatchExecutor(_core.BatchExecutor, Executor):
     ) -> None:
         if _more or _unknown:
             refuse("BatchExecutor", _more, _unknown)
-        if max_workers is None:
-            max_workers = _default_workers()
-        workers = positive_int("max_workers", max_workers, MOST_WORKERS)
-        # A mock or a proxy says that it is what it stands for.
-        native = rate_limiter if is_a(rate_limiter, _core.RateLimiter) else None
-        if rate_limiter is not None and not callable(getattr(rate_limiter, "acquire", None)):
-            raise TypeError(
-                f"rate_limiter must have an acquire() method or be None, not {show(rate_limiter)}"
-                f"{limiter_instead(rate_limiter)}"
-            )
-        if cast("object", rate_limiter) is _core.RateLimiter:
-            raise TypeError("rate_limiter must be made first, as in RateLimiter(100, per=60)")
-        if rate_limiter is not None and native is None:
-            check_limiter(rate_limiter)
-        if initializer is not None and (not callable(initializer) or is_suspended(initializer)):
-            raise TypeError(
-                "initializer must be a function, and neither async nor a generator: "
-                f"{show(initializer)}"
-            )
-        if not isinstance(initargs, Iterable):
-            raise TypeError(f"initargs must be an iterable of arguments, not {show(initargs)}")
-        if not isinstance(thread_name_prefix, str):
-            raise TypeError(f"thread_name_prefix must be a string, not {show(thread_name_prefix)}")
+        workers = check_workers(max_workers)
+        native = check_rate_limiter(rate_limiter)
+        check_thread_setup(initializer, initargs, thread_name_prefix)
         if retry is not None:
-            _check_retry(retry)
+            check_retry(retry)
         self._rate_limiter = rate_limiter
         self._max_workers = workers
-        self._on_error = _check_on_error(on_error)
+        self._on_error = check_on_error(on_error)
         self._foreign_limiter = rate_limiter if native is None else None
         self._thread_setup: dict[str, Any] = {
             "prefix": thread_name_prefix,
@@ -167,10 +152,12 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         if _more or _unknown:
             refuse("execute", _more, _unknown)
         _core.check_operation("operation", operation)
-        drive = self._drive([operation], Delivery.AT_END, stop_on_failure=True, logged=False)
-        drive.is_batch = False
+        runner = self._runner_of(
+            BatchRunner, [operation], Delivery.AT_END, stop_on_failure=True, logged=False
+        )
+        runner.is_batch = False
         # A failure would have ended it.
-        return drive.to_end(lambda records: cast("T", records.values(None)[0]))
+        return runner.to_end(lambda records: cast("T", records.values(None)[0]))
 
     @overload
     def execute_batch(
@@ -260,8 +247,9 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """
         if _more or _unknown:
             refuse("execute_batch", _more, _unknown)
-        mode = self._on_error if on_error is None else _check_on_error(on_error)
-        drive = self._drive(
+        mode = self._on_error if on_error is None else check_on_error(on_error)
+        runner = self._runner_of(
+            BatchRunner,
             operations,
             Delivery.AT_END,
             timeout=timeout,
@@ -270,7 +258,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             logged=mode != "raise",
         )
         failed = error_record if mode == "record" else None
-        return drive.to_end(lambda records: records.values(failed))
+        return runner.to_end(lambda records: records.values(failed))
 
     def run(
         self,
@@ -287,8 +275,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """
         if _more or _unknown:
             refuse("run", _more, _unknown)
-        drive = self._drive(operations, Delivery.AT_END, timeout=timeout, max_failures=max_failures)
-        return drive.to_end(drive.report)
+        runner = self._runner_of(
+            BatchRunner, operations, Delivery.AT_END, timeout=timeout, max_failures=max_failures
+        )
+        return runner.to_end(runner.report)
 
     def stream(
         self,
@@ -341,7 +331,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         else:
             most = workers + positive_int("buffersize", buffersize, MOST_BUFFERED)
             ahead = (most, most, most)
-        return self._drive(
+        return self._runner_of(
+            BatchRunner,
             operations,
             Delivery.IN_ORDER if ordered else Delivery.AS_COMPLETED,
             timeout=timeout,
@@ -411,24 +402,10 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         """
         if _unknown:
             refuse("map", (), _unknown)
-        if not isinstance(chunksize, SupportsIndex | float):
-            raise TypeError(f"chunksize must be an integer, not {show(chunksize)}")
-        if chunksize < 1:
-            raise ValueError(f"chunksize must be >= 1, not {show(chunksize)}")
-        if buffersize is not None and not isinstance(buffersize, int):
-            raise TypeError(f"buffersize must be an integer or None, not {show(buffersize)}")
-        if buffersize is not None and not 1 <= buffersize <= sys.maxsize:
-            raise ValueError(
-                f"buffersize must be None or > 0 and at most {sys.maxsize}, not {show(buffersize)}"
-            )
-        try:
-            _core.check_operation("fn", fn)
-            calls = (functools.partial(fn, *items) for items in zip(*iterables, strict=False))
-        except TypeError as error:
-            if told := map_instead(fn, iterables):
-                raise TypeError(told) from error
-            raise
-        drive = self._drive(
+        check_sizes(chunksize, buffersize)
+        calls = calls_of(fn, iterables)
+        runner = self._runner_of(
+            ValueRunner,
             list(calls) if buffersize is None else calls,
             Delivery.IN_ORDER,
             timeout=timeout,
@@ -436,7 +413,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             logged=False,
             ahead=(buffersize or _core.UNBOUNDED,) * 3,
         )
-        return drive.begin_values()
+        return runner.begin()
 
     def shutdown(
         self,
@@ -468,8 +445,9 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             if runtime.is_over():
                 pool.join()
 
-    def _drive(
+    def _runner_of(
         self,
+        kind: type[R],
         operations: Iterable[Callable[[], T]],
         delivery: Delivery,
         *,
@@ -479,15 +457,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         logged: bool = True,
         attended: bool = True,
         ahead: tuple[int, int, int] | None = None,
-    ) -> Drive[T]:
-        if not isinstance(operations, list | tuple):
-            try:
-                operations = iter(operations)
-            except TypeError as error:
-                raise TypeError(
-                    f"operations must be an iterable of callables, not {show(operations)}"
-                    f"{operations_instead(operations)}"
-                ) from error
+    ) -> R:
+        operations = as_input(operations)
         options = BatchOptions(
             delivery=delivery,
             attended=attended,
@@ -496,32 +467,7 @@ class BatchExecutor(_core.BatchExecutor, Executor):
             stop_on_failure=stop_on_failure,
             max_failures=failure_limit(max_failures),
         )
-        return Drive(self._pool, operations, options, logged=logged, max_workers=self._max_workers)
-
-
-def _default_workers() -> int:
-    """Return as many workers as ``ThreadPoolExecutor`` has by default."""
-    count = getattr(os, "process_cpu_count", os.cpu_count)
-    return min(32, (count() or 1) + 4)
-
-
-def _check_retry(retry: object) -> None:
-    # Here, as the package has no use for it until somebody has made one.
-    from paceline.retry.policy import Retry  # noqa: PLC0415
-
-    if not is_a(retry, Retry):
-        raise TypeError(
-            f"retry must be a Retry or None, not {show(retry)}; write retry=Retry(attempts=3), "
-            "where the first call is counted as well"
-        )
-
-
-def _check_on_error(on_error: str) -> str:
-    if on_error not in ON_ERROR:
-        raise ValueError(
-            f"on_error must be one of {', '.join(map(repr, ON_ERROR))}, not {show(on_error)}"
-        )
-    return on_error
+        return kind(self._pool, operations, options, logged=logged, max_workers=self._max_workers)
 
 
 BatchExecutor.__module__ = "paceline"

@@ -24,9 +24,11 @@ class _Batch(Protocol[T]):
     """What a stream asks of the one that drives its batch."""
 
     consumer: Callable[[], Outcomes[T] | None]
-    is_reading: bool
-    is_sized: bool
 
+    @property
+    def is_reading(self) -> bool: ...
+    @property
+    def is_sized(self) -> bool: ...
     def leave(self, error: BaseException | None = None) -> None: ...
     def remaining(self) -> int | None: ...
     def is_of_this_process(self) -> bool: ...
@@ -42,15 +44,15 @@ class _More(Generic[T]):
     as if it had come there.
     """
 
-    def __init__(self, drive: _Batch[T], rounds: Generator[None]) -> None:
-        self._drive = drive
+    def __init__(self, runner: _Batch[T], rounds: Generator[None]) -> None:
+        self._runner = runner
         self._rounds = rounds
         self.turn = threading.RLock()
 
     def __bool__(self) -> bool:
         with self.turn:
             if next(self._rounds, self) is self:
-                self._drive.leave()
+                self._runner.leave()
         return False
 
     def leave(self, error: BaseException | None) -> bool:
@@ -60,7 +62,7 @@ class _More(Generic[T]):
         try:
             # This thread may be inside itself, if a signal handler or the input has come here.
             if not self._rounds.gi_running:  # type: ignore[attr-defined]
-                self._drive.leave(error)
+                self._runner.leave(error)
                 self._rounds.close()
         finally:
             self.turn.release()
@@ -83,7 +85,7 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     """
 
     if TYPE_CHECKING:
-        _drive: _Batch[T]
+        _runner: _Batch[T]
         _batch: _core.Batch[T]
         _more: _More[T]
         # The report, when the batch has ended.
@@ -100,13 +102,13 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
     else:
         __exit__ = _core.Exit()
 
-    def __new__(cls, drive: _Batch[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
+    def __new__(cls, runner: _Batch[T], batch: _core.Batch[T], rounds: Generator[None]) -> Self:
         """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
-        more = _More(drive, rounds)
+        more = _More(runner, rounds)
         # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
         self = super().__new__(cls, None, _core.Ready(batch, more))
-        self._drive, self._batch, self._more, self.kept = drive, batch, more, None
-        drive.consumer = weakref.ref(self)
+        self._runner, self._batch, self._more, self.kept = runner, batch, more, None
+        runner.consumer = weakref.ref(self)
         return self
 
     def __enter__(self) -> Self:
@@ -131,11 +133,11 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
 
     def _leave(self, error: BaseException | None) -> bool:
         """Have the report made; whether it was: it is not while a thread is inside the input."""
-        if not self._drive.is_of_this_process():
+        if not self._runner.is_of_this_process():
             # The thread whose turn it is may be one of the parent's.
             return False
         while not self._more.leave(error):
-            if self.kept is None and self._drive.is_reading:
+            if self.kept is None and self._runner.is_reading:
                 return False
         return True
 
@@ -165,13 +167,13 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
         return True
 
     def __len__(self) -> int:
-        remaining = self._drive.remaining() if self._drive.is_sized else None
+        remaining = self._runner.remaining() if self._runner.is_sized else None
         if remaining is None:
             raise TypeError("only a stream over a list or a tuple has a length")
         return remaining
 
     def __length_hint__(self) -> int:
-        remaining = self._drive.remaining()
+        remaining = self._runner.remaining()
         return NotImplemented if remaining is None else remaining
 
 

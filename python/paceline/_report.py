@@ -20,6 +20,7 @@ from typing import (
 from paceline._arguments import missing, refuse
 from paceline._checks import duration, positive_int
 from paceline._core import Outcome, Records, show
+from paceline._ending import Ending
 from paceline._made import MadeRecords, NoRecords, row_of
 
 if TYPE_CHECKING:
@@ -37,20 +38,7 @@ __all__ = ["BatchReport", "describe", "failure_group"]
 
 T_co = TypeVar("T_co", covariant=True)
 
-ENDED_BY = (
-    "completed",
-    "timeout",
-    "max_failures",
-    "interrupt",
-    "limiter",
-    "input",
-    "operation",
-    "consumer",
-    "outer",
-    "shutdown",
-    "broken",
-    "exit",
-)
+ENDED_BY = tuple(ending.value for ending in Ending)
 
 _TOTALS = (
     "elapsed",

@@ -1,23 +1,21 @@
-"""Driving one batch: reading its input, asking for its permits, ending it with its report."""
+"""Running one batch: reading its input, asking for its permits, ending it with its report."""
 
 from __future__ import annotations
 
 import contextvars
-import gc
 import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import CancelledError
-from contextlib import suppress
 from functools import partial
-from operator import length_hint
-from typing import TYPE_CHECKING, Generic, Never, TypeVar, cast
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from paceline import _core
 from paceline._core import Step
 from paceline._duck import is_a
+from paceline._ending import Ending
 from paceline._errors import (
     BatchTimeoutError,
     add_note,
@@ -25,82 +23,22 @@ from paceline._errors import (
     refused_for_good,
     stand_in_for,
 )
+from paceline._input import Input
 from paceline._logging import SAY_SO_AFTER, say_waiting, writes_batches
+from paceline._options import BatchOptions
 from paceline._outcomes import Outcomes
 from paceline._report import BatchReport, failure_group
 
 if TYPE_CHECKING:
     from paceline._pool import Pool
 
-__all__ = ["BatchOptions", "Drive", "default_ahead"]
+__all__ = ["BatchRunner"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 
-class BatchOptions:
-    """How a batch is to be treated, as ``src/python/options.rs`` reads it."""
-
-    # No NamedTuple: to make the class of one is a good part of what the package takes to import.
-    __slots__ = ("ahead", "attended", "delivery", "max_failures", "stop_on_failure", "timeout")
-
-    def __init__(
-        self,
-        *,
-        delivery: _core.Delivery,
-        attended: bool,
-        ahead: tuple[int, int, int],
-        timeout: float | None,
-        stop_on_failure: bool,
-        max_failures: tuple[float, int] | None,
-    ) -> None:
-        self.delivery = delivery
-        self.attended = attended
-        self.ahead = ahead
-        self.timeout = timeout
-        self.stop_on_failure = stop_on_failure
-        self.max_failures = max_failures
-
-
-# How many quick operations are read ahead, in all.
-MOST_AHEAD = 1024
-
-
-def default_ahead(workers: int) -> tuple[int, int, int]:
-    """Bounds on the operations that are read and not handed over.
-
-    For any, for quick ones, and for quick ones of which nothing is held but their arguments.
-
-    CPython's collector runs when so many more objects were made than freed as its first threshold
-    says, and an operation is made of two that count, or more. From half of the threshold on it
-    would run all the time, so it stays below.
-    """
-    least = 2 * workers + 1
-    threshold = gc.get_threshold()[0] if gc.isenabled() else 0
-    heavy = min(MOST_AHEAD, threshold * 9 // 20) if threshold else MOST_AHEAD
-    return least, max(least, heavy), max(least, MOST_AHEAD)
-
-
-# What is said of a batch that ended, without anything having been raised, by one of these.
-_CANCELLED = {
-    "shutdown": "the executor was shut down, and what had not started cancelled",
-    "outer": "the batch that this one is part of has ended early",
-    "exit": "the program ends, so nothing more of the batch was started",
-}
-
-# While one of these goes on, its exception does not wait for running operations.
-_IMPATIENT = frozenset({"interrupt", "timeout", "consumer", "outer"})
-
-
-# An input that took more seconds to answer is slow. It is asked again when no outcome has become
-# ready for a share of that time. So an input that works for its answers loses no more than that,
-# and an outcome waits for the input no longer than about ten times its own call took.
-_SLOW = 0.005
-_SHARE = 0.1
-_MOST_WAITED = 1.0
-
-
-class Drive(Generic[T]):
+class BatchRunner(Generic[T]):
     """One batch, from its first operation to its report. It belongs to its owner's thread.
 
     From the moment it is open whatever is raised ends it, also by a signal handler between any two
@@ -119,7 +57,7 @@ class Drive(Generic[T]):
         max_workers: int,
     ) -> None:
         self._pool = pool
-        self._operations = operations
+        self._input = Input(operations, options, told=logged)
         self._options = options
         self._logs_failures = logged
         self._max_workers = max_workers
@@ -127,51 +65,25 @@ class Drive(Generic[T]):
         self.is_batch = True
         self._is_open = False
         # What an exception that is raised now is put down to.
-        self._cause = "interrupt"
+        self._cause = Ending.INTERRUPT
         self._logged = False
         # For how many operations it has waited when it ended, and how long, if that was long.
         self._waited: tuple[int, float] | None = None
-        # Whether its owner is inside the input, which may never return.
-        self.is_reading = False
-        # Whether it was known from the start how many operations there are.
-        self.is_sized = isinstance(operations, list | tuple)
-        # Whether its report was made. The consumer of a stream keeps that, and the drive does not:
-        # on a worker, operations run beneath frames that know the drive, and the traceback of one
+        # Whether its report was made. The consumer of a stream keeps that, and the runner does not:
+        # on a worker, operations run beneath frames that know the runner, and the traceback of one
         # that failed holds these.
         self.has_ended = False
         self.consumer: Callable[[], Outcomes[T] | None] = _nobody
-        # How long it waits for outcomes before it asks for more input, in seconds; 0 if that was
-        # quick to answer the last time.
-        self._slow = 0.0
-        self._hands_over = not options.attended
-        self._input: Iterator[Callable[[], T]] = iter(())
-        # What is known of the input before it is read; at an early end it is moved to the rest.
-        self._unread: Iterator[Callable[[], T]] = iter(())
-        self._rest: list[Callable[[], T]] = []
 
     def _open(self) -> None:
         """Open the batch, and feed it what is known of its input."""
-        operations, self._operations = self._operations, ()
         self._computed_before = time.process_time()
         options, context = self._options, contextvars.copy_context()
         begin = self._pool.runtime.begin
         batch = self._batch = begin(context, self._pool, self._logs_failures, options)
         self._is_open = True
         try:
-            # What outcomes are to know of their operations. Those of `map` are not its caller's.
-            if not isinstance(operations, list | tuple):
-                self._input = iter(operations)
-                if not options.attended and self._logs_failures:
-                    batch.know(None)
-            elif not options.attended and options.ahead[1] < _core.UNBOUNDED:
-                whole = list(operations)
-                self._input = self._unread = iter(whole)
-                _core.check_operations(whole)
-                batch.know(whole)
-            else:
-                if options.attended:
-                    batch.know(operations)
-                batch.feed(operations if type(operations) is list else list(operations))
+            self._input.open(batch)
         except TypeError:
             # Of a list with something else in it nothing is run: no batch has begun.
             self._is_open = False
@@ -201,7 +113,7 @@ class Drive(Generic[T]):
     def _completed(self, finish: Callable[[_core.Records[T]], R]) -> R:
         result = finish(self._records())
         if self.is_batch:
-            self._log_end("completed")
+            self._log_end(Ending.COMPLETED)
         return result
 
     def outcomes(self) -> Outcomes[T]:
@@ -228,18 +140,18 @@ class Drive(Generic[T]):
             self._start()
             advance = self._advance if self._options.timeout is None else self._advance_aside
             while advance():
-                self._cause = "consumer"
+                self._cause = Ending.CONSUMER
                 yield
                 # What is ready goes before an input that may be long in coming.
-                if not self._slow and (room := self._batch.room()):
+                if not self._input.slow and (room := self._batch.room()):
                     self._feed_more(room)
-            if self._batch.ended_by() == "consumer":
+            if self._ending() is Ending.CONSUMER:
                 # It was left meanwhile, by another thread or a signal handler.
                 self.leave()
                 return
             self._settle()
             self._keep(self.report(self._records()))
-            self._log_end("completed")
+            self._log_end(Ending.COMPLETED)
         except BaseException as error:
             self._end_early(error)
             if is_a(error, StopIteration):
@@ -247,56 +159,6 @@ class Drive(Generic[T]):
             raise
         finally:
             self._let_go()
-
-    def begin_values(self) -> Iterator[T]:
-        """Begin at once, whether or not anybody takes the values that are returned."""
-
-        def begin() -> Iterator[T]:
-            while room := self._batch.room():
-                self._feed_more(room)
-            self._start()
-            self._batch.leave_to_run(True)
-            return self._values()
-
-        return self._opened(begin)
-
-    def _values(self) -> Iterator[T]:
-        self._batch.leave_to_run(False)
-        taken: list[_core.Outcome[T]] = []
-        failure: list[Exception] = []
-        for outcome in self._outcomes():
-            # What the caller has taken is not to be held here until it asks for the next.
-            taken.append(outcome)
-            failed = outcome.exception is not None
-            del outcome
-            if failed:
-                self._fail(cast("BaseException", taken[0].exception))
-            self._read_on(failure)
-            yield _value_of(taken)
-            if failure:
-                self._end_by_input(failure)
-
-    def _read_on(self, failure: list[Exception]) -> None:
-        """Begin the next call while the consumer has a value, as the standard library does."""
-        if self._slow or not (room := self._batch.room()):
-            return
-        try:
-            self._feed_more(room)
-        except Exception as error:  # noqa: BLE001 - it waits until the value has been taken
-            failure.append(error)
-        self._cause = "consumer"
-
-    def _end_by_input(self, failure: list[Exception]) -> Never:
-        self._cause = "input"
-        self._end_early(failure[0])
-        raise failure.pop()
-
-    def _fail(self, error: BaseException) -> None:
-        """End a batch of which a call has failed, whose exception is to be raised."""
-        self._batch.end(False)
-        self._close("operation", error)
-        if is_a(error, StopIteration):
-            self._replace_stop_iteration(error, "the call")
 
     def _replace_stop_iteration(self, error: BaseException, raiser: str) -> None:
         # No generator may let it out: what Python raises instead would have no report.
@@ -310,12 +172,14 @@ class Drive(Generic[T]):
             del replaced
 
     def _advance(self) -> bool:
-        self._cause = "interrupt"
+        self._cause = Ending.INTERRUPT
         step, count = self._batch.step(may_grow=True)
         if step == Step.GROW:
             self._aside(self._pool.grow)
             step, count = self._batch.step(may_grow=False)
-        if step == Step.FEED and not (self._slow and self._batch.wait_ready(self._slow)):
+        if step == Step.FEED and not (
+            self._input.slow and self._batch.wait_ready(self._input.slow)
+        ):
             self._feed(count)
         return step != Step.SETTLED
 
@@ -341,35 +205,25 @@ class Drive(Generic[T]):
             runtime.unblock()
 
     def _feed(self, count: int) -> None:
-        self._cause = "input"
-        self._batch.begin_reading(min(count, MOST_AHEAD))
-        self.is_reading = True
-        began = time.monotonic()
-        try:
-            # Nothing is done here for each operation. True says that enough was read, or that
-            # there is something else to do first.
-            exhausted = not any(map(self._batch.read, self._input))
-        finally:
-            self.is_reading = False
-            self._batch.end_reading()
-        took = time.monotonic() - began
-        self._slow = min(took * _SHARE, _MOST_WAITED) if self._hands_over and took > _SLOW else 0.0
-        # Of a list it is known before another is asked for.
-        if exhausted or (self._input is self._unread and not length_hint(self._unread)):
-            self._batch.finish_input()
-        self._cause = "interrupt"
+        self._cause = Ending.INPUT
+        self._input.read(self._batch, count)
+        self._cause = Ending.INTERRUPT
         self._pool.grow()
 
     def _settle(self) -> None:
         """Raise what ended the batch early, if something did."""
-        ended_by = self._batch.ended_by()
-        if ended_by == "completed":
+        ending = self._ending()
+        if ending is Ending.COMPLETED:
             return
-        self._cause = "interrupt"
-        if ended_by not in _IMPATIENT:
+        self._cause = Ending.INTERRUPT
+        if ending.waits():
             self._aside(self._join)
-        self._cause = ended_by
-        raise self._error(ended_by)
+        self._cause = ending
+        raise self._error(ending)
+
+    def _ending(self) -> Ending:
+        """What has ended the batch, as far as the workers know."""
+        return Ending(self._batch.ended_by())
 
     def _join(self) -> None:
         """Wait for running operations, and say so when that has lasted a second."""
@@ -377,11 +231,11 @@ class Drive(Generic[T]):
         running = self._batch.join(SAY_SO_AFTER)
         if not running:
             return
-        ended_by = self._batch.ended_by()
+        ending = self._ending()
         # What this thread has raised itself has no name there.
-        cause = self._cause if ended_by == "exit" else ended_by
+        cause = self._cause if ending is Ending.EXIT else ending
         try:
-            say_waiting(logging.WARNING, running, 0, f"the batch ends, by {cause!r}")
+            say_waiting(logging.WARNING, running, 0, f"the batch ends, by {cause.value!r}")
             self._batch.join()
         finally:
             self._waited = running, time.monotonic() - began
@@ -393,47 +247,47 @@ class Drive(Generic[T]):
             calls = f"{running} running call{'' if running == 1 else 's'}"
             add_note(error, f"paceline: raised after {seconds:.1f} s of waiting for {calls}")
 
-    def _error(self, ended_by: str) -> BaseException:
-        if ended_by == "timeout":
+    def _error(self, ending: Ending) -> BaseException:
+        """Return what is raised in the place of the result."""
+        if ending is Ending.TIMEOUT:
             return BatchTimeoutError(
                 f"the batch did not end within {self._options.timeout} seconds"
             )
-        if ended_by == "refused":
+        if ending is Ending.REFUSED:
             refusal, why = self._batch.refusal()
             return refused_for_good(refusal, *why)
-        if ended_by == "limiter" and (error := self._batch.limiter_error()) is not None:
-            return error
-        if ended_by == "operation" and (error := self._batch.first_failure()) is not None:
-            return error
-        if ended_by == "max_failures":
-            report = self.report(self._records(), ended_by)
-            if (failures := failure_group(report, self._batch.last_failure())) is not None:
-                return failures
-        if ended_by == "broken":
+        error: BaseException | None = None
+        if ending is Ending.LIMITER:
+            error = self._batch.limiter_error()
+        elif ending is Ending.OPERATION:
+            error = self._batch.first_failure()
+        elif ending is Ending.MAX_FAILURES:
+            report = self.report(self._records(), ending)
+            error = failure_group(report, self._batch.last_failure())
+        elif ending is Ending.BROKEN:
             self._pool.check()
-        return CancelledError(_CANCELLED.get(ended_by, _CANCELLED["shutdown"]))
+        return CancelledError(ending.message()) if error is None else error
 
     def _end_early(self, error: BaseException, *, left: bool = False) -> None:
         """End the batch with an exception, and let that carry the report."""
         if not self._is_open:
             return
         batch, cause = self._batch, self._cause
-        left = left or (cause == "consumer" and is_a(error, GeneratorExit))
+        left = left or (cause is Ending.CONSUMER and is_a(error, GeneratorExit))
         if left and (self.has_ended or not self._is_here()):
             return
-        interrupted = is_a(error, KeyboardInterrupt) and cause != "operation"
-        if interrupted or (cause == "consumer" and not left):
-            cause = "interrupt"
+        interrupted = is_a(error, KeyboardInterrupt) and cause is not Ending.OPERATION
+        if interrupted or (cause is Ending.CONSUMER and not left):
+            cause = Ending.INTERRUPT
         try:
-            patient = cause not in _IMPATIENT
-            batch.end(patient)
-            if patient:
+            batch.end(waits := cause.waits())
+            if waits:
                 self._aside(self._join)
-            if self.is_batch or cause != "operation":
+            if self.is_batch or cause is not Ending.OPERATION:
                 self._close(cause, error)
             self._note_wait(error)
         except BaseException as interruption:
-            self._close("interrupt", interruption)
+            self._close(Ending.INTERRUPT, interruption)
             self._note_wait(interruption)
             raise
 
@@ -443,9 +297,8 @@ class Drive(Generic[T]):
         Args:
             error: What is to carry their report.
         """
-        # Of a list all operations are known, read or not. Each of the three may be done again.
-        self._rest.extend(self._unread)
-        self._batch.feed_rest(self._rest)
+        # Of a list all operations are known, read or not. Each of the two may be done again.
+        self._batch.feed_rest(self._input.rest())
         return self._batch.close(error, None if error is None else stand_in_for(error))
 
     def leave(self, error: BaseException | None = None) -> None:
@@ -456,16 +309,16 @@ class Drive(Generic[T]):
         """
         try:
             if not self.has_ended:
-                self._cause = "consumer"
+                self._cause = Ending.CONSUMER
                 self._end_early(GeneratorExit() if error is None else error, left=True)
         finally:
             self._let_go()
 
-    def _close(self, ended_by: str, error: BaseException) -> None:
+    def _close(self, ending: Ending, error: BaseException) -> None:
         """Take the batch out of the executor for good; ``error`` carries its report."""
-        report = self.report(self._records(error), ended_by)
+        report = self.report(self._records(error), ending)
         self._keep(report)
-        self._log_end(ended_by)
+        self._log_end(ending)
         attach_report(error, report)
 
     def _keep(self, report: BatchReport[T]) -> None:
@@ -476,17 +329,25 @@ class Drive(Generic[T]):
     def _let_go(self) -> None:
         """Discard the batch of a stream; its report stays, wherever its end was interrupted."""
         if self._is_open and not self.has_ended and self._is_here():
-            self._keep(self.report(self._records(), "interrupt"))
+            self._keep(self.report(self._records(), Ending.INTERRUPT))
         self._discard()
 
     def remaining(self) -> int | None:
         """How many outcomes are still to be handed over, as far as the input tells."""
         if self.has_ended or self._batch.is_left():
             return 0
-        unread = -1
-        with suppress(Exception):
-            unread = length_hint(self._input, -1)
-        return None if unread < 0 else self._batch.outstanding() + unread
+        unread = self._input.unread()
+        return None if unread is None else self._batch.outstanding() + unread
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether its owner is inside the input, which may never return."""
+        return self._input.is_reading
+
+    @property
+    def is_sized(self) -> bool:
+        """Whether it was known from the start how many operations there are."""
+        return self._input.is_sized
 
     def _is_here(self) -> bool:
         """Whether somebody may ask for its report: not in a forked child, nor in the end."""
@@ -505,22 +366,24 @@ class Drive(Generic[T]):
         if self._is_open:
             self._batch.discard()
 
-    def report(self, records: _core.Records[T], ended_by: str = "completed") -> BatchReport[T]:
+    def report(
+        self, records: _core.Records[T], ending: Ending = Ending.COMPLETED
+    ) -> BatchReport[T]:
         """Make the report of a batch that has ended."""
         return BatchReport._of(  # noqa: SLF001 - users make theirs of outcomes
             records,
-            ended_by=ended_by,
+            ended_by=ending.value,
             max_workers=self._max_workers,
             computed=(time.process_time() - self._computed_before) / _processors(),
         )
 
-    def _log_end(self, ended_by: str) -> None:
+    def _log_end(self, ending: Ending) -> None:
         """Write the line that each batch leaves in the log."""
         if not self._logged and writes_batches():
             self._logged = True
             records = self._records()
             elapsed = records.totals()["elapsed"]
-            _core.log_batch(list(records.counts().items()), elapsed, ended_by)
+            _core.log_batch(list(records.counts().items()), elapsed, ending.value)
 
 
 def _nobody() -> None:
@@ -535,14 +398,3 @@ def _processors() -> int:
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         return 1
     return getattr(os, "process_cpu_count", os.cpu_count)() or 1
-
-
-def _value_of(taken: list[_core.Outcome[T]]) -> T:
-    outcome = taken.pop()
-    if outcome.exception is not None:
-        try:
-            raise outcome.exception
-        finally:
-            # The traceback holds this frame; it is not to hold the exception.
-            del outcome
-    return outcome.value  # type: ignore[return-value]
