@@ -1,4 +1,4 @@
-"""What several test modules get, and the import path of a program that swaps our class in."""
+"""What several test modules get."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from childprocess import other_interpreters
 from observing import Blocker
 
 from paceline import BatchExecutor
-
-sys.path.insert(0, str(Path(__file__).parent / "dropin"))
 
 
 @pytest.hookimpl(wrapper=True)

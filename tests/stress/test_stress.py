@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parent / "stress_run.py"
+SCRIPT = Path(__file__).parents[1] / "support" / "stress_run.py"
 
 
 def stress(seed: int, seconds: float, *options: str) -> dict[str, int]:

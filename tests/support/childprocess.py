@@ -27,7 +27,7 @@ _QUIET = ["-W", "ignore:This process:DeprecationWarning"]
 def other_interpreters() -> list[str]:
     """Those of the virtual environments beside the sources, but for the one that runs this."""
     found = {}
-    for environment in sorted(Path(__file__).resolve().parent.parent.glob(".venv*")):
+    for environment in sorted(Path(__file__).resolve().parents[2].glob(".venv*")):
         for python in (environment / "bin" / "python", environment / "Scripts" / "python.exe"):
             if python.exists():
                 found.setdefault(environment.resolve(), str(python))

@@ -17,7 +17,7 @@ import pytest
 
 import paceline
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 INSTALLED = Path(paceline.__file__).parent
 
 PUBLIC = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-DEMO = Path(__file__).parents[1] / "examples" / "descope_tenants.py"
+DEMO = Path(__file__).parents[2] / "examples" / "descope_tenants.py"
 
 # Stands where tqdm would be found, and cannot be imported.
 NO_TQDM = "raise ImportError('not here')"

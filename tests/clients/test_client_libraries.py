@@ -18,7 +18,7 @@ import pytest
 
 pytestmark = pytest.mark.long
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 WAIT = 7
 REFUSALS = ("seconds", "none", "date", "vendor", "503")
 OTHERS = ("400", "401", "403", "404", "409", "422", "500", "timeout")
