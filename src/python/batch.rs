@@ -8,6 +8,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 
+use super::apart::apart;
 use super::asking::ask_inside;
 use super::clock;
 use super::errors::is_exception;
@@ -173,6 +174,27 @@ impl Open {
                 step => return Ok(Some(step)),
             }
         }
+    }
+
+    /// What is to be done next, and for how many operations.
+    fn step(
+        &self,
+        py: Python<'_>,
+        mut worker: Option<Worker>,
+        may_grow: bool,
+    ) -> PyResult<(Step, usize)> {
+        let step = self.next_step(py, &mut worker, may_grow);
+        if let Some(worker) = worker {
+            self.runtime.scheduler.leave(worker);
+        }
+        let Some(step) = step? else {
+            return Ok((Step::Grow, 0));
+        };
+        Ok(match step {
+            EngineStep::Feed(count) => (Step::Feed, count),
+            EngineStep::HandOver => (Step::HandOver, 0),
+            EngineStep::Settled | EngineStep::Rest(_) => (Step::Settled, 0),
+        })
     }
 
     /// Takes the next outcome that is ready. None if there is none, or if all have been taken that
@@ -376,28 +398,18 @@ impl BatchHandle {
     }
 
     /// Waits until there is something for the owner to do: what, and for how many operations.
-    fn step(&self, py: Python<'_>, may_grow: bool) -> PyResult<(Step, usize)> {
-        let open = self.open()?;
-        let nested = open.nested();
-        if nested {
-            nesting::check_stack()?;
+    fn step(slf: &Bound<'_, Self>, may_grow: bool) -> PyResult<(Step, usize)> {
+        let (py, open) = (slf.py(), slf.get().open()?);
+        if !open.nested() {
+            return open.step(py, None, may_grow);
         }
-        let mut worker = nested.then(|| {
-            open.runtime
-                .scheduler
-                .nested_worker(Arc::clone(&open.owner), open.id, None)
-        });
-        let step = open.next_step(py, &mut worker, may_grow);
-        if let Some(worker) = worker {
-            open.runtime.scheduler.leave(worker);
-        }
-        let Some(step) = step? else {
-            return Ok((Step::Grow, 0));
-        };
-        Ok(match step {
-            EngineStep::Feed(count) => (Step::Feed, count),
-            EngineStep::HandOver => (Step::HandOver, 0),
-            EngineStep::Settled | EngineStep::Rest(_) => (Step::Settled, 0),
+        nesting::check_stack()?;
+        let batch = slf.clone().unbind();
+        apart(py, move |py| {
+            let open = batch.get().open()?;
+            let owner = Arc::clone(&open.owner);
+            let worker = open.runtime.scheduler.nested_worker(owner, open.id, None);
+            open.step(py, Some(worker), may_grow)
         })
     }
 

@@ -7,6 +7,7 @@ use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
+use super::apart::apart;
 use super::asking::ask_inside;
 use super::batch::BatchHandle;
 use super::calls::{Names, exit_process, last_error, run_submitted, settle};
@@ -40,6 +41,50 @@ impl Handle {
 
     fn runtime(&self) -> Result<&Arc<Runtime>, Inherited> {
         self.0.get()
+    }
+}
+
+impl Handle {
+    /// Runs a submitted call on this thread, a worker, if it has not started.
+    fn run_call(&self, py: Python<'_>, number: usize) -> PyResult<()> {
+        let runtime = self.runtime()?;
+        let scheduler = &runtime.scheduler;
+        let signal = Arc::<Signal>::default();
+        let mut worker = scheduler.nested_worker(Arc::clone(&signal), CALLS, Some(number));
+        let ran = loop {
+            let queued = scheduler.with(CALLS, |batch| batch.holds(number));
+            if queued != Some(true) {
+                break Ok(());
+            }
+            match scheduler
+                .claim(&mut worker, None, runtime.scheduler.now())
+                .1
+            {
+                Claim::Start(start) => {
+                    let Some(lease) = worker.lease() else {
+                        break Ok(());
+                    };
+                    let worker = lease.running.worker;
+                    let outer = nesting::work_on(Some((runtime.id, CALLS, worker)));
+                    let finished = run_submitted(py, runtime, lease, start.job);
+                    nesting::go_back_to(outer);
+                    drop(scheduler.book(lease, finished, runtime.scheduler.now()));
+                    break Ok(());
+                }
+                Claim::Ask(permit) => ask_inside(py, runtime, &permit),
+                Claim::Rest(until) => {
+                    // It may be cancelled, or taken by a worker, without a signal to this worker.
+                    let until = until.min(runtime.scheduler.now() + Duration::from_millis(20));
+                    if let Err(error) = lifecycle::wait(py, scheduler.clock(), &signal, until) {
+                        break Err(error);
+                    }
+                }
+                Claim::GiveUp => give_up(py, runtime),
+                Claim::Ready | Claim::Exit | Claim::Collect => {}
+            }
+        };
+        scheduler.leave(worker);
+        ran
     }
 }
 
@@ -229,46 +274,10 @@ impl Handle {
     }
 
     /// On a worker: runs a submitted call here, if it has not started.
-    fn run_here(&self, py: Python<'_>, number: usize) -> PyResult<()> {
+    fn run_here(slf: &Bound<'_, Self>, number: usize) -> PyResult<()> {
         nesting::check_stack()?;
-        let runtime = self.runtime()?;
-        let scheduler = &runtime.scheduler;
-        let signal = Arc::<Signal>::default();
-        let mut worker = scheduler.nested_worker(Arc::clone(&signal), CALLS, Some(number));
-        let ran = loop {
-            let queued = scheduler.with(CALLS, |batch| batch.holds(number));
-            if queued != Some(true) {
-                break Ok(());
-            }
-            match scheduler
-                .claim(&mut worker, None, runtime.scheduler.now())
-                .1
-            {
-                Claim::Start(start) => {
-                    let Some(lease) = worker.lease() else {
-                        break Ok(());
-                    };
-                    let worker = lease.running.worker;
-                    let outer = nesting::work_on(Some((runtime.id, CALLS, worker)));
-                    let finished = run_submitted(py, runtime, lease, start.job);
-                    nesting::go_back_to(outer);
-                    drop(scheduler.book(lease, finished, runtime.scheduler.now()));
-                    break Ok(());
-                }
-                Claim::Ask(permit) => ask_inside(py, runtime, &permit),
-                Claim::Rest(until) => {
-                    // It may be cancelled, or taken by a worker, without a signal to this worker.
-                    let until = until.min(runtime.scheduler.now() + Duration::from_millis(20));
-                    if let Err(error) = lifecycle::wait(py, scheduler.clock(), &signal, until) {
-                        break Err(error);
-                    }
-                }
-                Claim::GiveUp => give_up(py, runtime),
-                Claim::Ready | Claim::Exit | Claim::Collect => {}
-            }
-        };
-        scheduler.leave(worker);
-        ran
+        let handle = slf.clone().unbind();
+        apart(slf.py(), move |py| handle.get().run_call(py, number))
     }
 
     /// A worker begins to wait for a call of its own executor.

@@ -1,5 +1,6 @@
 //! The binding: Python's arguments in, Python's objects out.
 
+pub(crate) mod apart;
 pub(crate) mod arguments;
 pub(crate) mod asking;
 pub(crate) mod batch;
@@ -49,6 +50,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     operations::prepare(py)?;
     calls::prepare(py);
     contexts::prepare(py)?;
+    apart::prepare(py)?;
     policy::prepare(py);
     run_loop::prepare(py);
     leaving::prepare(py)?;

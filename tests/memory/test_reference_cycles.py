@@ -384,9 +384,8 @@ def asked_beyond_its_end(watch: Watch, executor: BatchExecutor) -> None:
 
 def streamed_by_an_operation(watch: Watch, executor: BatchExecutor) -> None:
     def streams() -> None:
-        # What a variable of this frame held would be held by those that fail beneath it.
-        for outcome in executor.stream([watch.works, *[watch.fails] * 6], max_failures=2):
-            del outcome
+        for _outcome in executor.stream([watch.works, *[watch.fails] * 6], max_failures=2):
+            pass
 
     executor.execute(streams)
 
@@ -406,6 +405,57 @@ def test_streams(leave: Callable[[Watch, BatchExecutor], None], kind: type[Excep
     with BatchExecutor(None, 2) as executor:
         watch = Watch(kind)
         assert_all_is_let_go(watch, lambda: leave(watch, executor))
+
+
+def ask_calls(executor: BatchExecutor, operations: list[Any]) -> Any:
+    return [future.exception() for future in [executor.submit(each) for each in operations]]
+
+
+def wait_for_calls(executor: BatchExecutor, operations: list[Any]) -> Any:
+    return wait([executor.submit(each) for each in operations])
+
+
+KEPT: dict[str, Callable[[BatchExecutor, list[Any]], Any]] = {
+    "record": lambda executor, each: executor.execute_batch(each),
+    "return": lambda executor, each: executor.execute_batch(each, on_error="return"),
+    "run": lambda executor, each: executor.run(each),
+    "run of an iterator": lambda executor, each: executor.run(iter(each)),
+    "stream": lambda executor, each: list(executor.stream(each)),
+    "calls": ask_calls,
+    "wait": wait_for_calls,
+}
+
+
+@SETTINGS
+@pytest.mark.parametrize("verb", KEPT)
+@pytest.mark.parametrize("workers", [1, 3])
+def test_what_an_operation_keeps_of_those_it_has_waited_for(
+    workers: int, verb: str, limiter: Any, kind: type[Exception]
+) -> None:
+    """Those run beneath it, on its own thread, and their frames outlive it."""
+    watch = Watch(kind)
+    with BatchExecutor(limiter(), workers) as executor:
+
+        def operation() -> bool:
+            local = watch.works()
+            kept = KEPT[verb](executor, [watch.works, watch.fails, watch.fails])
+            return local is kept
+
+        assert_all_is_let_go(watch, lambda: executor.execute_batch([operation] * 3))
+
+
+@KINDS
+@pytest.mark.parametrize("rule", ["on", "on_result"])
+def test_what_an_operation_keeps_of_a_rule_that_raised(rule: str, kind: type[Exception]) -> None:
+    watch = Watch(kind)
+    retry = Retry(2, on_result=watch.fails) if rule == "on_result" else Retry(2, on=watch.fails)
+    with BatchExecutor(max_workers=1, retry=retry) as executor:
+
+        def operation() -> int:
+            kept = executor.run([watch.works, watch.fails])
+            return len(kept)
+
+        assert_all_is_let_go(watch, lambda: executor.execute_batch([operation] * 3))
 
 
 @pytest.mark.parametrize("verb", VERBS)
