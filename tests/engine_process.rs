@@ -168,6 +168,22 @@ fn a_wait_lasts_to_its_deadline() {
 }
 
 #[test]
+fn a_look_out_ends_with_the_signal_and_leaves_it_given() {
+    let signal = Signal::default();
+    let until = Time::now() + Duration::from_millis(5);
+    assert!(!signal.spin_until(until));
+    assert!(Time::now() >= until);
+    signal.notify();
+    assert!(signal.spin_until(Time::default()));
+    assert!(signal.wait_until(Time::default()));
+    assert!(!signal.spin_until(Time::default()));
+    thread::scope(|scope| {
+        scope.spawn(|| signal.notify());
+        assert!(signal.spin_until(Time::now() + Duration::from_secs(60)));
+    });
+}
+
+#[test]
 fn threads_hand_a_turn_to_and_fro() {
     let (request, answer) = (Signal::default(), Signal::default());
     let turns = AtomicUsize::new(0);

@@ -1,6 +1,8 @@
 //! A signal that one thread waits for and any thread can give; given early, it is kept.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread;
 
 use super::lock::lock;
 use super::time::Time;
@@ -10,12 +12,17 @@ use super::time::Time;
 pub struct Signal {
     given: Mutex<bool>,
     changed: Condvar,
+    /// Whether it is given, to be looked at without the lock.
+    seen: AtomicBool,
 }
 
 impl Signal {
     /// Ends the wait under way, or the next one.
     pub fn notify(&self) {
-        *lock(&self.given) = true;
+        let mut given = lock(&self.given);
+        *given = true;
+        self.seen.store(true, Ordering::Release);
+        drop(given);
         self.changed.notify_one();
     }
 
@@ -35,6 +42,22 @@ impl Signal {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0
         };
+        self.seen.store(false, Ordering::Relaxed);
         std::mem::take(&mut *given)
+    }
+
+    /// Looks for the signal until `deadline`, which is near, without going to sleep. Whether it is
+    /// given; it is not taken back.
+    pub fn spin_until(&self, deadline: Time) -> bool {
+        loop {
+            if self.seen.load(Ordering::Acquire) {
+                return true;
+            }
+            // Where there are more threads than processors, others are to have this one.
+            thread::yield_now();
+            if Time::now() >= deadline {
+                return false;
+            }
+        }
     }
 }

@@ -163,9 +163,13 @@ impl Open {
                             return Ok(None);
                         }
                     }
-                    let catch_up = || scheduler.catch_up(scheduler.now());
+                    let look_out = &self.runtime.look_out;
+                    let first = || {
+                        scheduler.catch_up(scheduler.now());
+                        look_out.wait(|soon| self.owner.spin_until(soon.min(until)));
+                    };
                     let waited =
-                        lifecycle::wait_after(py, scheduler.clock(), catch_up, &self.owner, until);
+                        lifecycle::wait_after(py, scheduler.clock(), first, &self.owner, until);
                     if worker.is_some() {
                         scheduler.unblock();
                     }

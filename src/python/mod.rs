@@ -17,6 +17,7 @@ pub(crate) mod leaving;
 pub(crate) mod lifecycle;
 pub(crate) mod limiter;
 pub(crate) mod logging;
+pub(crate) mod look_out;
 pub(crate) mod nesting;
 pub(crate) mod operations;
 pub(crate) mod options;

@@ -55,6 +55,13 @@ impl Worker {
         self.serves = None;
     }
 
+    /// Looks out, until `until`, which is near, for something to start, without going to sleep. Whether
+    /// there may be. Only while detached.
+    #[must_use]
+    pub fn look_out(&self, until: Time) -> bool {
+        self.signal.spin_until(until)
+    }
+
     /// Waits until there may be something to start, or until `until`. Only while detached.
     pub fn rest(&self, until: Time, clock: &Clock) {
         clock.wait(&self.signal, until, None);
