@@ -22,7 +22,7 @@ use super::reading::Reading;
 use super::refusals::give_up;
 use super::runtime::Runtime;
 use super::work::{CALLS, Context, PyBatch};
-use super::worker::{WorkerThread, take_entry};
+use super::worker::{WorkerThread, make_entry};
 use crate::engine::lock::Guarded;
 use crate::engine::model::EndReason;
 use crate::engine::process::{Inherited, Owned};
@@ -237,7 +237,7 @@ impl Handle {
         if !runtime.scheduler.reserve_thread(runtime.scheduler.now()) {
             return Ok(None);
         }
-        match take_entry(runtime) {
+        match make_entry(runtime) {
             Ok(entry) => Ok(Some(WorkerThread::new(Arc::clone(runtime), entry))),
             Err(error) => {
                 runtime.scheduler.release_thread();

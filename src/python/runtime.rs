@@ -5,12 +5,12 @@ use std::sync::{Arc, OnceLock};
 
 use pyo3::prelude::*;
 
+use super::look_out::LookOut;
 use super::policy::Retrying;
 use super::pool::Pool;
 use super::work::{Context, Operations};
 use crate::engine::clock::Clock;
 use crate::engine::limiter::Limiter;
-use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::scheduler::Scheduler;
 
@@ -48,7 +48,8 @@ pub(crate) struct Runtime {
     pub(crate) config: Arc<Config>,
     /// Asks the limiter that is not ours, if there is one.
     pub(crate) asker: OnceLock<Py<PyAny>>,
-    pub(crate) pool: Guarded<Pool>,
+    pub(crate) pool: Pool,
+    pub(crate) look_out: LookOut,
 }
 
 impl Runtime {
@@ -70,9 +71,10 @@ impl Runtime {
             id: IDS.fetch_add(1, Ordering::Relaxed),
             process: process::generation(),
             scheduler,
+            look_out: LookOut::new(config.one_at_a_time),
             config,
             asker: OnceLock::new(),
-            pool: Guarded::default(),
+            pool: Pool::default(),
         }
     }
 
@@ -85,13 +87,5 @@ impl Runtime {
     /// Whether this state belongs to the process that asks.
     pub(crate) fn is_of_this_process(&self) -> bool {
         self.process == process::generation()
-    }
-
-    /// Lets the pool's threads end once all have left their workers' loop, for good.
-    pub(crate) fn release_pool(&self) {
-        if self.scheduler.threads() > 0 || !self.scheduler.closed() {
-            return;
-        }
-        drop(self.pool.with(std::mem::take));
     }
 }

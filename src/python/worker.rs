@@ -18,6 +18,7 @@ use super::work::{Context, Operations};
 use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Ask, Claim, Worker};
+use crate::engine::time::Time;
 
 /// A worker that is to ask for a permit, and then goes on.
 struct Asking {
@@ -56,11 +57,8 @@ impl Starting {
         let Some(entry) = entry else {
             return false;
         };
-        let undone = self.runtime.pool.with(|pool| pool.put_back(entry));
-        if undone {
+        if self.runtime.pool.abandon(entry) {
             self.runtime.scheduler.release_thread();
-            // Those that went before may have left it to this one.
-            self.runtime.release_pool();
         }
         true
     }
@@ -144,8 +142,8 @@ impl Drop for Starting {
     }
 }
 
-/// Takes the entry of a thread that is not yet started.
-pub(super) fn take_entry(runtime: &Arc<Runtime>) -> io::Result<Entry> {
+/// Makes the entry of a further thread.
+pub(super) fn make_entry(runtime: &Arc<Runtime>) -> io::Result<Entry> {
     if runtime.asker.get().is_some() {
         return Ok(Entry::Own);
     }
@@ -156,8 +154,7 @@ pub(super) fn take_entry(runtime: &Arc<Runtime>) -> io::Result<Entry> {
             drop(work(&runtime, runtime.scheduler.worker()));
         }
     };
-    let threads = runtime.config.max_workers;
-    runtime.pool.with(|pool| pool.take_entry(threads, job))
+    runtime.pool.make_entry(runtime.config.max_workers, job)
 }
 
 /// Works until there is nothing more to do, or a permit is to be asked for. Called detached, on the
@@ -175,7 +172,7 @@ fn begin(runtime: &Arc<Runtime>, entry: Entry) -> Option<Asking> {
 /// A worker's resident loop, until its thread is to end or a permit is to be asked for. Called
 /// detached, on its thread.
 fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
-    let asking = work_for(runtime.id, || {
+    work_for(runtime.id, || {
         loop {
             match runtime.scheduler.look(&mut worker, runtime.scheduler.now()) {
                 Claim::Exit => return None,
@@ -185,6 +182,9 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
                             logging::waiting_for_limit(py, granted.since(runtime.scheduler.now()));
                         });
                     }
+                    runtime
+                        .look_out
+                        .wait(|soon| worker.look_out(soon.min(until)));
                     worker.rest(until, runtime.scheduler.clock());
                 }
                 Claim::GiveUp => {
@@ -194,6 +194,7 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
                     });
                 }
                 next @ (Claim::Ready | Claim::Start(_) | Claim::Ask(_) | Claim::Collect) => {
+                    let began = Time::now();
                     let (own, next) = attach_worker(|py| {
                         if matches!(next, Claim::Collect) {
                             collect(runtime);
@@ -207,14 +208,11 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
                         });
                     }
                     worker = own;
+                    runtime.look_out.note(Time::now().since(began));
                 }
             }
         }
-    });
-    if asking.is_none() {
-        runtime.release_pool();
-    }
-    asking
+    })
 }
 
 /// Adds what owners have read who wait for more.
