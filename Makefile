@@ -77,6 +77,7 @@ lint: $(STAMPS)/package $(STAMPS)/dev ## Check formatting, lints, types, stubs a
 	$(PY) -m ruff check
 	$(PY) -m ruff format --check
 	$(PY) -m mypy python/paceline examples/standin.py tests/typing
+	$(PY) -m pyright --pythonpath $(PY) tests/typing
 	$(PY) -m mypy.stubtest paceline --mypy-config-file pyproject.toml
 	@# No long dashes, no paths of one machine, no hosts of registries. Of git grep's exit codes,
 	@# 1 is "not found" and more than 1 an error.

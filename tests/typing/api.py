@@ -1,4 +1,4 @@
-"""Checked by mypy, never run: the types that users of the package see."""
+"""Checked by mypy and pyright, never run: the types that users of the package see."""
 
 from __future__ import annotations
 
