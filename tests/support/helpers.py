@@ -13,20 +13,6 @@ from typing import Any
 
 import pytest
 
-SEND_INTERRUPT = """
-import os, signal, threading, time
-
-interrupt_sent_at = []
-
-def interrupt_after(seconds):
-    def send():
-        time.sleep(seconds)
-        interrupt_sent_at.append(time.monotonic())
-        os.kill(os.getpid(), signal.SIGINT)
-    threading.Thread(target=send, daemon=True).start()
-"""
-"""Prelude of scripts that interrupt themselves as a terminal would."""
-
 
 @contextmanager
 def eager_thread_switches() -> Iterator[None]:
