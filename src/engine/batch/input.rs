@@ -120,7 +120,7 @@ impl<J> Input<J> {
 
 /// How far ahead the owner of a batch may read.
 #[derive(Debug)]
-pub(super) struct ReadAhead {
+pub(in crate::engine) struct ReadAhead {
     bounds: Ahead,
     /// The bound that holds now.
     bound: usize,
@@ -179,12 +179,12 @@ impl ReadAhead {
     }
 
     /// The owner reads in one go from then on, or one by one.
-    pub(super) const fn begin(&mut self, since: Option<Time>) {
+    pub(in crate::engine) const fn begin(&mut self, since: Option<Time>) {
         self.reading_since = since;
     }
 
     /// What has just been read costs little while it waits, or does not.
-    pub(super) fn end(&mut self, light: bool) {
+    pub(in crate::engine) fn end(&mut self, light: bool) {
         self.reading_since = None;
         self.light = light;
         self.bound = self.bound.min(self.most());
@@ -206,7 +206,7 @@ impl ReadAhead {
     }
 
     /// Since when the owner reads many operations in one go.
-    pub(super) const fn reading_since(&self) -> Option<Time> {
+    pub(in crate::engine) const fn reading_since(&self) -> Option<Time> {
         self.reading_since
     }
 }

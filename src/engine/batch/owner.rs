@@ -7,7 +7,7 @@ use crate::engine::signal::Signal;
 /// What the owner of a batch does, and by what it is woken.
 #[derive(Debug)]
 #[allow(clippy::struct_excessive_bools)] // each is a fact of its own
-pub(super) struct Owner {
+pub(in crate::engine) struct Owner {
     signal: Arc<Signal>,
     /// It stays in one call until the batch has ended.
     attends: bool,
@@ -20,7 +20,7 @@ pub(super) struct Owner {
 }
 
 impl Owner {
-    pub(super) const fn new(signal: Arc<Signal>, attends: bool) -> Self {
+    pub(in crate::engine) const fn new(signal: Arc<Signal>, attends: bool) -> Self {
         Self {
             signal,
             attends,
@@ -30,46 +30,46 @@ impl Owner {
         }
     }
 
-    pub(super) const fn attends(&self) -> bool {
+    pub(in crate::engine) const fn attends(&self) -> bool {
         self.attends
     }
 
     /// Nothing is to wait for it any more.
-    pub(super) const fn detach(&mut self) {
+    pub(in crate::engine) const fn detach(&mut self) {
         self.attends = false;
     }
 
-    pub(super) const fn is_gone(&self) -> bool {
+    pub(in crate::engine) const fn is_gone(&self) -> bool {
         self.gone
     }
 
-    pub(super) const fn leave(&mut self) {
+    pub(in crate::engine) const fn leave(&mut self) {
         self.gone = true;
     }
 
     #[inline(always)]
-    pub(super) const fn waits(&self) -> bool {
+    pub(in crate::engine) const fn waits(&self) -> bool {
         self.waits
     }
 
     /// Whether it waits, and starts operations meanwhile.
-    pub(super) const fn waits_and_works(&self) -> bool {
+    pub(in crate::engine) const fn waits_and_works(&self) -> bool {
         self.waits && self.works
     }
 
     /// It rests until it is told, or does not.
-    pub(super) const fn set_waiting(&mut self, waits: bool) {
+    pub(in crate::engine) const fn set_waiting(&mut self, waits: bool) {
         self.waits = waits;
     }
 
     /// It rests until it is told, and starts operations meanwhile if it `works`.
-    pub(super) const fn rest(&mut self, works: bool) {
+    pub(in crate::engine) const fn rest(&mut self, works: bool) {
         self.waits = true;
         self.works = works;
     }
 
     /// What wakes it, which is to be given.
-    pub(super) fn tell(&mut self) -> Arc<Signal> {
+    pub(in crate::engine) fn tell(&mut self) -> Arc<Signal> {
         self.waits = false;
         Arc::clone(&self.signal)
     }

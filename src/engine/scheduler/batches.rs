@@ -175,7 +175,7 @@ impl<W: Work> Batches<W> {
         let mut told = Vec::new();
         while let Some(outer) = given_up.pop() {
             for (id, batch) in self.with_ids_mut() {
-                if batch.outer() == Some(outer) && !batch.is_orphaned() {
+                if batch.outer() == Some(outer) && !batch.owner.is_gone() {
                     batch.end(EndReason::Outer);
                     told.push(batch.tell_owner());
                     given_up.extend(begun_by(id, batch.running()));

@@ -121,7 +121,7 @@ impl<W: Work> Scheduler<W> {
         }
         let in_one_go = state.idle.is_monitored() && short;
         if let Some(batch) = state.batches.get_mut(id) {
-            batch.begin_reading(in_one_go.then_some(now));
+            batch.ahead.begin(in_one_go.then_some(now));
         }
         in_one_go
     }
@@ -130,7 +130,7 @@ impl<W: Work> Scheduler<W> {
     /// or does not.
     pub fn end_reading(&self, id: BatchId, light: bool) {
         if let Some(batch) = self.state().batches.get_mut(id) {
-            batch.end_reading(light);
+            batch.ahead.end(light);
         }
     }
 
@@ -240,7 +240,10 @@ impl<W: Work> State<W> {
 
     /// Whether an owner has read for long in one go, whatever else has started meanwhile.
     fn reads_long(&self, now: Time) -> bool {
-        let began = self.batches.live().filter_map(Batch::reading_since);
+        let began = self
+            .batches
+            .live()
+            .filter_map(|batch| batch.ahead.reading_since());
         began
             .min()
             .is_some_and(|began| now.since(began) >= LOOK_EVERY * 2)
@@ -250,7 +253,7 @@ impl<W: Work> State<W> {
     pub(super) fn collect_reading(&self, worker: &Worker) -> Option<Claim<W>> {
         let may = worker.only.is_none() && !self.idle.is_monitored();
         let mut live = self.batches.live();
-        (may && live.any(|batch| batch.reading_since().is_some())).then_some(Claim::Collect)
+        (may && live.any(|batch| batch.ahead.reading_since().is_some())).then_some(Claim::Collect)
     }
 
     /// Tells the owners who wait what they were not told while one worker was left alone.

@@ -333,7 +333,7 @@ impl<W: Work> Scheduler<W> {
             if which(batch) {
                 batch.end(end);
                 state.idle.wake([batch.tell_owner()]);
-                if batch.is_orphaned() && batch.idle() {
+                if batch.owner.is_gone() && batch.idle() {
                     forgotten.push(id);
                 }
             }
@@ -350,7 +350,9 @@ impl<W: Work> Scheduler<W> {
     /// No owner will come back: nothing is to wait for one.
     pub fn detach_owners(&self) {
         let mut state = self.state();
-        state.batches.live_mut().for_each(Batch::detach_owner);
+        for batch in state.batches.live_mut() {
+            batch.owner.detach();
+        }
         state.wake_joiners_if_drained();
     }
 

@@ -78,7 +78,7 @@ impl<W: Work> Scheduler<W> {
         let Some(batch) = state.batches.get_mut(id) else {
             return Step::Settled;
         };
-        batch.owner_woke();
+        batch.owner.set_waiting(false);
         if now >= batch.deadline() && !batch.ready() {
             batch.expire();
         }
@@ -96,7 +96,7 @@ impl<W: Work> Scheduler<W> {
         if batch.settled() {
             return Step::Settled;
         }
-        batch.rest_owner(nested);
+        batch.owner.rest(nested);
         Step::Rest(batch.deadline())
     }
 

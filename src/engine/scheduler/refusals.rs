@@ -231,7 +231,7 @@ impl<W: Work> State<W> {
                 given_up.dropped.extend(dropped);
             }
             self.idle.wake([batch.tell_owner()]);
-            if batch.is_orphaned() && batch.over() {
+            if batch.owner.is_gone() && batch.over() {
                 given_up.forgotten.extend(self.batches.remove(id));
             }
         }

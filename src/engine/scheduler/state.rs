@@ -122,7 +122,7 @@ impl<W: Work> State<W> {
         if !(monitored && batch.is_short()) {
             self.idle.wake(batch.tell_waiting_owner());
         }
-        if batch.is_orphaned() && batch.settled() {
+        if batch.owner.is_gone() && batch.settled() {
             let batch = self.batches.remove(id);
             let batch = batch.map(|batch| Box::new(Remains::Batch(Box::new(batch))));
             return Remains::both(leftover, batch);
