@@ -7,7 +7,7 @@ mod python;
 #[pyo3::pymodule]
 mod _core {
     #[pymodule_export]
-    use crate::python::batch::{BatchHandle, Step};
+    use crate::python::batch_handle::{BatchHandle, OwnerStep};
     #[pymodule_export]
     use crate::python::errors::show;
     #[pymodule_export]
@@ -25,11 +25,11 @@ mod _core {
     #[pymodule_export]
     use crate::python::operations::{check_operation, check_operations};
     #[pymodule_export]
-    use crate::python::options::Delivery;
+    use crate::python::options::DeliveryChoice;
     #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
-    use crate::python::ready::Ready;
+    use crate::python::ready_outcomes::ReadyOutcomes;
     #[pymodule_export]
     use crate::python::records::Records;
     #[pymodule_export]

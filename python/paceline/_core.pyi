@@ -32,7 +32,7 @@ __all__ = [
     "Handle",
     "Outcome",
     "RateLimiter",
-    "Ready",
+    "ReadyOutcomes",
     "Records",
     "Step",
     "Worker",
@@ -617,7 +617,7 @@ class Handle:
         """Waits until every worker thread is about to end. Ctrl-C ends the wait."""
 
 @final
-class Ready(Generic[_T]):
+class ReadyOutcomes(Generic[_T]):
     """An iterator over the outcomes of a batch as they are ready, until the batch is discarded."""
 
     def __new__(cls, batch: Batch[_T], more: object) -> Self:

@@ -106,7 +106,7 @@ class Outcomes(filter, Generic[T]):  # type: ignore[type-arg]
         """Iterate over the outcomes of a batch, which goes on with each of the ``rounds``."""
         more = _More(runner, rounds)
         # No frame of Python runs for an outcome that is ready, and none of Rust beneath a round.
-        self = super().__new__(cls, None, _core.Ready(batch, more))
+        self = super().__new__(cls, None, _core.ReadyOutcomes(batch, more))
         self._runner, self._batch, self._more, self.kept = runner, batch, more, None
         runner.consumer = weakref.ref(self)
         return self

@@ -51,10 +51,10 @@ impl TimeSource for &Clock {
 /// A clock that stands still until it is moved. Those who wait by it are woken when their time has
 /// come.
 #[derive(Debug, Default)]
-pub struct VirtualClock(Mutex<State>);
+pub struct VirtualClock(Mutex<Sleepers>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Sleepers {
     now: Time,
     sleepers: Vec<(Time, Arc<Signal>)>,
 }
@@ -63,7 +63,7 @@ impl VirtualClock {
     /// A clock that shows `now`.
     #[must_use]
     pub fn at(now: Time) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(State {
+        Arc::new(Self(Mutex::new(Sleepers {
             now,
             sleepers: Vec::new(),
         })))

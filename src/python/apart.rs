@@ -24,7 +24,7 @@ pub(crate) fn apart<T: Send + 'static>(
         let made = work(py);
         drop(result.with(|held| held.replace(made)));
     };
-    let work = Bound::new(py, Work(Guarded::new(Some(Box::new(once)))))?;
+    let work = Bound::new(py, WorkOnce(Guarded::new(Some(Box::new(once)))))?;
     // Where something is thrown at this thread there, it is at its end, and not used again.
     generator.send(&work)?;
     idle(py).append(generator)?;
@@ -34,12 +34,12 @@ pub(crate) fn apart<T: Send + 'static>(
 
 /// What is done by iterating over it, once. Nobody else gets hold of it.
 #[pyclass(frozen, module = "paceline._core")]
-struct Work(Guarded<Option<Once>>);
+struct WorkOnce(Guarded<Option<Once>>);
 
 type Once = Box<dyn FnOnce(Python<'_>) + Send>;
 
 #[pymethods]
-impl Work {
+impl WorkOnce {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
@@ -79,6 +79,6 @@ fn exhausting(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
 /// Makes what is made only once.
 pub(super) fn prepare(py: Python<'_>) -> PyResult<()> {
     idle(py);
-    py.get_type::<Work>();
+    py.get_type::<WorkOnce>();
     exhausting(py).map(drop)
 }

@@ -14,7 +14,7 @@ use super::job::Job;
 use super::nesting::take_permit_wait;
 use super::retrying::{Decision, decide, observe};
 use super::runtime::Runtime;
-use super::work::{CALLS, Context, Operations, PyBatch};
+use super::work::{BatchContext, Operations, PyBatch, SUBMITTED};
 use crate::engine::model::{Ending, Finished, Running};
 use crate::engine::scheduler::Lease;
 use crate::engine::time::Time;
@@ -31,7 +31,7 @@ pub(crate) fn run_submitted(
 ) -> Finished<Operations> {
     let result = call_submitted(job.object(py), &lease.running);
     exit_if_forked(py, runtime);
-    let finished = conclude_call(py, runtime, &Context::Calls, lease, job, result);
+    let finished = conclude_call(py, runtime, &BatchContext::Submitted, lease, job, result);
     exit_if_forked(py, runtime);
     finished
 }
@@ -51,7 +51,7 @@ pub(super) fn exit_if_forked(py: Python<'_>, runtime: &Runtime) {
 pub(super) fn conclude_call(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
-    context: &Context,
+    context: &BatchContext,
     lease: &Lease,
     job: Job,
     result: PyResult<Py<PyAny>>,
@@ -77,8 +77,8 @@ pub(super) fn conclude_call(
     let ending = match judge(py, runtime, context, lease, &job, &error, ended) {
         Decision::Again(due) => Ending::Again(error, due, job),
         Decision::GiveUp => {
-            if let Context::Batch { reading, .. } = context {
-                reading.note_failed(py, lease.running.index, &job);
+            if let BatchContext::Batch { input, .. } = context {
+                input.note_failed(py, lease.running.index, &job);
             }
             conclude(py, context, job, Err(error))
         }
@@ -95,7 +95,7 @@ pub(super) fn conclude_call(
 fn accept(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
-    context: &Context,
+    context: &BatchContext,
     lease: &Lease,
     job: &Job,
     value: Py<PyAny>,
@@ -123,10 +123,10 @@ fn accept(
 }
 
 /// A copy of the context of the operation's caller.
-fn caller_of<'py>(py: Python<'py>, context: &Context, job: &Job) -> Option<Bound<'py, PyAny>> {
+fn caller_of<'py>(py: Python<'py>, context: &BatchContext, job: &Job) -> Option<Bound<'py, PyAny>> {
     match context {
-        Context::Batch { caller, .. } => caller.copy(py),
-        Context::Calls => copied_context(job.object(py)).ok(),
+        BatchContext::Batch { caller, .. } => caller.copy(py),
+        BatchContext::Submitted => copied_context(job.object(py)).ok(),
     }
 }
 
@@ -135,15 +135,15 @@ fn caller_of<'py>(py: Python<'py>, context: &Context, job: &Job) -> Option<Bound
 fn judge(
     py: Python<'_>,
     runtime: &Arc<Runtime>,
-    context: &Context,
+    context: &BatchContext,
     lease: &Lease,
     job: &Job,
     error: &Py<PyBaseException>,
     ended: Time,
 ) -> Decision {
     let failures = match context {
-        Context::Batch { failures, .. } => failures.clone(),
-        Context::Calls => None,
+        BatchContext::Batch { failures, .. } => failures.clone(),
+        BatchContext::Submitted => None,
     };
     if runtime.config.retrying.is_none() && failures.is_none() {
         return Decision::GiveUp;
@@ -174,11 +174,11 @@ fn judge(
 
 /// A copy of the context of a submitted call.
 pub(super) fn copied_context<'py>(job: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    job.get_item(3)?.call_method0(Names::new(job.py()).copy)
+    job.get_item(3)?.call_method0(CallNames::new(job.py()).copy)
 }
 
 /// What is asked for by its name for each submitted call.
-pub(super) struct Names<'py> {
+pub(super) struct CallNames<'py> {
     /// Of a future.
     pub(super) number: &'py Bound<'py, PyString>,
     pub(super) begin: &'py Bound<'py, PyString>,
@@ -188,7 +188,7 @@ pub(super) struct Names<'py> {
     set_exception: &'py Bound<'py, PyString>,
 }
 
-impl<'py> Names<'py> {
+impl<'py> CallNames<'py> {
     #[inline(always)]
     pub(super) fn new(py: Python<'py>) -> Self {
         Self {
@@ -204,7 +204,7 @@ impl<'py> Names<'py> {
 
 /// Makes what is made only once.
 pub(super) fn prepare(py: Python<'_>) {
-    Names::new(py);
+    CallNames::new(py);
 }
 
 /// Whether what an operation has raised is its failure, and does not end the batch. So is
@@ -248,7 +248,7 @@ fn is_group_of_failures(error: &Bound<'_, PyBaseException>) -> PyResult<bool> {
 pub(super) fn last_error(runtime: &Runtime, number: usize) -> Option<Py<PyBaseException>> {
     let history = |batch: &mut PyBatch| batch.history_of(number);
     // The earlier ones are dropped here, not under the lock.
-    let mut attempts = runtime.scheduler.with(CALLS, history)?;
+    let mut attempts = runtime.scheduler.with(SUBMITTED, history)?;
     attempts.pop().map(|attempt| attempt.error)
 }
 
@@ -270,18 +270,18 @@ pub(super) fn settle(
 /// Hands a result on: a batch's to its records, a submitted call's to its future.
 pub(crate) fn conclude(
     py: Python<'_>,
-    context: &Context,
+    context: &BatchContext,
     job: Job,
     result: Result<Py<PyAny>, Py<PyBaseException>>,
 ) -> Ending<Operations> {
     match context {
-        Context::Batch { .. } => {
+        BatchContext::Batch { .. } => {
             let fatal = result
                 .as_ref()
                 .is_err_and(|error| !is_failure(error.bind(py)));
             Ending::Result(result, fatal)
         }
-        Context::Calls => {
+        BatchContext::Submitted => {
             let failed = result.is_err();
             if let Err(error) = fulfil(job.object(py), result) {
                 error.write_unraisable(py, Some(job.object(py)));
@@ -292,7 +292,7 @@ pub(crate) fn conclude(
 }
 
 /// The submitted call's parts: its future, the function with its arguments, and its context.
-type Call<'py> = (
+type CallParts<'py> = (
     Bound<'py, PyAny>,
     Bound<'py, PyTuple>,
     Bound<'py, PyDict>,
@@ -301,8 +301,8 @@ type Call<'py> = (
 
 pub(super) fn call_submitted(job: &Bound<'_, PyAny>, running: &Running) -> PyResult<Py<PyAny>> {
     let py = job.py();
-    let names = Names::new(py);
-    let (future, call, kwargs, context): Call<'_> = job.extract()?;
+    let names = CallNames::new(py);
+    let (future, call, kwargs, context): CallParts<'_> = job.extract()?;
     if running.attempt == 1 {
         future.call_method0(names.begin)?;
     }
@@ -315,7 +315,7 @@ pub(super) fn call_submitted(job: &Bound<'_, PyAny>, running: &Running) -> PyRes
 
 fn fulfil(job: &Bound<'_, PyAny>, result: Result<Py<PyAny>, Py<PyBaseException>>) -> PyResult<()> {
     let future = job.get_item(0)?;
-    let names = Names::new(job.py());
+    let names = CallNames::new(job.py());
     match result {
         Ok(value) => future.call_method1(names.set_result, (value,))?,
         Err(error) => future.call_method1(names.set_exception, (error,))?,

@@ -28,10 +28,10 @@ pub(crate) struct Failure<'a, 'py> {
 
 /// What is known of the failures of one batch that are being logged.
 #[derive(Debug, Default)]
-pub(crate) struct FailureLog(Guarded<State>);
+pub(crate) struct FailureLog(Guarded<Tally>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Tally {
     /// When the present second began.
     since: Option<Time>,
     /// The batch has ended: what still runs is written as it fails, as nobody will ask again.
@@ -91,7 +91,7 @@ impl FailureLog {
     }
 }
 
-impl State {
+impl Tally {
     /// What is to be written before a failure, and whether that is written itself, not counted.
     fn admit(&mut self, now: Time) -> (Option<Untold>, bool) {
         let mut before = None;

@@ -8,20 +8,20 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::apart::apart;
-use super::asking::ask_inside;
-use super::batch::BatchHandle;
-use super::calls::{Names, exit_process, last_error, run_submitted, settle};
-use super::clock;
+use super::batch_handle::BatchHandle;
+use super::calls::{CallNames, exit_process, last_error, run_submitted, settle};
 use super::contexts::Caller;
+use super::foreign::ask_inside;
+use super::giving_up::give_up;
+use super::input_buffer::InputBuffer;
 use super::job::Job;
 use super::lifecycle;
 use super::logging;
 use super::nesting;
 use super::options;
-use super::reading::Reading;
-use super::refusals::give_up;
 use super::runtime::Runtime;
-use super::work::{CALLS, Context, PyBatch};
+use super::seconds;
+use super::work::{BatchContext, PyBatch, SUBMITTED};
 use super::worker::{WorkerThread, make_entry};
 use crate::engine::lock::Guarded;
 use crate::engine::model::EndReason;
@@ -50,9 +50,9 @@ impl Handle {
         let runtime = self.runtime()?;
         let scheduler = &runtime.scheduler;
         let signal = Arc::<Signal>::default();
-        let mut worker = scheduler.nested_worker(Arc::clone(&signal), CALLS, Some(number));
+        let mut worker = scheduler.nested_worker(Arc::clone(&signal), SUBMITTED, Some(number));
         let ran = loop {
-            let queued = scheduler.with(CALLS, |batch| batch.holds(number));
+            let queued = scheduler.with(SUBMITTED, |batch| batch.holds(number));
             if queued != Some(true) {
                 break Ok(());
             }
@@ -65,7 +65,7 @@ impl Handle {
                         break Ok(());
                     };
                     let worker = lease.running.worker;
-                    let outer = nesting::work_on(Some((runtime.id, CALLS, worker)));
+                    let outer = nesting::work_on(Some((runtime.id, SUBMITTED, worker)));
                     let finished = run_submitted(py, runtime, lease, start.job);
                     nesting::go_back_to(outer);
                     drop(scheduler.book(lease, finished, runtime.scheduler.now()));
@@ -145,13 +145,13 @@ impl Handle {
         logging::refresh_levels(py);
         let options = options::read(options, runtime.scheduler.now())?;
         let owner = Arc::<Signal>::default();
-        let reading = Arc::<Reading>::default();
-        let context = Arc::new(Context::Batch {
+        let input = Arc::<InputBuffer>::default();
+        let context = Arc::new(BatchContext::Batch {
             caller: Caller::new(&caller)?,
             owner: lifecycle::thread_ident(py)?,
             failures: logged.then(Arc::default),
             pool,
-            reading: Arc::clone(&reading),
+            input: Arc::clone(&input),
             refusal: Guarded::default(),
         });
         let outer = nesting::works_on(runtime.id);
@@ -169,7 +169,7 @@ impl Handle {
             Arc::clone(runtime),
             id,
             owner,
-            reading,
+            input,
             &options,
         ))
     }
@@ -187,7 +187,7 @@ impl Handle {
             .scheduler
             .submit(Job::new(job.into_any().unbind()), now)
             .map_err(|_job| closed())?;
-        future.setattr(Names::new(py).number, number)?;
+        future.setattr(CallNames::new(py).number, number)?;
         Ok(runtime.scheduler.wants_thread(now))
     }
 
@@ -201,7 +201,7 @@ impl Handle {
         error: Option<Py<PyBaseException>>,
     ) -> PyResult<Option<bool>> {
         let runtime = self.runtime()?;
-        let Some(job) = runtime.scheduler.withdraw(CALLS, number) else {
+        let Some(job) = runtime.scheduler.withdraw(SUBMITTED, number) else {
             return Ok(None);
         };
         let error = last_error(runtime, number).or(error);
@@ -214,7 +214,7 @@ impl Handle {
     fn give_up_all(&self, py: Python<'_>, make_error: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let runtime = self.runtime()?;
         let mut raised = Ok(());
-        for (number, job) in runtime.scheduler.withdraw_all(CALLS) {
+        for (number, job) in runtime.scheduler.withdraw_all(SUBMITTED) {
             // Were it not to be made, that is what its future fails with: none is left out.
             let made = || {
                 let made = make_error?.call0().and_then(|error| Ok(error.extract()?));
@@ -268,8 +268,7 @@ impl Handle {
     /// batch that stays in one call until it has ended.
     fn is_joined_here(&self, py: Python<'_>) -> PyResult<bool> {
         let here = lifecycle::thread_ident(py)?;
-        let is_owner =
-            |context: &Context| matches!(context, Context::Batch { owner, .. } if *owner == here);
+        let is_owner = |context: &BatchContext| matches!(context, BatchContext::Batch { owner, .. } if *owner == here);
         Ok(self.works_here()? || self.runtime()?.scheduler.attends(is_owner))
     }
 
@@ -318,7 +317,7 @@ impl Handle {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<bool> {
         let runtime = self.runtime()?;
         let signal = Arc::<Signal>::default();
-        let end = clock::until(runtime.scheduler.clock(), timeout);
+        let end = seconds::until(runtime.scheduler.clock(), timeout);
         while let Some(until) = runtime.scheduler.joined(&signal, runtime.scheduler.now()) {
             if runtime.scheduler.now() >= end {
                 return Ok(false);

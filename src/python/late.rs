@@ -8,17 +8,17 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::clock;
 use super::lifecycle;
 use super::nesting;
 use super::outcome::Outcome;
 use super::runtime::Runtime;
+use super::seconds;
 use super::work::{Operations, PyRecord};
 use crate::engine::clock::Clock;
 use crate::engine::lock::Guarded;
 use crate::engine::model::{BatchId, Running};
 use crate::engine::process::Owned;
-use crate::engine::scheduler::{Late as Straggler, Stragglers};
+use crate::engine::scheduler::{LateRecord, Stragglers};
 use crate::engine::signal::Signal;
 
 /// Those operations, and what has become of them as far as somebody has waited for it.
@@ -36,11 +36,11 @@ pub(super) struct Late {
     /// Held by whoever moves records here from the stragglers.
     moving: Guarded<()>,
     /// By index.
-    entries: BTreeMap<usize, Entry>,
+    entries: BTreeMap<usize, LateEntry>,
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct LateEntry {
     record: OnceLock<PyRecord>,
     /// Made when it is first asked for: who asks again gets the same.
     outcome: OnceLock<Py<Outcome>>,
@@ -70,7 +70,7 @@ impl Late {
             batch,
             waited: AtomicU64::new(0),
             moving: Guarded::default(),
-            entries: indexes.map(|index| (index, Entry::default())).collect(),
+            entries: indexes.map(|index| (index, LateEntry::default())).collect(),
         }
     }
 
@@ -85,7 +85,7 @@ impl Late {
         if self.finished().count() == self.entries.len() {
             return Ok(());
         }
-        let until = clock::until(&self.clock, timeout);
+        let until = seconds::until(&self.clock, timeout);
         let stragglers = self.stragglers.get()?;
         self.refuse_circle()?;
         let signal = Arc::<Signal>::default();
@@ -106,7 +106,7 @@ impl Late {
         let unplaced = self.moving.with(|()| {
             let (ended, running) = stragglers.take(signal);
             waited.running = running;
-            let place = |late: Straggler<Operations>| {
+            let place = |late: LateRecord<Operations>| {
                 if late.unretried {
                     waited.unlogged.push(late.index);
                 }

@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::batch::BatchHandle;
+use super::batch_handle::BatchHandle;
 
 /// The `__exit__` of streams, which no signal handler comes before: what that raised would leave the
 /// stream as if its block went on.

@@ -40,14 +40,14 @@ static RETURNING: AtomicUsize = AtomicUsize::new(0);
 
 /// Who waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waiter {
+enum ThreadKind {
     Main,
     /// A worker, or one whom workers may wait for: it comes back until they have ended.
     Worker,
     Other,
 }
 
-impl Waiter {
+impl ThreadKind {
     fn here(py: Python<'_>) -> Self {
         if works_for_any() {
             Self::Worker
@@ -81,7 +81,7 @@ fn returned() {
 
 /// Runs `wait` with the interpreter released.
 pub(crate) fn detach<T: Send>(py: Python<'_>, wait: impl FnOnce() -> T + Send) -> T {
-    detach_as(py, Waiter::here(py), wait, || ())
+    detach_as(py, ThreadKind::here(py), wait, || ())
 }
 
 /// Runs a worker's whole life with the interpreter released. Its stack has so many bytes.
@@ -91,12 +91,12 @@ pub(crate) fn detach_worker<T: Send>(
     work: impl FnOnce() -> T + Send,
 ) -> T {
     note_stack(stack);
-    detach_as(py, Waiter::Worker, work, || ())
+    detach_as(py, ThreadKind::Worker, work, || ())
 }
 
 fn detach_as<T: Send>(
     py: Python<'_>,
-    who: Waiter,
+    who: ThreadKind,
     wait: impl FnOnce() -> T + Send,
     leave: impl FnOnce() + Send,
 ) -> T {
@@ -111,7 +111,7 @@ fn detach_as<T: Send>(
 
 /// Attaches a worker for `work`.
 pub(crate) fn attach_worker<T>(work: impl FnOnce(Python<'_>) -> T) -> T {
-    Waiter::Worker.comes_back(|| ());
+    ThreadKind::Worker.comes_back(|| ());
     #[expect(clippy::disallowed_methods)] // a worker holds no lock between its operations
     let result = Python::try_attach(|py| {
         returned();
@@ -166,8 +166,8 @@ pub(crate) fn wait_in_line(
     until: Time,
     leave: impl FnOnce() + Send,
 ) {
-    let who = match Waiter::here(py) {
-        Waiter::Other => Waiter::Worker,
+    let who = match ThreadKind::here(py) {
+        ThreadKind::Other => ThreadKind::Worker,
         who => who,
     };
     let slice = slice(py);
@@ -309,7 +309,7 @@ fn wait_for_returning(py: Python<'_>) {
 
 /// A thread that the process does not wait for when it exits does not come back from this then.
 pub(crate) fn park_if_exiting(py: Python<'_>) {
-    if EXITING.load(Ordering::SeqCst) && Waiter::here(py) == Waiter::Other {
+    if EXITING.load(Ordering::SeqCst) && ThreadKind::here(py) == ThreadKind::Other {
         py.detach(|| park_for_ever());
     }
 }

@@ -2,15 +2,16 @@
 
 pub(crate) mod apart;
 pub(crate) mod arguments;
-pub(crate) mod asking;
-pub(crate) mod batch;
+pub(crate) mod batch_handle;
 pub(crate) mod calls;
-pub(crate) mod clock;
 pub(crate) mod contexts;
 pub(crate) mod errors;
 pub(crate) mod executor;
 pub(crate) mod failures;
+pub(crate) mod foreign;
+mod giving_up;
 pub(crate) mod handle;
+pub(crate) mod input_buffer;
 pub(crate) mod job;
 pub(crate) mod late;
 pub(crate) mod leaving;
@@ -26,14 +27,13 @@ pub(crate) mod outcome;
 pub(crate) mod partials;
 pub(crate) mod policy;
 pub(crate) mod pool;
-pub(crate) mod reading;
-pub(crate) mod ready;
+pub(crate) mod ready_outcomes;
 pub(crate) mod records;
 pub(crate) mod refs;
-mod refusals;
 pub(crate) mod retrying;
 pub(crate) mod run_loop;
 pub(crate) mod runtime;
+pub(crate) mod seconds;
 pub(crate) mod status;
 pub(crate) mod work;
 pub(crate) mod worker;
@@ -46,7 +46,7 @@ use pyo3::prelude::*;
 /// What pyo3 makes so (a `PyOnceLock`, a name by `intern!`) lets go of the interpreter meanwhile.
 pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     lifecycle::prepare(py)?;
-    clock::prepare(py)?;
+    seconds::prepare(py)?;
     partials::prepare(py);
     operations::prepare(py)?;
     calls::prepare(py);

@@ -8,9 +8,14 @@ use crate::engine::model::{self, Ahead, BatchOptions, EndReason, FailureLimit};
 use crate::engine::time::Time;
 
 /// How the outcomes of a batch reach its owner.
-#[pyclass(frozen, module = "paceline._core", rename_all = "SCREAMING_SNAKE_CASE")]
+#[pyclass(
+    frozen,
+    module = "paceline._core",
+    name = "Delivery",
+    rename_all = "SCREAMING_SNAKE_CASE"
+)]
 #[derive(Debug)]
-pub(crate) enum Delivery {
+pub(crate) enum DeliveryChoice {
     AtEnd,
     InOrder,
     AsCompleted,
@@ -30,9 +35,9 @@ pub(crate) fn read(options: &Bound<'_, PyAny>, now: Time) -> PyResult<BatchOptio
     let after = timeout.and_then(|timeout| Duration::try_from_secs_f64(timeout).ok());
     Ok(BatchOptions {
         delivery: match options.getattr("delivery")?.cast()?.get() {
-            Delivery::AtEnd => model::Delivery::AtEnd,
-            Delivery::InOrder => model::Delivery::InOrder,
-            Delivery::AsCompleted => model::Delivery::AsCompleted,
+            DeliveryChoice::AtEnd => model::Delivery::AtEnd,
+            DeliveryChoice::InOrder => model::Delivery::InOrder,
+            DeliveryChoice::AsCompleted => model::Delivery::AsCompleted,
         },
         attended: options.getattr("attended")?.extract()?,
         ahead: {

@@ -12,9 +12,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{advice, count, refuse, seconds as seconds_of};
-use super::clock::{monotonic, seconds};
 use super::errors::show;
 use super::origins::{Origin, arguments_of, operation_of};
+use super::seconds::{monotonic, seconds};
 pub(crate) use super::status::Status;
 use super::work::{PyAttempt, PyRecord};
 use crate::engine::batch::HandedOver;

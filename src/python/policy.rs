@@ -40,13 +40,13 @@ pub(crate) struct Verdict {
 }
 
 /// The names that the policy is asked by.
-struct Names<'py> {
+struct PolicyNames<'py> {
     decide: &'py Bound<'py, PyString>,
     judge_result: &'py Bound<'py, PyString>,
     remaining: &'py Bound<'py, PyString>,
 }
 
-impl<'py> Names<'py> {
+impl<'py> PolicyNames<'py> {
     fn new(py: Python<'py>) -> Self {
         Self {
             decide: intern!(py, "decide"),
@@ -58,7 +58,7 @@ impl<'py> Names<'py> {
 
 /// Makes what is made only once.
 pub(super) fn prepare(py: Python<'_>) {
-    Names::new(py);
+    PolicyNames::new(py);
 }
 
 impl Retrying {
@@ -131,7 +131,7 @@ impl Retrying {
         &self,
         value: &Bound<'_, PyAny>,
     ) -> PyResult<Option<Py<PyBaseException>>> {
-        match self.ask(Names::new(value.py()).judge_result, value)? {
+        match self.ask(PolicyNames::new(value.py()).judge_result, value)? {
             Some(failure) if !failure.is_none() => {
                 Ok(Some(failure.cast_into::<PyBaseException>()?.unbind()))
             }
@@ -144,7 +144,7 @@ impl Retrying {
         &self,
         exception: &Bound<'_, PyBaseException>,
     ) -> PyResult<Option<Verdict>> {
-        let decide = Names::new(exception.py()).decide;
+        let decide = PolicyNames::new(exception.py()).decide;
         let Some(verdict) = self.ask(decide, exception)? else {
             return Ok(None);
         };
@@ -163,7 +163,7 @@ impl Retrying {
         if !self.observes {
             return Ok(None);
         }
-        let told = self.ask(Names::new(value.py()).remaining, value)?;
+        let told = self.ask(PolicyNames::new(value.py()).remaining, value)?;
         let told: Option<(u64, f64)> = told.map_or(Ok(None), |told| told.extract())?;
         Ok(told.map(|(remaining, seconds)| (remaining, duration(seconds))))
     }

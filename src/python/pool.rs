@@ -16,7 +16,7 @@ pub(crate) struct Pool(AtomicUsize);
 
 /// Where a new thread begins.
 #[derive(Debug)]
-pub(crate) enum Entry {
+pub(crate) enum ThreadEntry {
     /// As rayon's.
     Rayon(ThreadBuilder, Hosted),
     /// On its own: in the place of a worker that waits inside its operation, or where workers ask a
@@ -33,13 +33,13 @@ impl Pool {
         &self,
         most: usize,
         job: impl FnOnce() + Send + 'static,
-    ) -> io::Result<Entry> {
+    ) -> io::Result<ThreadEntry> {
         let one_more = |count| (count < most).then_some(count + 1);
         let counted = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         if counted.is_err() {
-            return Ok(Entry::Own);
+            return Ok(ThreadEntry::Own);
         }
         let entry = host(job);
         if entry.is_err() {
@@ -49,8 +49,8 @@ impl Pool {
     }
 
     /// No thread was started there, unless one was. Returns whether none will be.
-    pub(super) fn abandon(&self, entry: Entry) -> bool {
-        let Entry::Rayon(_, hosted) = entry else {
+    pub(super) fn abandon(&self, entry: ThreadEntry) -> bool {
+        let ThreadEntry::Rayon(_, hosted) = entry else {
             return true;
         };
         let pool = hosted.with(Option::take);
@@ -61,7 +61,7 @@ impl Pool {
     }
 }
 
-fn host(job: impl FnOnce() + Send + 'static) -> io::Result<Entry> {
+fn host(job: impl FnOnce() + Send + 'static) -> io::Result<ThreadEntry> {
     let made = Arc::new(Guarded::new(None));
     let keep = Arc::clone(&made);
     let pool = ThreadPoolBuilder::new()
@@ -84,5 +84,5 @@ fn host(job: impl FnOnce() + Send + 'static) -> io::Result<Entry> {
         }
     });
     hosted.with(|hosted| *hosted = Some(pool));
-    Ok(Entry::Rayon(builder, hosted))
+    Ok(ThreadEntry::Rayon(builder, hosted))
 }

@@ -12,14 +12,14 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyWeakrefMethods, PyWeakrefReference};
 
-use super::clock::seconds;
 use super::failures::{Failure, FailureLog};
 use super::late::{Late, Waited};
 use super::logging;
 use super::origins::Origins;
 use super::outcome::{Outcome, Status, copy_of};
 use super::refs::Refs;
-use super::work::{Context, PyAttempt, PyBatch, PyRecord};
+use super::seconds::seconds;
+use super::work::{BatchContext, PyAttempt, PyBatch, PyRecord};
 use crate::engine::batch::{HandedOver, History, LeftRecords, Totals};
 use crate::engine::model::{Delivery, EndReason, Running};
 use crate::engine::time::Time;
@@ -117,10 +117,10 @@ impl Taken {
         let mut unlogged = Vec::new();
         let mut failures = None;
         let origins = match batch.context() {
-            Context::Batch { reading, .. } => reading.take_origins(),
-            Context::Calls => Origins::default(),
+            BatchContext::Batch { input, .. } => input.take_origins(),
+            BatchContext::Submitted => Origins::default(),
         };
-        if let Context::Batch {
+        if let BatchContext::Batch {
             failures: Some(log),
             ..
         } = batch.context()

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use pyo3::exceptions::{PyBaseException, PyException};
 use pyo3::prelude::*;
 
+use super::giving_up::refused;
 use super::logging;
 use super::policy::Retrying;
-use super::refusals::refused;
 use super::runtime::Runtime;
 use crate::engine::recovery::Refusal;
 use crate::engine::scheduler::Lease;

@@ -9,14 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::calls::{call_submitted, conclude_call, exit_if_forked};
-use super::clock;
 use super::contexts::{Caller, Untouched};
 use super::job::Job;
 use super::lifecycle::detach;
 use super::nesting;
 use super::operations::{is_plain, is_suspended, refuse_suspended};
 use super::runtime::Runtime;
-use super::work::{Context, Operations};
+use super::seconds;
+use super::work::{BatchContext, Operations};
 use crate::engine::lock::Guarded;
 use crate::engine::model::{Ending, Finished};
 use crate::engine::scheduler::{Claim, Lease, Leftover, Worker};
@@ -65,10 +65,10 @@ struct RunLoop {
     runtime: Arc<Runtime>,
     worker: Worker,
     /// Of the operation that was claimed last.
-    context: Arc<Context>,
+    context: Arc<BatchContext>,
     /// Of the one before, if that was another: it may be the last to hold it, and what is dropped
     /// with it may run code of the user's, which is not to come between a permit and its call.
-    former: Option<Arc<Context>>,
+    former: Option<Arc<BatchContext>>,
     /// The type of the value that was asked about last and is one: mostly, the next is of it as well.
     fine: Option<Py<PyType>>,
     /// When it releases the interpreter to others.
@@ -87,7 +87,7 @@ impl RunLoop {
         Self {
             runtime,
             worker,
-            context: Arc::new(Context::Calls),
+            context: Arc::new(BatchContext::Submitted),
             former: None,
             fine: None,
             until,
@@ -114,11 +114,11 @@ impl RunLoop {
     fn call(self: Box<Self>, py: Python<'_>, job: Job) -> Going {
         let context = Arc::clone(&self.context);
         let result = match &*context {
-            Context::Batch { caller, .. } if caller.empty => {
+            BatchContext::Batch { caller, .. } if caller.empty => {
                 return self.call_in_one_context(py, caller, job);
             }
-            Context::Batch { caller, .. } => caller.call(py, &job),
-            Context::Calls => match self.worker.lease() {
+            BatchContext::Batch { caller, .. } => caller.call(py, &job),
+            BatchContext::Submitted => match self.worker.lease() {
                 Some(lease) => call_submitted(job.object(py), &lease.running),
                 None => Ok(py.None()),
             },
@@ -265,7 +265,7 @@ impl RunLoop {
     #[inline(never)]
     fn is_to_step_aside(&mut self, py: Python<'_>, now: Time) -> bool {
         self.until = now + SWITCH_INTERVAL;
-        clock::has_computed(py, SWITCH_INTERVAL / 2)
+        seconds::has_computed(py, SWITCH_INTERVAL / 2)
     }
 
     /// Releases the interpreter to other threads first. Operations that are not written in Python

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use super::look_out::LookOut;
 use super::policy::Retrying;
 use super::pool::Pool;
-use super::work::{Context, Operations};
+use super::work::{BatchContext, Operations};
 use crate::engine::clock::Clock;
 use crate::engine::limiter::Limiter;
 use crate::engine::process;
@@ -58,7 +58,7 @@ impl Runtime {
         let scheduler = Scheduler::new(
             config.max_workers,
             config.limiter.clone(),
-            Arc::new(Context::Calls),
+            Arc::new(BatchContext::Submitted),
             config.clock.clone(),
         )
         .asking(config.foreign)

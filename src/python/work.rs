@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 
 use super::contexts::Caller;
 use super::failures::FailureLog;
+use super::input_buffer::InputBuffer;
 use super::job::Job;
-use super::reading::Reading;
 use crate::engine::batch::Batch;
 use crate::engine::lock::Guarded;
 use crate::engine::model::{Attempt, BatchId, Record, Work};
@@ -19,18 +19,18 @@ use crate::engine::scheduler::Scheduler;
 pub(crate) struct Operations;
 
 impl Work for Operations {
-    type Context = Context;
+    type Context = BatchContext;
     type Job = Job;
     type Value = Py<PyAny>;
     type Error = Py<PyBaseException>;
 }
 
 /// The batch of the calls that are submitted one by one.
-pub(crate) const CALLS: BatchId = Scheduler::<Operations>::CALLS;
+pub(crate) const SUBMITTED: BatchId = Scheduler::<Operations>::SUBMITTED;
 
 /// What the operations of one batch share.
 #[derive(Debug)]
-pub(crate) enum Context {
+pub(crate) enum BatchContext {
     /// A batch: its jobs are the operations.
     Batch {
         /// Who called the verb.
@@ -42,17 +42,17 @@ pub(crate) enum Context {
         /// Held for those who ask the limiter for its permits, if that is not ours, and the retry
         /// policy, and do not hold these themselves.
         pool: Py<PyAny>,
-        /// What its owner reads it by.
-        reading: Arc<Reading>,
+        /// What its owner has read and not added.
+        input: Arc<InputBuffer>,
         /// The last refusal that it was ended by, if it was.
         refusal: Guarded<Option<Py<PyBaseException>>>,
     },
-    /// Submitted calls: each job is a tuple of future, function with arguments, keywords and
+    /// The submitted calls: each job is a tuple of future, function with arguments, keywords and
     /// context; where its permit was refused, of the future and the exception.
-    Calls,
+    Submitted,
 }
 
-impl Context {
+impl BatchContext {
     pub(super) fn is_batch(&self) -> bool {
         matches!(self, Self::Batch { .. })
     }

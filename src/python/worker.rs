@@ -6,22 +6,22 @@ use std::sync::Arc;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
-use super::asking::{Answer, caller_of, hand_on};
+use super::foreign::{Answer, caller_of, hand_on};
+use super::giving_up::give_up;
 use super::lifecycle::{attach_worker, detach_worker};
 use super::logging;
 use super::nesting::work_for;
-use super::pool::Entry;
-use super::refusals::give_up;
+use super::pool::ThreadEntry;
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
-use super::work::{Context, Operations};
+use super::work::{BatchContext, Operations};
 use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Ask, Claim, Worker};
 use crate::engine::time::Time;
 
 /// A worker that is to ask for a permit, and then goes on.
-struct Asking {
+struct Suspended {
     worker: Worker,
     permit: Ask<Operations>,
 }
@@ -33,14 +33,14 @@ pub(crate) struct WorkerThread(Owned<Starting>);
 /// What it is for the process that it was made in.
 struct Starting {
     runtime: Arc<Runtime>,
-    entry: Guarded<Option<Entry>>,
-    asking: Guarded<Option<Asking>>,
+    entry: Guarded<Option<ThreadEntry>>,
+    asking: Guarded<Option<Suspended>>,
     /// Where it goes on when it was answered.
     worker: Guarded<Option<Worker>>,
 }
 
 impl WorkerThread {
-    pub(crate) fn new(runtime: Arc<Runtime>, entry: Entry) -> Self {
+    pub(crate) fn new(runtime: Arc<Runtime>, entry: ThreadEntry) -> Self {
         Self(Owned::new(Starting {
             runtime,
             entry: Guarded::new(Some(entry)),
@@ -65,7 +65,7 @@ impl Starting {
 
     fn answer(&self, py: Python<'_>, answer: Answer) {
         match (self.asking.with(Option::take), answer) {
-            (Some(Asking { worker, permit }), answer) => {
+            (Some(Suspended { worker, permit }), answer) => {
                 let runtime = &self.runtime;
                 // What is told of a refusal may wait for what this worker would do.
                 work_for(runtime.id, || hand_on(py, runtime, permit.batch, answer));
@@ -107,7 +107,7 @@ impl WorkerThread {
     /// A copy of the context of the caller for whose operation it asks.
     fn context<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let starting = self.0.get()?;
-        let asked = |asking: &mut Option<Asking>| {
+        let asked = |asking: &mut Option<Suspended>| {
             let permit = &asking.as_ref()?.permit;
             Some((permit.batch, Arc::clone(&permit.context)))
         };
@@ -143,9 +143,9 @@ impl Drop for Starting {
 }
 
 /// Makes the entry of a further thread.
-pub(super) fn make_entry(runtime: &Arc<Runtime>) -> io::Result<Entry> {
+pub(super) fn make_entry(runtime: &Arc<Runtime>) -> io::Result<ThreadEntry> {
     if runtime.asker.get().is_some() {
-        return Ok(Entry::Own);
+        return Ok(ThreadEntry::Own);
     }
     // Its thread holds the runtime while it works; a job that is never run must not.
     let weak = Arc::downgrade(runtime);
@@ -159,19 +159,19 @@ pub(super) fn make_entry(runtime: &Arc<Runtime>) -> io::Result<Entry> {
 
 /// Works until there is nothing more to do, or a permit is to be asked for. Called detached, on the
 /// new thread.
-fn begin(runtime: &Arc<Runtime>, entry: Entry) -> Option<Asking> {
+fn begin(runtime: &Arc<Runtime>, entry: ThreadEntry) -> Option<Suspended> {
     match entry {
-        Entry::Rayon(builder, _) => {
+        ThreadEntry::Rayon(builder, _) => {
             builder.run();
             None
         }
-        Entry::Own => work(runtime, runtime.scheduler.spare_worker()),
+        ThreadEntry::Own => work(runtime, runtime.scheduler.spare_worker()),
     }
 }
 
 /// A worker's resident loop, until its thread is to end or a permit is to be asked for. Called
 /// detached, on its thread.
-fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
+fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
     work_for(runtime.id, || {
         loop {
             match runtime.scheduler.look(&mut worker, runtime.scheduler.now()) {
@@ -202,7 +202,7 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
                         run_ready(py, runtime, worker)
                     });
                     if let Claim::Ask(permit) = next {
-                        return Some(Asking {
+                        return Some(Suspended {
                             worker: own,
                             permit,
                         });
@@ -218,9 +218,9 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Asking> {
 /// Adds what owners have read who wait for more.
 fn collect(runtime: &Arc<Runtime>) {
     while let Some((batch, context)) = runtime.scheduler.take_reading() {
-        if let Context::Batch { reading, .. } = &*context {
-            reading.cut_short();
-            reading.add_inbox(&runtime.scheduler, batch);
+        if let BatchContext::Batch { input, .. } = &*context {
+            input.cut_short();
+            input.add_inbox(&runtime.scheduler, batch);
         }
     }
 }

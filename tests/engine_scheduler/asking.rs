@@ -8,7 +8,7 @@ use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, SECOND, again, at, delivered, done, foreign, given, stream, until,
+    Add, Plain, SECOND, SUBMITTED, again, at, delivered, done, foreign, given, stream, until,
     whole_batch, woken,
 };
 
@@ -75,10 +75,10 @@ fn nobody_asks_during_a_pause_and_a_permit_is_kept_until_its_end() {
     let scheduler = foreign(1);
     scheduler.add_complete(whole_batch(), 2, at(1));
     let mut worker = scheduler.worker();
-    scheduler.pause(CALLS, at(1), at(1), at(5));
+    scheduler.pause(SUBMITTED, at(1), at(1), at(5));
     assert_eq!(scheduler.rest(&mut worker, at(2)), at(5));
     scheduler.asks(&mut worker, at(5));
-    scheduler.pause(CALLS, at(6), at(6), at(20));
+    scheduler.pause(SUBMITTED, at(6), at(6), at(20));
     scheduler.grant();
     assert_eq!(scheduler.rest(&mut worker, at(7)), at(20));
     let start = scheduler.start(&mut worker, at(20));
@@ -90,14 +90,14 @@ fn a_permit_for_which_nothing_is_left_is_lost() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
     let mut worker = scheduler.worker();
-    assert_eq!(scheduler.asks(&mut worker, at(1)), CALLS);
-    assert_eq!(scheduler.withdraw(CALLS, 0), Some(0));
+    assert_eq!(scheduler.asks(&mut worker, at(1)), SUBMITTED);
+    assert_eq!(scheduler.withdraw(SUBMITTED, 0), Some(0));
     scheduler.grant();
     assert_eq!(scheduler.rest(&mut worker, at(2)), Time::NEVER);
     // It would be too old for what comes later.
     scheduler.submit(1, at(3)).unwrap();
     assert!(woken(&worker));
-    assert_eq!(scheduler.asks(&mut worker, at(3)), CALLS);
+    assert_eq!(scheduler.asks(&mut worker, at(3)), SUBMITTED);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_permit_is_for_what_is_next_when_it_comes() {
     }
     let mut worker = scheduler.worker();
     scheduler.asks(&mut worker, at(1));
-    scheduler.withdraw(CALLS, 0);
+    scheduler.withdraw(SUBMITTED, 0);
     scheduler.grant();
     assert_eq!(scheduler.start(&mut worker, at(2)).running.index, 1);
 }
@@ -126,7 +126,7 @@ fn nothing_is_asked_for_nor_started_from_the_deadline_on() {
 /// Lets the next operation of a batch fail as its permit is refused.
 fn refuse(scheduler: &Scheduler<Plain>, batch: BatchId, now: Time) -> Option<Lease> {
     let (lease, start) = scheduler.refuse(batch, now)?;
-    let ending = if batch == CALLS {
+    let ending = if batch == SUBMITTED {
         Ending::Delivered(true)
     } else {
         Ending::Result(Err(start.job), false)
@@ -185,10 +185,10 @@ fn a_refusal_for_which_nothing_is_left_hits_nothing() {
     scheduler.submit(0, at(1)).unwrap();
     let mut worker = scheduler.worker();
     scheduler.asks(&mut worker, at(1));
-    scheduler.withdraw(CALLS, 0);
-    assert!(refuse(&scheduler, CALLS, at(2)).is_none());
+    scheduler.withdraw(SUBMITTED, 0);
+    assert!(refuse(&scheduler, SUBMITTED, at(2)).is_none());
     scheduler.submit(1, at(3)).unwrap();
-    assert_eq!(scheduler.asks(&mut worker, at(3)), CALLS);
+    assert_eq!(scheduler.asks(&mut worker, at(3)), SUBMITTED);
 }
 
 #[test]
@@ -227,7 +227,7 @@ fn a_worker_asks_inside_an_operation_or_waits_for_the_answer() {
     let mut worker = scheduler.worker();
     scheduler.asks(&mut worker, at(1));
     let signal = Arc::new(Signal::default());
-    let mut nested = scheduler.nested_worker(Arc::clone(&signal), CALLS, Some(2));
+    let mut nested = scheduler.nested_worker(Arc::clone(&signal), SUBMITTED, Some(2));
     assert_eq!(scheduler.rest(&mut nested, at(1)), Time::NEVER);
     scheduler.grant();
     let outer = scheduler.start(&mut worker, at(2));
@@ -247,12 +247,12 @@ fn a_worker_asks_inside_an_operation_or_waits_for_the_answer() {
 fn a_permit_that_a_nested_worker_cannot_use_is_for_others() {
     let scheduler = foreign(2);
     scheduler.submit(0, at(1)).unwrap();
-    let mut nested = scheduler.nested_worker(Arc::default(), CALLS, Some(0));
+    let mut nested = scheduler.nested_worker(Arc::default(), SUBMITTED, Some(0));
     scheduler.asks(&mut nested, at(1));
     scheduler.submit(1, at(1)).unwrap();
     let mut worker = scheduler.worker();
     assert_eq!(scheduler.rest(&mut worker, at(1)), Time::NEVER);
-    scheduler.withdraw(CALLS, 0);
+    scheduler.withdraw(SUBMITTED, 0);
     scheduler.grant();
     assert_eq!(scheduler.rest(&mut nested, at(2)), Time::NEVER);
     assert!(woken(&worker), "nobody is told that there is a permit");
@@ -269,7 +269,7 @@ fn what_is_asked_for_is_waited_for_and_the_worker_alone_is_not() {
     scheduler.close();
     assert!(!scheduler.is_over() && scheduler.joined(&Arc::default(), at(1)).is_some());
     assert!(scheduler.is_asking() && scheduler.deserted(&Arc::default()));
-    assert_eq!(scheduler.withdraw_all(CALLS), [(0, 0)]);
+    assert_eq!(scheduler.withdraw_all(SUBMITTED), [(0, 0)]);
     assert!(scheduler.is_over() && scheduler.joined(&Arc::default(), at(1)).is_none());
     scheduler.grant();
     assert!(!scheduler.deserted(&Arc::default()));
@@ -282,7 +282,7 @@ fn a_worker_that_asks_inside_an_operation_is_waited_for() {
     let scheduler = foreign(1);
     scheduler.submit(0, at(1)).unwrap();
     assert!(scheduler.reserve_thread(at(1)));
-    let mut nested = scheduler.nested_worker(Arc::default(), CALLS, Some(0));
+    let mut nested = scheduler.nested_worker(Arc::default(), SUBMITTED, Some(0));
     scheduler.asks(&mut nested, at(1));
     assert!(!scheduler.is_asking() && !scheduler.deserted(&Arc::default()));
 }

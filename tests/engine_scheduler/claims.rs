@@ -260,7 +260,7 @@ fn one_that_is_woken_for_nothing_passes_nothing_up() {
     }
     scheduler.submit(0, at(2)).unwrap();
     assert_eq!(
-        scheduler.withdraw(Scheduler::<crate::fixture::Plain>::CALLS, 0),
+        scheduler.withdraw(Scheduler::<crate::fixture::Plain>::SUBMITTED, 0),
         Some(0)
     );
     let first = usize::from(!woken(&workers[0]));

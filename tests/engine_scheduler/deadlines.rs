@@ -8,8 +8,8 @@ use paceline::engine::scheduler::{Remains, Step};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, at, done, failed, given, limited, remains, stream, unlimited, until, whole_batch,
-    woken,
+    Add, SUBMITTED, at, done, failed, given, limited, remains, stream, unlimited, until,
+    whole_batch, woken,
 };
 
 #[test]
@@ -107,7 +107,7 @@ fn who_waits_for_a_permit_is_told_of_what_expires_before_it_looks_again() {
     // Nothing that is told to it is news now.
     scheduler.submit(7, at(3)).unwrap();
     assert!(!woken(&worker));
-    scheduler.withdraw(CALLS, 0);
+    scheduler.withdraw(SUBMITTED, 0);
     scheduler.remove(lasting, at(3));
     assert_eq!(scheduler.rest(&mut worker, at(5)), Time::NEVER);
 }

@@ -120,7 +120,10 @@ impl Setup {
         );
         // Break the circle of those that refer to the scheduler from within.
         drop(self.scheduler.remove(self.batch, at(9)));
-        drop(self.scheduler.withdraw_all(Scheduler::<Dropping>::CALLS));
+        drop(
+            self.scheduler
+                .withdraw_all(Scheduler::<Dropping>::SUBMITTED),
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Started, at, delivered, done, failed, fatal, given, limited, stream, unlimited,
+    Add, SUBMITTED, Started, at, delivered, done, failed, fatal, given, limited, stream, unlimited,
     until, whole_batch, woken,
 };
 
@@ -223,11 +223,11 @@ fn a_scheduler_is_joined_when_nothing_waits_or_runs() {
     // Calls that were taken back are not waited for.
     scheduler.submit(2, at(1)).unwrap();
     assert!(scheduler.joined(&joiner, at(1)).is_some());
-    assert_eq!(scheduler.withdraw(CALLS, 2), Some(2));
+    assert_eq!(scheduler.withdraw(SUBMITTED, 2), Some(2));
     assert!(given(&joiner));
     scheduler.submit(3, at(1)).unwrap();
     assert!(scheduler.joined(&joiner, at(1)).is_some());
-    assert_eq!(scheduler.withdraw_all(CALLS), [(3, 3)]);
+    assert_eq!(scheduler.withdraw_all(SUBMITTED), [(3, 3)]);
     assert!(given(&joiner));
 }
 
@@ -287,7 +287,7 @@ fn a_shutdown_ends_what_it_is_told_to() {
     scheduler.submit(7, at(1)).unwrap();
     let mut workers = [scheduler.worker(), scheduler.worker()];
     let running = scheduler.start(&mut workers[0], at(1));
-    let running = if running.batch == CALLS {
+    let running = if running.batch == SUBMITTED {
         let finished = delivered(&running, at(1));
         scheduler.start_next(&mut workers[0], finished, at(1))
     } else {
@@ -297,7 +297,7 @@ fn a_shutdown_ends_what_it_is_told_to() {
     drop(scheduler.end_where(EndReason::Cancelled, |batch| !batch.is_submitted()));
     assert!(given(&owner));
     assert_eq!(scheduler.ended(attended), Some(EndReason::Cancelled));
-    assert_eq!(scheduler.ended(CALLS), None);
+    assert_eq!(scheduler.ended(SUBMITTED), None);
     assert!(!scheduler.is_over());
     let mut rest = Some(done(&running, at(2)));
     loop {
@@ -306,7 +306,7 @@ fn a_shutdown_ends_what_it_is_told_to() {
         let Some(call) = Started::by(&workers[0], claim) else {
             break;
         };
-        assert_eq!(call.batch, CALLS);
+        assert_eq!(call.batch, SUBMITTED);
         rest = Some(delivered(&call, at(2)));
     }
     assert!(!scheduler.runs(attended));

@@ -29,7 +29,7 @@ impl Work for Plain {
     type Error = usize;
 }
 
-pub(crate) const CALLS: BatchId = Scheduler::<Plain>::CALLS;
+pub(crate) const SUBMITTED: BatchId = Scheduler::<Plain>::SUBMITTED;
 pub(crate) const SECOND: u64 = 1_000_000_000;
 
 /// So many seconds on the tests' clock.

@@ -9,7 +9,7 @@ use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, Started, at, done, given, resting, stream, unlimited, whole_batch, woken,
+    Add, Plain, SUBMITTED, Started, at, done, given, resting, stream, unlimited, whole_batch, woken,
 };
 
 const LOOK: Duration = Duration::from_millis(1);
@@ -159,7 +159,7 @@ fn the_watch_goes_to_work_for_what_is_not_known_to_be_short() {
         Claim::Ready
     ));
     let call = at_work.scheduler.start(&mut at_work.monitor, now);
-    assert_eq!((call.batch, call.job), (CALLS, 7));
+    assert_eq!((call.batch, call.job), (SUBMITTED, 7));
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn the_watch_looks_by_itself_for_what_is_not_known_to_be_short() {
     assert!(woken(&parked), "a worker sleeps beside the call");
     // That one is long in coming.
     at_work.finish_and_start(now + SHORT);
-    assert_eq!(at_work.running.batch, CALLS);
+    assert_eq!(at_work.running.batch, SUBMITTED);
     at_work.scheduler.submit(8, now + SHORT).unwrap();
     assert!(matches!(
         at_work.scheduler.look(&mut at_work.monitor, now + LOOK),

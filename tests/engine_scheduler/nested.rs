@@ -8,7 +8,7 @@ use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, SECOND, Started, at, delivered, done, given, limited, unlimited, until,
+    Add, Plain, SECOND, SUBMITTED, Started, at, delivered, done, given, limited, unlimited, until,
     whole_batch, woken,
 };
 
@@ -59,19 +59,19 @@ fn a_nested_worker_for_one_call_takes_no_other() {
     }
     let mut worker = scheduler.worker();
     scheduler.start(&mut worker, at(1));
-    let mut nested = scheduler.nested_worker(Arc::default(), CALLS, Some(2));
+    let mut nested = scheduler.nested_worker(Arc::default(), SUBMITTED, Some(2));
     let start = scheduler.start(&mut nested, at(2));
     assert_eq!((start.running.index, start.job), (2, 2));
     scheduler.book(&start.lease(), delivered(&start, at(3)), at(3));
     assert_eq!(scheduler.rest(&mut nested, at(3)), Time::NEVER);
     scheduler.leave(nested);
-    let mut gone = scheduler.nested_worker(Arc::default(), CALLS, Some(0));
+    let mut gone = scheduler.nested_worker(Arc::default(), SUBMITTED, Some(0));
     assert_eq!(
         scheduler.rest(&mut gone, at(3)),
         Time::NEVER,
         "it runs elsewhere"
     );
-    let left = scheduler.withdraw_all(CALLS);
+    let left = scheduler.withdraw_all(SUBMITTED);
     assert_eq!(left, [(1, 1), (3, 3)]);
 }
 

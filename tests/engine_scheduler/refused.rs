@@ -11,8 +11,8 @@ use paceline::engine::scheduler::{Claim, Scheduler, Step, Worker};
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, Plain, SECOND, Started, add, again, at, attempts, delivered, done, failed, foreign,
-    given, limited, resting, stream, unlimited, whole_batch, woken,
+    Add, Plain, SECOND, SUBMITTED, Started, add, again, at, attempts, delivered, done, failed,
+    foreign, given, limited, resting, stream, unlimited, whole_batch, woken,
 };
 
 fn millis(millis: u64) -> Time {
@@ -269,7 +269,7 @@ fn a_pause_that_is_too_long_is_waited_for_by_nobody() {
 fn workers_that_would_ask_give_up_as_well() {
     let scheduler = giving_up(foreign(2));
     let (batch, _) = add(&scheduler, whole_batch(), 3);
-    scheduler.pause(CALLS, at(1), at(1), at(5000));
+    scheduler.pause(SUBMITTED, at(1), at(1), at(5000));
     assert_eq!(scheduler.step(batch, false, at(2)), Step::Settled);
     assert_eq!(scheduler.ended(batch), Some(EndReason::Refused));
     scheduler.submit(0, at(3)).unwrap();
@@ -364,7 +364,7 @@ fn the_probe_of_another_executor_opens_the_limiter() {
 fn an_executor_without_a_policy_waits_and_never_gives_up() {
     let scheduler = unlimited(1);
     let (batch, _) = scheduler.add_complete(whole_batch(), 3, at(1));
-    scheduler.pause(CALLS, at(1), at(1), at(9_000_000));
+    scheduler.pause(SUBMITTED, at(1), at(1), at(9_000_000));
     let mut worker = scheduler.worker();
     assert_eq!(scheduler.rest(&mut worker, at(2)), at(9_000_000));
     assert_eq!(scheduler.ended(batch), None);

@@ -6,7 +6,7 @@ use paceline::engine::scheduler::Remains;
 use paceline::engine::time::Time;
 
 use crate::fixture::{
-    Add, CALLS, SECOND, again, at, delivered, done, failed, first_record, limited, remains,
+    Add, SECOND, SUBMITTED, again, at, delivered, done, failed, first_record, limited, remains,
     unlimited, whole_batch, woken,
 };
 
@@ -219,14 +219,16 @@ fn a_call_that_waits_to_be_tried_again_can_be_taken_back() {
     let start = scheduler.start(&mut worker, at(1));
     let start = scheduler.start_next(&mut worker, again(&start, at(2), at(8)), at(2));
     let start = scheduler.start_next(&mut worker, again(&start, at(2), at(7)), at(2));
-    assert_eq!(scheduler.withdraw(CALLS, 2), None, "it runs");
+    assert_eq!(scheduler.withdraw(SUBMITTED, 2), None, "it runs");
     assert!(
-        !scheduler.with(CALLS, |calls| calls.holds(0)).unwrap(),
+        !scheduler.with(SUBMITTED, |calls| calls.holds(0)).unwrap(),
         "it has started before"
     );
-    assert_eq!(scheduler.withdraw(CALLS, 0), Some(5));
-    assert_eq!(scheduler.withdraw(CALLS, 0), None);
-    let earlier = scheduler.with(CALLS, |calls| calls.history_of(0)).unwrap();
+    assert_eq!(scheduler.withdraw(SUBMITTED, 0), Some(5));
+    assert_eq!(scheduler.withdraw(SUBMITTED, 0), None);
+    let earlier = scheduler
+        .with(SUBMITTED, |calls| calls.history_of(0))
+        .unwrap();
     assert_eq!(earlier.len(), 1);
     scheduler.rest_after(&mut worker, delivered(&start, at(3)), at(3));
     let start = scheduler.start(&mut worker, at(8));
@@ -247,12 +249,12 @@ fn everything_that_waits_can_be_taken_back() {
     let mut worker = scheduler.worker();
     let start = scheduler.start(&mut worker, at(1));
     scheduler.start_next(&mut worker, again(&start, at(2), at(8)), at(2));
-    assert_eq!(scheduler.withdraw(CALLS, 3), Some(3));
-    let mut taken = scheduler.withdraw_all(CALLS);
+    assert_eq!(scheduler.withdraw(SUBMITTED, 3), Some(3));
+    let mut taken = scheduler.withdraw_all(SUBMITTED);
     taken.sort_unstable();
     assert_eq!(taken, [(0, 0), (2, 2), (4, 4)]);
-    assert!(scheduler.withdraw_all(CALLS).is_empty());
+    assert!(scheduler.withdraw_all(SUBMITTED).is_empty());
     // Numbers go on where they were.
     assert_eq!(scheduler.submit(9, at(3)), Ok(5));
-    assert!(scheduler.with(CALLS, |calls| calls.holds(5)).unwrap());
+    assert!(scheduler.with(SUBMITTED, |calls| calls.holds(5)).unwrap());
 }

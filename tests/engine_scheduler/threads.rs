@@ -6,7 +6,7 @@ use std::time::Duration;
 use paceline::engine::scheduler::Claim;
 use paceline::engine::time::Time;
 
-use crate::fixture::{Add, CALLS, again, at, delivered, resting, signalled, unlimited, woken};
+use crate::fixture::{Add, SUBMITTED, again, at, delivered, resting, signalled, unlimited, woken};
 
 #[test]
 fn threads_are_taken_on_as_there_is_work_for_them() {
@@ -73,7 +73,7 @@ fn a_thread_is_taken_on_where_nobody_waits_for_a_retry() {
     let mut worker = scheduler.worker();
     scheduler.start(&mut worker, at(1));
     // A worker runs what it waits for, and that is to be tried again.
-    let mut nested = scheduler.nested_worker(Arc::default(), CALLS, Some(1));
+    let mut nested = scheduler.nested_worker(Arc::default(), SUBMITTED, Some(1));
     let inner = scheduler.start(&mut nested, at(1));
     scheduler.book(&inner.lease(), again(&inner, at(2), at(5)), at(2));
     scheduler.leave(nested);

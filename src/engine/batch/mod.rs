@@ -8,9 +8,9 @@
 mod completing;
 mod early_end;
 mod ending;
-mod fast_path;
 mod input;
 mod owner;
+mod repeating;
 mod results;
 mod retries;
 mod serving;

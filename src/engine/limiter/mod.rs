@@ -66,11 +66,11 @@ struct Part {
     largest_weight: AtomicU64,
     /// It matters what calls come to: one is the probe, or its answer ends an episode of refusals.
     recovers: AtomicBool,
-    state: PerProcess<Mutex<State>>,
+    state: PerProcess<Mutex<PartState>>,
 }
 
 #[derive(Debug)]
-struct State {
+struct PartState {
     gate: Gate,
     queue: Queue,
 }
@@ -78,17 +78,17 @@ struct State {
 impl Part {
     /// Calls `act` with the state, locked.
     #[inline(always)]
-    fn with<R>(&self, act: impl FnOnce(&mut State) -> R) -> R {
+    fn with<R>(&self, act: impl FnOnce(&mut PartState) -> R) -> R {
         let make = || self.fresh_state();
         self.state.with(make, |state| act(&mut lock(state)))
     }
 
-    fn fresh_state(&self) -> Mutex<State> {
-        State::new(**self.rate.load())
+    fn fresh_state(&self) -> Mutex<PartState> {
+        PartState::new(**self.rate.load())
     }
 }
 
-impl State {
+impl PartState {
     fn new(rate: Rate) -> Mutex<Self> {
         Mutex::new(Self {
             gate: Gate::new(rate),
@@ -146,7 +146,7 @@ impl Limiter {
             rate: ArcSwap::from_pointee(rate),
             largest_weight: AtomicU64::new(rate.largest_weight()),
             recovers: AtomicBool::new(false),
-            state: PerProcess::new(State::new(rate)),
+            state: PerProcess::new(PartState::new(rate)),
         };
         Self {
             parts: Arc::new([Arc::new(part)]),
@@ -449,7 +449,7 @@ impl Limiter {
     }
 
     /// Calls `act` with the state of every part, all locked in the order of their numbers.
-    fn locked<R>(&self, act: impl FnOnce(&mut [MutexGuard<'_, State>]) -> R) -> R {
+    fn locked<R>(&self, act: impl FnOnce(&mut [MutexGuard<'_, PartState>]) -> R) -> R {
         let states: Vec<_> = self
             .parts
             .iter()
@@ -461,13 +461,13 @@ impl Limiter {
 }
 
 /// The signals of all who wait.
-fn all_who_wait(states: &[MutexGuard<'_, State>]) -> Vec<Arc<Signal>> {
+fn all_who_wait(states: &[MutexGuard<'_, PartState>]) -> Vec<Arc<Signal>> {
     let waiting = states.iter().flat_map(|state| state.queue.signals());
     waiting.cloned().collect()
 }
 
 /// Whether one who comes now may have `weight` permits at once.
-fn are_free(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> bool {
+fn are_free(states: &mut [MutexGuard<'_, PartState>], weight: u64, now: Time) -> bool {
     let start = (now, Arrival::Direct);
     states.iter_mut().all(|state| {
         state.gate.due(weight, now).is_none() && state.lets_in(Queue::LAST, weight, start, now)
@@ -475,7 +475,7 @@ fn are_free(states: &mut [MutexGuard<'_, State>], weight: u64, now: Time) -> boo
 }
 
 fn charge(
-    states: &mut [MutexGuard<'_, State>],
+    states: &mut [MutexGuard<'_, PartState>],
     weight: u64,
     now: Time,
     arrival: Arrival,

@@ -99,7 +99,7 @@ impl Pacing {
         let limiter = RateLimiter::<_, _, _, NoOpMiddleware<Nanos>>::new(
             quota.allow_burst(self.burst),
             Earned(Cell::new(self.earned)),
-            Given(Cell::new(Time::default())),
+            SetClock(Cell::new(Time::default())),
         );
         limiter.clock().0.set(at);
         match limiter.check_n(weight) {
@@ -111,9 +111,9 @@ impl Pacing {
 }
 
 /// governor's clock: shows the time it is set to, and its first reading is the engine's zero.
-struct Given(Cell<Time>);
+struct SetClock(Cell<Time>);
 
-impl Clock for Given {
+impl Clock for SetClock {
     type Instant = Nanos;
 
     fn now(&self) -> Nanos {

@@ -5,7 +5,7 @@ use std::sync::{Arc, MutexGuard};
 use super::gate::Taker;
 use super::pacing::Arrival;
 use super::queue::{Hold, Queue};
-use super::{Limiter, State, charge};
+use super::{Limiter, PartState, charge};
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Time, TimeSource};
@@ -82,7 +82,7 @@ impl Ticket {
 
     /// Whether the turn has come, and how it holds each rate until it looks again: it lets others go
     /// first where that is not what it waits for.
-    fn look(&self, states: &mut [MutexGuard<'_, State>], now: Time) -> (Turn, Vec<Hold>) {
+    fn look(&self, states: &mut [MutexGuard<'_, PartState>], now: Time) -> (Turn, Vec<Hold>) {
         if !self.is_in_line() {
             return (Turn::Behind, Vec::new());
         }
@@ -155,7 +155,7 @@ impl Drop for Ticket {
 
 /// Changes every queue. Returns the signals of those whose turn may have come by it.
 fn each(
-    states: &mut [MutexGuard<'_, State>],
+    states: &mut [MutexGuard<'_, PartState>],
     mut change: impl FnMut(&mut Queue) -> Option<Arc<Signal>>,
 ) -> Vec<Arc<Signal>> {
     states

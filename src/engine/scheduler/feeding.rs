@@ -51,7 +51,7 @@ impl<W: Work> Scheduler<W> {
         if state.closed {
             return Err(job);
         }
-        let Some(batch) = state.batches.get_mut(Self::CALLS) else {
+        let Some(batch) = state.batches.get_mut(Self::SUBMITTED) else {
             return Err(job);
         };
         let index = batch.read();

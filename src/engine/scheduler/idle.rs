@@ -52,7 +52,7 @@ pub(super) struct Idle {
     joiners: Vec<Arc<Signal>>,
     wakes: WakeList,
     #[cfg(debug_assertions)]
-    seen: Seen,
+    awake: Awake,
 }
 
 impl Idle {
@@ -174,7 +174,7 @@ impl Idle {
         if let Some(parked) = self.parked.last() {
             self.wakes.add(Arc::clone(&parked.signal));
             #[cfg(debug_assertions)]
-            self.seen.coming.insert(parked.worker);
+            self.awake.coming.insert(parked.worker);
         }
     }
 
@@ -265,7 +265,7 @@ impl Drop for WakeList {
 /// What the check of wake-ups knows beside the state.
 #[cfg(debug_assertions)]
 #[derive(Debug, Default)]
-struct Seen {
+struct Awake {
     /// When a worker looked last, or was to be woken.
     at: Option<Time>,
     /// The workers that are awake, and look again before they rest.
@@ -275,33 +275,33 @@ struct Seen {
 #[cfg(debug_assertions)]
 impl Idle {
     pub(super) fn note_look(&mut self, now: Time) {
-        self.seen.at = self.seen.at.max(Some(now));
+        self.awake.at = self.awake.at.max(Some(now));
     }
 
     /// When a worker looked last, if workers are parked beside it.
     pub(super) fn looked_beside_parked(&self) -> Option<Time> {
-        self.seen.at.filter(|_| !self.parked.is_empty())
+        self.awake.at.filter(|_| !self.parked.is_empty())
     }
 
     /// Whether a worker is awake, or was notified, or wakes by itself to look whether something can
     /// start.
     pub(super) fn is_one_coming(&self) -> bool {
         let leader_looks = self.duty().is_some_and(|duty| duty != Duty::Retry);
-        leader_looks || self.waking.is_some() || !self.seen.coming.is_empty()
+        leader_looks || self.waking.is_some() || !self.awake.coming.is_empty()
     }
 
     /// Notes when a worker looked, and whether it is awake, and looks again before it rests.
     pub(super) fn note_coming(&mut self, worker: &Worker, comes: bool, now: Time) {
         self.note_look(now);
         if comes && worker.only.is_none() {
-            self.seen.coming.insert(worker.id);
+            self.awake.coming.insert(worker.id);
         } else {
-            self.seen.coming.remove(&worker.id);
+            self.awake.coming.remove(&worker.id);
         }
     }
 
     /// Notes that a worker asks for a permit, inside an operation or not, and claims next.
     pub(super) fn note_asker(&mut self, worker: &Worker) {
-        self.seen.coming.insert(worker.id);
+        self.awake.coming.insert(worker.id);
     }
 }

@@ -29,7 +29,7 @@ pub use self::claim::{Ask, Claim, LONG_WAIT, Lease, Leftover, Remains, Start, St
 pub use self::owners::Orphaned;
 pub use self::refusals::{GivenUp, Refused};
 use self::state::{Locked, State};
-pub use self::stragglers::{Late, Stragglers, TakenOut};
+pub use self::stragglers::{LateRecord, Stragglers, TakenOut};
 use super::batch::Batch;
 use super::clock::Clock;
 use super::limiter::{Ended, Limiter, Told};
@@ -50,7 +50,7 @@ pub struct Scheduler<W: Work> {
 
 impl<W: Work> Scheduler<W> {
     /// The batch of the calls that are submitted one by one.
-    pub const CALLS: BatchId = BatchId { slot: 0, serial: 0 };
+    pub const SUBMITTED: BatchId = BatchId { slot: 0, serial: 0 };
 
     /// A scheduler for `workers` workers, whose permits come from `limiter`, if that is given. It goes
     /// by `clock`, and so does whoever calls it.

@@ -212,7 +212,7 @@ impl<W: Work> State<W> {
             let Some(batch) = self.batches.get_mut(id) else {
                 continue;
             };
-            if id == Scheduler::<W>::CALLS {
+            if id == Scheduler::<W>::SUBMITTED {
                 // Those that are submitted from now on begin anew.
                 batch.hope_anew(now);
                 let calls = batch.withdraw_all().into_iter();

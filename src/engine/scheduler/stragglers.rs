@@ -16,7 +16,7 @@ use crate::engine::signal::Signal;
 
 /// What an operation came to after its batch was taken out.
 #[derive(Debug)]
-pub struct Late<W: Work> {
+pub struct LateRecord<W: Work> {
     /// Its place in the input.
     pub index: usize,
     /// What became of it.
@@ -39,7 +39,7 @@ struct Inner<W: Work> {
     running: usize,
     /// Somebody may ask what became of them.
     wanted: bool,
-    ended: Vec<Late<W>>,
+    ended: Vec<LateRecord<W>>,
     waiting: Vec<Arc<Signal>>,
 }
 
@@ -78,7 +78,7 @@ impl<W: Work> Stragglers<W> {
             && let Some(result) = unkept.result.take()
         {
             let record = Record::of(result, &running.having_waited(waited), ended);
-            inner.ended.push(Late {
+            inner.ended.push(LateRecord {
                 index: running.index,
                 record,
                 waited,
@@ -93,7 +93,7 @@ impl<W: Work> Stragglers<W> {
 
     /// Takes what has ended since this was last called, and how many still run. If some do, `waiting`
     /// is signalled when the last of them has ended.
-    pub fn take(&self, waiting: &Arc<Signal>) -> (Vec<Late<W>>, usize) {
+    pub fn take(&self, waiting: &Arc<Signal>) -> (Vec<LateRecord<W>>, usize) {
         let mut inner = lock(&self.0);
         let known = |other| Arc::ptr_eq(other, waiting);
         if inner.running > 0 && !inner.waiting.iter().any(known) {
@@ -104,7 +104,7 @@ impl<W: Work> Stragglers<W> {
 
     /// Nobody will ask any more; gives what is to be dropped.
     #[must_use]
-    pub fn forget(&self) -> Vec<Late<W>> {
+    pub fn forget(&self) -> Vec<LateRecord<W>> {
         let mut inner = lock(&self.0);
         inner.wanted = false;
         mem::take(&mut inner.ended)
@@ -120,7 +120,7 @@ impl<W: Work> Stragglers<W> {
     pub fn with_ended<L: LockSafe, T>(
         &self,
         lent: L,
-        look: impl FnOnce(&[Late<W>], L) -> T + Send,
+        look: impl FnOnce(&[LateRecord<W>], L) -> T + Send,
     ) -> T {
         look(&lock(&self.0).ended, lent)
     }

@@ -19,7 +19,7 @@ use paceline::engine::signal::Signal;
 use paceline::engine::time::Time;
 
 use self::nested::Nested;
-use crate::fixture::{CALLS, Plain, Started, given};
+use crate::fixture::{Plain, SUBMITTED, Started, given};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting {
@@ -216,7 +216,7 @@ impl World {
             .asking(setting.foreign)
             .one_at_a_time(setting.one_at_a_time);
         let options = BatchOptions::submitted();
-        let mut calls = Account::new(CALLS, Arc::default(), options, 0, setting.foreign);
+        let mut calls = Account::new(SUBMITTED, Arc::default(), options, 0, setting.foreign);
         calls.mood = Mood::Closed;
         Self {
             setting,

@@ -7,7 +7,7 @@ use paceline::engine::recovery::Refusal;
 
 use super::nested::Nested;
 use super::{Post, UNIT, World};
-use crate::fixture::{CALLS, attempts};
+use crate::fixture::{SUBMITTED, attempts};
 
 impl World {
     pub(super) fn outsider(&mut self) {
@@ -30,7 +30,7 @@ impl World {
         let pause = self.recovery.refused(&refusal, now);
         let (refused, _) = self
             .scheduler
-            .refused(CALLS, &refusal, (), |_, _, _, ()| {}, now);
+            .refused(SUBMITTED, &refusal, (), |_, _, _, ()| {}, now);
         assert_eq!(refused.pause, pause);
     }
 
@@ -109,7 +109,7 @@ impl World {
         }
         account.finished.insert(index, (Err(index), attempts));
         account.completed.push(index);
-        let ending = if id == CALLS {
+        let ending = if id == SUBMITTED {
             Ending::Delivered(true)
         } else {
             Ending::Result(Err(start.job), false)
@@ -130,7 +130,7 @@ impl World {
         }
         let index = calls.read - 1 - which % calls.read.min(4);
         let waited = calls.waiting.remove(&index) || calls.retries.remove(&index).is_some();
-        let job = self.scheduler.withdraw(CALLS, index);
+        let job = self.scheduler.withdraw(SUBMITTED, index);
         assert_eq!(job, waited.then_some(index));
         if waited {
             calls.finished.insert(index, (Err(index), 0));

@@ -7,7 +7,7 @@ use paceline::engine::scheduler::{Claim, Worker};
 use paceline::engine::time::Time;
 
 use super::{Post, UNIT, World, peek};
-use crate::fixture::{CALLS, Started, woken};
+use crate::fixture::{SUBMITTED, Started, woken};
 
 /// Whoever waits looks again after so many units, as nobody tells it that the call was cancelled.
 const LOOK_AGAIN: u64 = 20;
@@ -79,7 +79,7 @@ impl World {
         }
         let (place, start) = calling[which % calling.len()];
         let index = read - 1 - which % read.min(4);
-        let earlier = start.batch == CALLS && index <= start.running.index;
+        let earlier = start.batch == SUBMITTED && index <= start.running.index;
         if earlier || self.accounts[0].finished.contains_key(&index) {
             return;
         }
@@ -93,7 +93,7 @@ impl World {
     fn look_inside(&mut self, place: usize, index: usize) {
         let worker = self
             .scheduler
-            .nested_worker(Arc::default(), CALLS, Some(index));
+            .nested_worker(Arc::default(), SUBMITTED, Some(index));
         let does = Does::Look(worker, Time::default());
         self.threads[place].nested = Some(Nested { index, does });
     }
@@ -125,7 +125,7 @@ impl World {
         };
         woken(&worker);
         let holds = |batch: &mut paceline::engine::batch::Batch<_>| batch.holds(index);
-        if self.scheduler.with(CALLS, holds) != Some(true) {
+        if self.scheduler.with(SUBMITTED, holds) != Some(true) {
             self.scheduler.leave(worker);
             return self.helped(place, index);
         }

@@ -6,7 +6,7 @@ use paceline::engine::time::Time;
 
 use super::nested::Nested;
 use super::{Mood, Post, Thread, UNIT, Verdict, World};
-use crate::fixture::{CALLS, Plain, Started, woken};
+use crate::fixture::{Plain, SUBMITTED, Started, woken};
 
 impl Thread {
     /// Whether what it calls can end.
@@ -166,7 +166,7 @@ impl World {
             }
         }
         let (leftover, claim) = self.scheduler.claim(worker, Some(finished), now);
-        if gone && start.batch != CALLS {
+        if gone && start.batch != SUBMITTED {
             assert!(
                 leftover.is_some(),
                 "what is lost was dropped within the lock"
@@ -222,7 +222,7 @@ impl World {
         let result = if failed { Err(index) } else { Ok(index) };
         let ending = match again {
             Some(due) => Ending::Again(index, due, start.job),
-            None if start.batch == CALLS => Ending::Delivered(failed),
+            None if start.batch == SUBMITTED => Ending::Delivered(failed),
             None => Ending::Result(result, matches!(verdict, Verdict::Fatal)),
         };
         match again {

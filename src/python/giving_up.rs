@@ -6,12 +6,12 @@ use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
 use super::calls::{last_error, settle};
-use super::clock::seconds;
 use super::failures::Failure;
 use super::logging;
 use super::refs::Refs;
 use super::runtime::Runtime;
-use super::work::{Context, Operations, PyAttempt};
+use super::seconds::seconds;
+use super::work::{BatchContext, Operations, PyAttempt};
 use crate::engine::recovery::Refusal;
 use crate::engine::retry::Hopeless;
 use crate::engine::scheduler::{GivenUp, Lease, Refused};
@@ -19,7 +19,7 @@ use crate::engine::time::Time;
 
 /// What an operation has failed with that is not called again, with what it shares with others, its
 /// index, and how long its last call took.
-type Failed = (Arc<Context>, usize, Py<PyBaseException>, u64);
+type Failed = (Arc<BatchContext>, usize, Py<PyBaseException>, u64);
 
 /// A call was refused: everybody pauses, and what gives up the server by that ends.
 pub(crate) fn refused(
@@ -31,7 +31,7 @@ pub(crate) fn refused(
     now: Time,
 ) -> Refused {
     let mut failed = Vec::new();
-    let collect = |context: &Arc<Context>, index, last: &PyAttempt, refs: Refs<'_>| {
+    let collect = |context: &Arc<BatchContext>, index, last: &PyAttempt, refs: Refs<'_>| {
         let error = refs.clone(&last.error);
         failed.push((Arc::clone(context), index, error, last.duration));
     };
@@ -41,7 +41,7 @@ pub(crate) fn refused(
             .refused(lease.batch, refusal, Refs::new(py), collect, now);
     // Their owners wait for the call that was refused, so they ask later.
     for context in &given_up.ended {
-        if let Context::Batch { refusal: last, .. } = &**context {
+        if let BatchContext::Batch { refusal: last, .. } = &**context {
             let exception = exception.clone().unbind();
             drop(last.with(|last| last.replace(exception)));
         }
@@ -56,7 +56,7 @@ pub(crate) fn refused(
 /// Ends what does not wait for the server any more, though this executor was not refused now.
 pub(crate) fn give_up(py: Python<'_>, runtime: &Arc<Runtime>) {
     let mut failed = Vec::new();
-    let collect = |context: &Arc<Context>, index, last: &PyAttempt, refs: Refs<'_>| {
+    let collect = |context: &Arc<BatchContext>, index, last: &PyAttempt, refs: Refs<'_>| {
         let error = refs.clone(&last.error);
         failed.push((Arc::clone(context), index, error, last.duration));
     };
@@ -75,7 +75,7 @@ fn settle_all(
     refusal: Option<&Bound<'_, PyBaseException>>,
 ) {
     for (context, index, error, duration) in failed {
-        if let Context::Batch {
+        if let BatchContext::Batch {
             failures: Some(log),
             ..
         } = &*context

@@ -26,10 +26,10 @@ const SLOW: Duration = Duration::from_millis(5);
 /// The thread that owns the batch reads. While operations are short it reads many in one go, without
 /// telling the workers of each; if one of them is long in coming, a worker adds those before it.
 #[derive(Debug, Default)]
-pub(crate) struct Reading(Guarded<State>);
+pub(crate) struct InputBuffer(Guarded<Buffered>);
 
 #[derive(Debug, Default)]
-struct State {
+struct Buffered {
     seen: Seen,
     /// The operations, as far as they are known until the batch ends.
     origins: Origins,
@@ -56,7 +56,7 @@ struct Read<'py> {
 }
 
 /// What has become of an operation that was read.
-enum Taken {
+enum Added {
     /// It calls another function than the one before, so it is to be examined first.
     Unknown(Job),
     /// It is to be added at once, as of now. Whether there is something to do before the next is read.
@@ -84,7 +84,7 @@ impl<'py> Read<'py> {
     }
 }
 
-impl State {
+impl Buffered {
     /// Takes an operation if it calls the same function as the one before; one that was `examined`
     /// in any case.
     #[inline]
@@ -96,10 +96,10 @@ impl State {
         beneath: [Option<&Py<PyAny>>; 2],
         examined: bool,
         clock: &Clock,
-    ) -> Taken {
+    ) -> Added {
         let is_same = self.seen.is(job.callee());
         if !is_same && !examined && !beneath.into_iter().flatten().any(|it| self.seen.is(it)) {
-            return Taken::Unknown(job);
+            return Added::Unknown(job);
         }
         self.origins.note(refs, &job);
         self.light &= light && is_same && !examined;
@@ -107,17 +107,17 @@ impl State {
         let enough = self.left == 0;
         if !self.one_by_one {
             self.inbox.push(job);
-            return Taken::Kept(enough);
+            return Added::Kept(enough);
         }
         let now = clock.now();
         // Those who wait for outcomes go before an input that is long in coming.
         let slow = now.since(self.asked) > SLOW;
         self.asked = now;
-        Taken::ToAdd(job, now, enough || slow)
+        Added::ToAdd(job, now, enough || slow)
     }
 }
 
-impl Reading {
+impl InputBuffer {
     /// The owner begins to read `count` operations, each to be added at once or all in one go.
     pub(crate) fn begin(&self, count: usize, in_one_go: bool, now: Time) {
         self.0.with(|state| {
@@ -138,24 +138,24 @@ impl Reading {
     ) -> PyResult<bool> {
         let (py, clock) = (operation.py(), scheduler.clock());
         let mut taken = self.enter(Read::new(operation), py, false, clock);
-        if let Taken::Unknown(job) = taken {
+        if let Added::Unknown(job) = taken {
             drop(job);
             self.examine(operation, scheduler, id)?;
             // What has examined it may have run code of anybody's, which may change a partial.
             taken = self.enter(Read::new(operation), py, true, clock);
         }
         Ok(match taken {
-            Taken::ToAdd(job, now, something) => {
+            Added::ToAdd(job, now, something) => {
                 scheduler.feed_some(id, iter::once(job), now) || something
             }
-            Taken::Kept(something) => something,
+            Added::Kept(something) => something,
             // Not what was examined.
-            Taken::Unknown(_) => false,
+            Added::Unknown(_) => false,
         })
     }
 
     #[inline]
-    fn enter(&self, read: Read<'_>, py: Python<'_>, examined: bool, clock: &Clock) -> Taken {
+    fn enter(&self, read: Read<'_>, py: Python<'_>, examined: bool, clock: &Clock) -> Added {
         let Read {
             job,
             light,
@@ -220,13 +220,14 @@ impl Reading {
     /// Which operation the outcome is of that is handed over now.
     #[inline]
     pub(crate) fn take_origin(&self, py: Python<'_>, index: usize) -> Option<Origin> {
-        let take = |state: &mut State, refs: Refs<'_>| state.origins.take(refs, index);
+        let take = |state: &mut Buffered, refs: Refs<'_>| state.origins.take(refs, index);
         self.0.with_lent(Refs::new(py), take)
     }
 
     /// Keeps an operation that has failed for good, where it is known nowhere else.
     pub(crate) fn note_failed(&self, py: Python<'_>, index: usize, job: &Job) {
-        let note = |state: &mut State, refs: Refs<'_>| state.origins.note_failed(refs, index, job);
+        let note =
+            |state: &mut Buffered, refs: Refs<'_>| state.origins.note_failed(refs, index, job);
         drop(self.0.with_lent(Refs::new(py), note));
     }
 

@@ -3,17 +3,17 @@
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use super::batch::BatchHandle;
+use super::batch_handle::BatchHandle;
 
 /// An iterator over the outcomes of a batch. Its documentation is in the stub.
 #[pyclass(frozen, module = "paceline._core")]
-pub(crate) struct Ready {
+pub(crate) struct ReadyOutcomes {
     batch: Py<BatchHandle>,
     more: Py<PyAny>,
 }
 
 #[pymethods]
-impl Ready {
+impl ReadyOutcomes {
     #[new]
     fn new(batch: Py<BatchHandle>, more: Py<PyAny>) -> Self {
         Self { batch, more }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use pyo3::exceptions::PyBaseException;
 use pyo3::prelude::*;
 
-use super::calls::{Names, conclude_call, copied_context, exit_if_forked};
+use super::calls::{CallNames, conclude_call, copied_context, exit_if_forked};
 use super::contexts::within;
 use super::job::Job;
 use super::nesting;
 use super::refs::Refs;
 use super::runtime::Runtime;
-use super::work::{CALLS, Context, Operations, PyBatch};
+use super::work::{BatchContext, Operations, PyBatch, SUBMITTED};
 use crate::engine::model::BatchId;
 use crate::engine::scheduler::Ask;
 
@@ -42,7 +42,7 @@ pub(crate) fn hand_on(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, an
     match answer {
         Ok(None) => runtime.scheduler.grant(),
         Ok(Some(refusal)) => refuse(py, runtime, batch, refusal),
-        Err(error) if batch == CALLS => refuse(py, runtime, batch, error),
+        Err(error) if batch == SUBMITTED => refuse(py, runtime, batch, error),
         Err(error) => {
             let fail = |batch: &mut PyBatch| batch.fail_limiter(error);
             drop(runtime.scheduler.with(batch, fail));
@@ -56,11 +56,11 @@ pub(crate) fn caller_of<'py>(
     py: Python<'py>,
     runtime: &Runtime,
     batch: BatchId,
-    context: &Context,
+    context: &BatchContext,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     match context {
-        Context::Batch { caller, .. } => caller.fresh_copy(py).map(Some),
-        Context::Calls => next_call(py, runtime, batch)
+        BatchContext::Batch { caller, .. } => caller.fresh_copy(py).map(Some),
+        BatchContext::Submitted => next_call(py, runtime, batch)
             .map(|job| copied_context(job.object(py)))
             .transpose(),
     }
@@ -82,8 +82,8 @@ fn refuse(py: Python<'_>, runtime: &Arc<Runtime>, batch: BatchId, error: Py<PyBa
     let Some(context) = start.context else {
         return;
     };
-    if batch == CALLS && lease.running.attempt == 0 {
-        let name = Names::new(py).begin;
+    if batch == SUBMITTED && lease.running.attempt == 0 {
+        let name = CallNames::new(py).begin;
         let future = start.job.object(py).get_item(0);
         if let Err(error) = future.and_then(|future| future.call_method0(name)) {
             error.write_unraisable(py, Some(start.job.object(py)));

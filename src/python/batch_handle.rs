@@ -9,9 +9,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyList;
 
 use super::apart::apart;
-use super::asking::ask_inside;
-use super::clock;
 use super::errors::is_exception;
+use super::foreign::ask_inside;
+use super::giving_up::{Reason, give_up, told};
+use super::input_buffer::InputBuffer;
 use super::job::Job;
 use super::late::Late;
 use super::lifecycle;
@@ -19,13 +20,12 @@ use super::nesting;
 use super::operations;
 use super::options::name_of;
 use super::outcome::Outcome;
-use super::reading::Reading;
 use super::records::{Carrier, Records, Taken};
 use super::refs::Refs;
-use super::refusals::{Reason, give_up, told};
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
-use super::work::{Context, PyBatch};
+use super::seconds;
+use super::work::{BatchContext, PyBatch};
 use crate::engine::batch::Batch;
 use crate::engine::lock::Guarded;
 use crate::engine::model::{BatchId, BatchOptions, EndReason};
@@ -40,10 +40,11 @@ use crate::engine::time::Time;
     eq,
     eq_int,
     module = "paceline._core",
+    name = "Step",
     rename_all = "SCREAMING_SNAKE_CASE"
 )]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum OwnerStep {
     Feed,
     HandOver,
     Grow,
@@ -60,7 +61,7 @@ pub(crate) struct Open {
     id: BatchId,
     owner: Arc<Signal>,
     closed: Guarded<Option<Py<Records>>>,
-    reading: Arc<Reading>,
+    input: Arc<InputBuffer>,
     /// It ends at a time of its own.
     timed: bool,
     /// It ends when too many fail, and its owner is then to raise at least one of the failures.
@@ -79,7 +80,7 @@ impl BatchHandle {
         runtime: Arc<Runtime>,
         id: BatchId,
         owner: Arc<Signal>,
-        reading: Arc<Reading>,
+        input: Arc<InputBuffer>,
         options: &BatchOptions,
     ) -> Self {
         Self(Owned::new(Open {
@@ -87,7 +88,7 @@ impl BatchHandle {
             id,
             owner,
             closed: Guarded::new(None),
-            reading,
+            input,
             timed: options.deadline != Time::NEVER,
             limits_failures: options.failure_limit.is_some(),
             last_failure: Guarded::new(None),
@@ -186,18 +187,18 @@ impl Open {
         py: Python<'_>,
         mut worker: Option<Worker>,
         may_grow: bool,
-    ) -> PyResult<(Step, usize)> {
+    ) -> PyResult<(OwnerStep, usize)> {
         let step = self.next_step(py, &mut worker, may_grow);
         if let Some(worker) = worker {
             self.runtime.scheduler.leave(worker);
         }
         let Some(step) = step? else {
-            return Ok((Step::Grow, 0));
+            return Ok((OwnerStep::Grow, 0));
         };
         Ok(match step {
-            EngineStep::Feed(count) => (Step::Feed, count),
-            EngineStep::HandOver => (Step::HandOver, 0),
-            EngineStep::Settled | EngineStep::Rest(_) => (Step::Settled, 0),
+            EngineStep::Feed(count) => (OwnerStep::Feed, count),
+            EngineStep::HandOver => (OwnerStep::HandOver, 0),
+            EngineStep::Settled | EngineStep::Rest(_) => (OwnerStep::Settled, 0),
         })
     }
 
@@ -209,7 +210,7 @@ impl Open {
         let outcome = scheduler
             .with(self.id, |batch| batch.hand_over().map(Outcome::finished))
             .flatten()?;
-        let origin = self.reading.take_origin(py, outcome.index());
+        let origin = self.input.take_origin(py, outcome.index());
         let outcome = outcome.of(origin);
         if self.limits_failures
             && let Some(failure) = outcome.exception()
@@ -225,7 +226,7 @@ impl Open {
         self.left.store(true, Ordering::SeqCst);
         let scheduler = &self.runtime.scheduler;
         scheduler.end(self.id, EndReason::Owner, scheduler.now());
-        self.reading.cut_short();
+        self.input.cut_short();
     }
 
     fn is_left(&self) -> bool {
@@ -326,7 +327,7 @@ impl BatchHandle {
     /// What its operations are to be known by: the list or tuple that it is; of a stream over anything
     /// else None, so that each is kept until its outcome is handed over.
     fn know(&self, sequence: Option<Py<PyAny>>) -> PyResult<()> {
-        self.open()?.reading.know(sequence);
+        self.open()?.input.know(sequence);
         Ok(())
     }
 
@@ -334,7 +335,7 @@ impl BatchHandle {
     /// more, as the batch has ended, out of a list.
     fn feed_rest(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
         let open = self.open()?;
-        open.reading.add_inbox(&open.runtime.scheduler, open.id);
+        open.input.add_inbox(&open.runtime.scheduler, open.id);
         let rest: Vec<_> = operations.iter().map(Bound::unbind).collect();
         let jobs = rest.into_iter().map(Job::new);
         let scheduler = &open.runtime.scheduler;
@@ -348,7 +349,7 @@ impl BatchHandle {
         let scheduler = &open.runtime.scheduler;
         let now = scheduler.now();
         let in_one_go = scheduler.begin_reading(open.id, count, now);
-        open.reading.begin(count, in_one_go, now);
+        open.input.begin(count, in_one_go, now);
         Ok(())
     }
 
@@ -356,9 +357,9 @@ impl BatchHandle {
     fn read(&self, operation: &Bound<'_, PyAny>) -> PyResult<bool> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let taken = open.reading.take(operation, scheduler, open.id);
+        let taken = open.input.take(operation, scheduler, open.id);
         if let Err(error) = &taken {
-            open.reading.add_inbox(scheduler, open.id);
+            open.input.add_inbox(scheduler, open.id);
             let read = std::iter::once(operation.clone().unbind());
             open.end_with(operation.py(), error, read);
         }
@@ -369,8 +370,8 @@ impl BatchHandle {
     fn end_reading(&self) -> PyResult<()> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        scheduler.end_reading(open.id, open.reading.is_light());
-        open.reading.add_inbox(scheduler, open.id);
+        scheduler.end_reading(open.id, open.input.is_light());
+        open.input.add_inbox(scheduler, open.id);
         Ok(())
     }
 
@@ -379,7 +380,7 @@ impl BatchHandle {
     fn wait_ready(&self, py: Python<'_>, seconds: f64) -> PyResult<bool> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let until = clock::until(scheduler.clock(), Some(seconds));
+        let until = seconds::until(scheduler.clock(), Some(seconds));
         while let Some(deadline) = scheduler.expects(open.id) {
             let now = scheduler.now();
             if now >= until.min(deadline) {
@@ -402,7 +403,7 @@ impl BatchHandle {
     }
 
     /// Waits until there is something for the owner to do: what, and for how many operations.
-    fn step(slf: &Bound<'_, Self>, may_grow: bool) -> PyResult<(Step, usize)> {
+    fn step(slf: &Bound<'_, Self>, may_grow: bool) -> PyResult<(OwnerStep, usize)> {
         let (py, open) = (slf.py(), slf.get().open()?);
         if !open.nested() {
             return open.step(py, None, may_grow);
@@ -457,7 +458,7 @@ impl BatchHandle {
     fn join(&self, py: Python<'_>, timeout: Option<f64>) -> PyResult<usize> {
         let open = self.open()?;
         let scheduler = &open.runtime.scheduler;
-        let until = clock::until(scheduler.clock(), timeout);
+        let until = seconds::until(scheduler.clock(), timeout);
         while scheduler.runs(open.id) && !open.is_left() {
             if scheduler.now() >= until {
                 let unfinished = |batch: &mut PyBatch| batch.unfinished();
@@ -488,13 +489,13 @@ impl BatchHandle {
         if open.left_to_run.load(Ordering::Relaxed) {
             return Ok(());
         }
-        open.reading.traverse(&visit)?;
+        open.input.traverse(&visit)?;
         // The lock is waited for: whoever has it does not wait for Python, and what one pass of the
         // collector sees all of its passes must see.
         let scheduler = &open.runtime.scheduler;
         let show = |batch: &mut PyBatch, visit: &PyVisit<'_>| {
             // A worker may still copy the context's variables, so those are not to be cleared.
-            if let Context::Batch { pool, refusal, .. } = batch.context() {
+            if let BatchContext::Batch { pool, refusal, .. } = batch.context() {
                 visit.call(pool)?;
                 refusal.with_lent(visit, |refusal, visit| visit.call(&*refusal))?;
             }
@@ -524,7 +525,7 @@ impl BatchHandle {
             let batch = open.runtime.scheduler.remove(open.id, open.now());
             let closed = open.closed.with(Option::take);
             let last_failure = open.last_failure.with(Option::take);
-            drop((batch, closed, last_failure, open.reading.take_all()));
+            drop((batch, closed, last_failure, open.input.take_all()));
         }
     }
 
@@ -584,10 +585,10 @@ impl BatchHandle {
         let open = self.open()?;
         let copy = |batch: &mut PyBatch, refs: Refs<'_>| {
             let refusal = match batch.context() {
-                Context::Batch { refusal, .. } => refusal.with_lent(refs, |refusal, refs| {
+                BatchContext::Batch { refusal, .. } => refusal.with_lent(refs, |refusal, refs| {
                     refusal.as_ref().map(|error| refs.clone(error))
                 }),
-                Context::Calls => None,
+                BatchContext::Submitted => None,
             };
             (refusal, batch.hopeless().map(told).unwrap_or_default())
         };
