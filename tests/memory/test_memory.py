@@ -69,8 +69,8 @@ print(json.dumps(peak() - before))
     assert json.loads(ended.stdout) <= 8 * 1024 * 1024
 
 
-def stream_gain(count: int) -> dict[str, float]:
-    """How many times as fast as the standard library's bounded submit a stream is."""
+def stream_gain(count: int, clock: str) -> dict[str, float]:
+    """How many times what a stream takes the standard library's bounded submit takes."""
     ended = run_script(
         PEAK
         + f"""
@@ -93,9 +93,9 @@ def stream(count, **options):
             outcome.value
 
 def seconds(job, count, **options):
-    began = time.perf_counter()
+    began = time.{clock}()
     job(count, **options)
-    return (time.perf_counter() - began) / count
+    return (time.{clock}() - began) / count
 
 stream(5000)
 bounded_submit(500)
@@ -113,7 +113,8 @@ print(json.dumps({{"unordered": theirs / ours, "ordered": theirs / ours_ordered}
 
 
 def test_streaming_costs_a_fraction_of_bounded_submits() -> None:
-    gains = stream_gain(1000)
+    # Whatever else the machine does, its time of the processor is a process's own.
+    gains = stream_gain(1000, "process_time")
     assert gains["unordered"] >= 10, gains
     assert gains["ordered"] >= 10, gains
 
@@ -121,6 +122,6 @@ def test_streaming_costs_a_fraction_of_bounded_submits() -> None:
 @pytest.mark.slow
 @pytest.mark.timeout(200)
 def test_streaming_costs_a_twentieth_of_bounded_submits() -> None:
-    gains = stream_gain(5000)
+    gains = stream_gain(5000, "perf_counter")
     assert gains["unordered"] >= 20, gains
     assert gains["ordered"] >= 20, gains

@@ -8,7 +8,6 @@ import pickle
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable
 from concurrent.futures import CancelledError
 from functools import partial
@@ -16,65 +15,13 @@ from typing import Any
 
 import pytest
 from helpers import eager_thread_switches, in_thread, statuses, wait_until
+from settling import VERBS, WORKERS, Held, end_by_timeout, report_on
 
 from paceline import BatchExecutor, BatchReport, BatchTimeoutError, Retry
 
-WORKERS = 3
-
-
-class Held:
-    """Operations that run until they are let go."""
-
-    def __init__(self) -> None:
-        self.go = threading.Event()
-        self.begun = 0
-        self._lock = threading.Lock()
-
-    def work(self, number: int) -> int:
-        with self._lock:
-            self.begun += 1
-        assert self.go.wait(20)
-        if number % 2:
-            raise ValueError(f"no {number}")
-        return number
-
-    def operations(self, count: int = 20) -> list[Callable[[], int]]:
-        return [partial(self.work, number) for number in range(count)]
-
-    def all_run(self) -> bool:
-        return self.begun == WORKERS
-
-
-def report_on(act: Callable[[], object]) -> BatchReport[Any]:
-    """What the exception carries that `act` raises."""
-    try:
-        act()
-    except BaseException as error:  # Ctrl-C among them
-        report: BatchReport[Any] = error.batch_report  # type: ignore[attr-defined]
-        return report
-    raise AssertionError("nothing was raised")
-
-
-VERBS: dict[str, Callable[..., object]] = {
-    "execute_batch": lambda executor, ops, **kw: executor.execute_batch(ops, **kw),
-    "run": lambda executor, ops, **kw: executor.run(ops, **kw),
-    "stream": lambda executor, ops, **kw: list(executor.stream(ops, **kw)),
-    "ordered": lambda executor, ops, **kw: list(executor.stream(ops, ordered=True, **kw)),
-    "generator": lambda executor, ops, **kw: executor.run((each for each in ops), **kw),
-}
-
-
-def end_by_timeout(verb: Any, executor: BatchExecutor, held: Held) -> BatchReport[Any]:
-    return report_on(lambda: verb(executor, held.operations(), timeout=0.2))
-
 
 def end_by_interrupt(verb: Any, executor: BatchExecutor, held: Held) -> BatchReport[Any]:
-    def interrupt() -> None:
-        wait_until(held.all_run)
-        _thread.interrupt_main()
-
-    in_thread(interrupt)
-    return report_on(lambda: verb(executor, held.operations()))
+    return report_on(lambda: verb(executor, held.operations()), once=held.all_run)
 
 
 def end_by_max_failures_and_interrupt(
@@ -166,7 +113,9 @@ def test_values_follow_once_nothing_is_missing() -> None:
     held = Held()
     with BatchExecutor(max_workers=2) as executor:
         operations = [partial(held.work, number) for number in (0, 2)]
-        report = report_on(lambda: executor.run([lambda: -2, *operations], timeout=0.2))
+        report = report_on(
+            lambda: executor.run([lambda: -2, *operations]), once=lambda: held.begun == 2
+        )
         with pytest.raises(RuntimeError, match="have no value"):
             report.values()
         held.go.set()
@@ -176,14 +125,8 @@ def test_values_follow_once_nothing_is_missing() -> None:
 
 def test_a_single_operation_settles() -> None:
     held = Held()
-
-    def interrupt() -> None:
-        wait_until(lambda: held.begun)
-        _thread.interrupt_main()
-
     with BatchExecutor(max_workers=1) as executor:
-        in_thread(interrupt)
-        report = report_on(lambda: executor.execute(partial(held.work, 4)))
+        report = report_on(lambda: executor.execute(partial(held.work, 4)), once=lambda: held.begun)
         held.go.set()
         assert report.settle()
         assert report.values() == [4]
@@ -192,7 +135,9 @@ def test_a_single_operation_settles() -> None:
 def test_outcomes_taken_before_stay_and_others_are_the_same_again() -> None:
     held = Held()
     with BatchExecutor(max_workers=2) as executor:
-        report = report_on(lambda: executor.run([lambda: 0, *held.operations(1)], timeout=0.2))
+        report = report_on(
+            lambda: executor.run([lambda: 0, *held.operations(1)]), once=lambda: held.begun
+        )
         before = list(report)
         held.go.set()
         assert report.settle()
@@ -230,14 +175,18 @@ def test_settling_twice_and_from_many_threads() -> None:
 def test_what_has_ended_by_the_timeout_is_in_the_report() -> None:
     first, second = Held(), Held()
     first.go.set()
-    quick = threading.Event()
+    quick, begun = threading.Event(), threading.Event()
 
     def soon() -> str:
+        begun.set()
         assert quick.wait(20)
         return "soon"
 
     with BatchExecutor(max_workers=2) as executor:
-        report = report_on(lambda: executor.run([soon, partial(second.work, 2)], timeout=0.2))
+        report = report_on(
+            lambda: executor.run([soon, partial(second.work, 2)]),
+            once=lambda: begun.is_set() and second.begun,
+        )
         assert report.counts["running"] == 2
         quick.set()
         wait_until(lambda: not report.settle(0) and report.counts["done"] == 1)
@@ -323,7 +272,7 @@ def test_nothing_is_tried_again_after_the_end() -> None:
 
     retry = Retry(5, on=lambda error: isinstance(error, LookupError), backoff=0.001)
     with BatchExecutor(max_workers=1, retry=retry) as executor:
-        report = report_on(lambda: executor.run([fails] * 3, timeout=0.2))
+        report = report_on(lambda: executor.run([fails] * 3), once=lambda: calls)
         held.go.set()
         assert report.settle()
     assert calls == 1
@@ -345,7 +294,7 @@ def test_earlier_attempts_are_kept_with_what_came_late() -> None:
 
     retry = Retry(5, on=lambda error: isinstance(error, LookupError), backoff=0.001)
     with BatchExecutor(max_workers=1, retry=retry) as executor:
-        report = report_on(lambda: executor.run([works_late], timeout=0.3))
+        report = report_on(lambda: executor.run([works_late]), once=lambda: calls == 2)
         held.go.set()
         assert report.settle()
     assert report[0].value == 7
@@ -366,7 +315,9 @@ def test_nested_batches_settle_each_by_its_own_report() -> None:
             raise
 
     with BatchExecutor(max_workers=WORKERS) as executor:
-        report = report_on(lambda: executor.run([partial(outer, executor)], timeout=0.3))
+        report = report_on(
+            lambda: executor.run([partial(outer, executor)]), once=lambda: held.begun
+        )
         assert statuses(report) == ["running"]
         held.go.set()
         assert report.settle(20)
@@ -382,7 +333,10 @@ def test_an_operation_that_would_wait_for_itself_is_told(depth: int) -> None:
     reports: list[BatchReport[Any]] = []
     raised: list[BaseException] = []
 
+    begun = threading.Event()
+
     def settles() -> None:
+        begun.set()
         wait_until(lambda: reports)
         try:
             reports[0].settle()
@@ -394,7 +348,7 @@ def test_an_operation_that_would_wait_for_itself_is_told(depth: int) -> None:
 
     with BatchExecutor(max_workers=1) as executor:
         operation = nests if depth else settles
-        reports.append(report_on(lambda: executor.run([operation], timeout=0.2)))
+        reports.append(report_on(lambda: executor.run([operation]), once=begun.is_set))
         assert reports[0].settle(20)
     assert "it would wait for" in str(raised[0])
 
@@ -402,7 +356,7 @@ def test_an_operation_that_would_wait_for_itself_is_told(depth: int) -> None:
 def test_another_operation_of_the_executor_may_wait_for_it() -> None:
     held = Held()
     with BatchExecutor(max_workers=WORKERS) as executor:
-        report = report_on(lambda: executor.run(held.operations(1), timeout=0.2))
+        report = report_on(lambda: executor.run(held.operations(1)), once=lambda: held.begun)
         threading.Timer(0.1, held.go.set).start()
         assert executor.execute(report.settle)
     assert report.values() == [0]
@@ -420,94 +374,6 @@ def test_a_pickled_report_cannot_be_settled_while_something_runs() -> None:
         unsettled.settle()
     assert settled.settle()
     assert settled.counts == report.counts
-
-
-class Value:
-    """Something that can be watched."""
-
-
-def late_values(count: int, held: Held) -> tuple[list[Callable[[], Value]], list[Any]]:
-    seen: list[Any] = []
-
-    def make() -> Value:
-        held.begun += 1
-        assert held.go.wait(20)
-        value = Value()
-        seen.append(weakref.ref(value))
-        return value
-
-    return [make] * count, seen
-
-
-def test_values_that_nobody_can_ask_for_are_not_kept() -> None:
-    held = Held()
-    with BatchExecutor(max_workers=2) as executor:
-        operations, seen = late_values(2, held)
-        report = report_on(lambda: executor.run(operations, timeout=0.2))
-        del report
-        gc.collect()
-        held.go.set()
-        wait_until(lambda: len(seen) == 2)
-        wait_until(lambda: all(reference() is None for reference in seen))
-
-
-def test_values_that_came_late_are_kept_until_the_report_goes() -> None:
-    held = Held()
-    with BatchExecutor(max_workers=2) as executor:
-        operations, seen = late_values(2, held)
-        report = report_on(partial(executor.run, operations, timeout=0.2))
-        held.go.set()
-        executor.shutdown()
-        assert all(reference() is not None for reference in seen)
-        del report, executor
-        gc.collect()
-        assert all(reference() is None for reference in seen)
-
-
-def test_the_collector_finds_a_cycle_through_a_late_value() -> None:
-    held = Held()
-
-    class Node:
-        report: object
-
-    nodes: list[Any] = []
-
-    def make() -> Node:
-        assert held.go.wait(20)
-        node = Node()
-        nodes.append(weakref.ref(node))
-        return node
-
-    for settles in (True, False):
-        held.go.clear()
-        nodes.clear()
-        executor = BatchExecutor(max_workers=1)
-        report = report_on(partial(executor.run, [make], timeout=0.2))
-        held.go.set()
-        executor.shutdown()
-        node = nodes[0]()
-        node.report = report
-        if settles:
-            assert report.settle()
-            assert report[0].value is node
-        del node, report, executor
-        gc.collect()
-        assert nodes[0]() is None
-
-
-def test_a_report_does_not_keep_the_threads() -> None:
-    held = Held()
-    executor = BatchExecutor(max_workers=WORKERS, thread_name_prefix="settled")
-    report = end_by_timeout(VERBS["run"], executor, held)
-    held.go.set()
-    del executor
-    gc.collect()
-
-    def workers() -> list[str]:
-        return [each.name for each in threading.enumerate() if each.name.startswith("settled")]
-
-    wait_until(lambda: not workers())
-    assert report.settle(0)
 
 
 def test_failures_that_come_late_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
