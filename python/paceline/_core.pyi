@@ -566,6 +566,12 @@ class Handle:
     def run_here(self, number: int) -> None:
         """Runs a submitted call on the calling thread, a worker, unless it has started."""
 
+    def run_next(self) -> bool:
+        """Runs the next submitted call on the calling thread, where all threads wait inside others.
+
+        Returns whether they do.
+        """
+
     def block(self) -> None:
         """A worker begins to wait for a call of its own executor, so a spare may replace it."""
 

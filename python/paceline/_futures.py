@@ -33,6 +33,9 @@ class _Event(threading.Event):
                 if pool.runtime.works_here():
                     pool.step_aside()
                     aside.append(pool)
+            while timeout is None and True in [each.stand_in() for each in aside]:
+                if self.is_set():
+                    return True
             return super().wait(timeout)
         finally:
             for pool in aside:
@@ -109,6 +112,7 @@ class CallFuture(Future[T]):
         """
         helping = self._help(timeout)
         try:
+            self._stand_in(helping, timeout)
             return super().result(timeout)
         finally:
             if helping:
@@ -130,11 +134,21 @@ class CallFuture(Future[T]):
         """
         helping = self._help(timeout)
         try:
+            self._stand_in(helping, timeout)
             return super().exception(timeout)
         finally:
             if helping:
                 self._pool.runtime.unblock()
             # As above, if the call was run beneath this frame.
+            del self
+
+    def _stand_in(self, helping: bool, timeout: float | None) -> None:
+        """Do what waits for a thread, where none is to be had and this one waits for that."""
+        try:
+            while helping and timeout is None and not self.done() and self._pool.stand_in():
+                pass
+        finally:
+            # As above.
             del self
 
     def __repr__(self) -> str:

@@ -44,6 +44,10 @@ _threads: dict[threading.Thread, _core.Handle] = {}
 _TAKES_CONTEXT = "context" in threading.Thread.__init__.__code__.co_varnames
 
 
+# How often a worker that waits looks whether it has to do the work itself, in seconds.
+_LOOK_AGAIN = 0.01
+
+
 class Pool:
     """The threads that one process has for an executor.
 
@@ -72,6 +76,8 @@ class Pool:
         # Asked for its method each time: whoever replaces that, as a test may, is heard.
         self._limiter = limiter
         self._numbers = count()
+        # The last thread that was wanted could not be started.
+        self._is_short = False
         if limiter is not None:
             runtime.ask_by(partial(_ask_inside, weakref.ref(self)))
         _runtimes[id(runtime)] = runtime
@@ -80,8 +86,9 @@ class Pool:
         """Start as many worker threads as there is work for, up to the executor's workers."""
         try:
             while self._start():
-                pass
+                self._is_short = False
         except RuntimeError:
+            self._is_short = True
             # No more threads are to be had; those that run will do the work.
             if self.runtime.is_stranded():
                 raise
@@ -94,6 +101,16 @@ class Pool:
         except BaseException:
             self.runtime.unblock()
             raise
+
+    def stand_in(self) -> bool:
+        """On a worker that stepped aside: do what waits, where no thread can be had for it.
+
+        Returns whether that is so, and it is to be called again.
+        """
+        if self._is_short and not self.runtime.run_next():
+            # Those that run may come to wait as well.
+            time.sleep(_LOOK_AGAIN)
+        return self._is_short
 
     def check(self) -> None:
         """Raise if the workers could not be set up.

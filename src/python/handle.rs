@@ -45,14 +45,18 @@ impl Handle {
 }
 
 impl Handle {
-    /// Runs a submitted call on this thread, a worker, if it has not started.
-    fn run_call(&self, py: Python<'_>, number: usize) -> PyResult<()> {
+    /// Runs a submitted call on this thread, a worker, if it has not started; without a number the
+    /// next one, while no other thread could.
+    fn run_call(&self, py: Python<'_>, number: Option<usize>) -> PyResult<()> {
         let runtime = self.runtime()?;
         let scheduler = &runtime.scheduler;
         let signal = Arc::<Signal>::default();
-        let mut worker = scheduler.nested_worker(Arc::clone(&signal), SUBMITTED, Some(number));
+        let mut worker = scheduler.nested_worker(Arc::clone(&signal), SUBMITTED, number);
         let ran = loop {
-            let queued = scheduler.with(SUBMITTED, |batch| batch.holds(number));
+            let queued = match number {
+                Some(number) => scheduler.with(SUBMITTED, |batch| batch.holds(number)),
+                None => Some(scheduler.is_stuck(scheduler.now())),
+            };
             if queued != Some(true) {
                 break Ok(());
             }
@@ -276,7 +280,20 @@ impl Handle {
     fn run_here(slf: &Bound<'_, Self>, number: usize) -> PyResult<()> {
         nesting::check_stack()?;
         let handle = slf.clone().unbind();
-        apart(slf.py(), move |py| handle.get().run_call(py, number))
+        apart(slf.py(), move |py| handle.get().run_call(py, Some(number)))
+    }
+
+    /// On a worker that waits inside an operation: where all threads do so, runs the next submitted
+    /// call here. Whether they do.
+    fn run_next(slf: &Bound<'_, Self>) -> PyResult<bool> {
+        let scheduler = &slf.get().runtime()?.scheduler;
+        if !scheduler.is_stuck(scheduler.now()) {
+            return Ok(false);
+        }
+        nesting::check_stack()?;
+        let handle = slf.clone().unbind();
+        apart(slf.py(), move |py| handle.get().run_call(py, None))?;
+        Ok(true)
     }
 
     /// A worker begins to wait for a call of its own executor.

@@ -466,3 +466,86 @@ def test_nested_streams_whose_limiter_raises() -> None:
     with executor_of(Failing(), 1) as executor:
         futures = [executor.submit(outer, 2) for _ in range(10)]
         assert not wait(futures, timeout=2 * PATIENCE).not_done
+
+
+NO_MORE_THREADS = """
+from concurrent.futures import as_completed, wait
+from paceline import BatchExecutor, RateLimiter
+
+class Foreign:
+    def acquire(self):
+        time.sleep(0.001)
+
+done = []
+
+def note(number):
+    done.append(number)
+
+def ask(number, others):
+    queued.wait()
+    {way}
+    done.append(number)
+
+queued = threading.Event()
+executor = BatchExecutor({limiter}, max_workers={workers})
+executor.execute_batch([lambda: time.sleep(0.05)] * {workers})
+"""
+
+WAITING = {
+    "wait": "wait(others)",
+    "as_completed": "list(as_completed(others))",
+    "result": "[other.result() for other in others]",
+    "exception": "[other.exception() for other in others]",
+}
+
+
+@pytest.mark.parametrize("limiter", ["None", "RateLimiter(2, per=0.05)", "Foreign()"])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("way", WAITING)
+def test_where_no_further_thread_can_be_started(way: str, workers: int, limiter: str) -> None:
+    script = NO_MORE_THREADS.format(way=WAITING[way], workers=workers, limiter=limiter)
+    run_script(
+        script
+        + """
+def no_more(thread):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = no_more
+later, last = [], []
+calls = [executor.submit(ask, 0, later), executor.submit(ask, 1, later)]
+# What is waited for waits itself.
+later += [executor.submit(ask, 2, last), executor.submit(ask, 3, last)]
+last.append(executor.submit(note, 4))
+queued.set()
+assert not wait([*calls, *later, *last], timeout=20).not_done
+assert sorted(done) == [0, 1, 2, 3, 4], done
+executor.shutdown()
+"""
+    ).assert_silent()
+
+
+@pytest.mark.every_python
+@pytest.mark.parametrize("way", WAITING)
+def test_in_the_end_of_the_process(way: str, python: str) -> None:
+    """From Python 3.12 to 3.12.1 no thread can be started there."""
+    script = NO_MORE_THREADS.format(way=WAITING[way], workers=1, limiter="None")
+    ended = run_script(
+        script
+        + """
+import atexit
+atexit.register(lambda: print(sorted(done)))
+
+def ask_at_the_end():
+    while threading.main_thread().is_alive():
+        time.sleep(0.01)
+    ask(0, others)
+
+others = []
+executor.submit(ask_at_the_end)
+others += [executor.submit(note, 1), executor.submit(note, 2)]
+queued.set()
+""",
+        python=python,
+        timeout=20,
+    ).assert_silent()
+    assert ended.stdout == "[0, 1, 2]\n"

@@ -293,6 +293,12 @@ impl<W: Work> Scheduler<W> {
         state.slots.threads() == 0 && state.wants_thread(now)
     }
 
+    /// Whether there is something to start, and all threads wait inside operations.
+    pub fn is_stuck(&self, now: Time) -> bool {
+        let state = self.state();
+        state.slots.all_wait() && state.wants_thread(now)
+    }
+
     /// Whether `which` picks the context of a batch that its owner attends.
     pub fn attends(&self, which: impl Fn(&W::Context) -> bool + Send) -> bool {
         let state = self.state();

@@ -69,6 +69,11 @@ impl Slots {
         self.threads = self.threads.saturating_sub(1);
     }
 
+    /// Whether all threads that there are wait inside operations.
+    pub(super) const fn all_wait(&self) -> bool {
+        self.threads <= self.capacity - self.workers
+    }
+
     /// Whether one more could run something.
     pub(super) const fn lack_thread(&self) -> bool {
         self.threads < self.capacity
