@@ -2,6 +2,7 @@
 
 import typing as _typing
 
+from paceline import _exit as _exit
 from paceline import _logging as _logging
 from paceline._core import Outcome, RateLimiter
 from paceline._core import __version__ as __version__

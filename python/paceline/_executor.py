@@ -1,4 +1,7 @@
-"""The executor's verbs."""
+"""The executor's verbs.
+
+Long by the docstrings and overloads of the verbs, which are what users read.
+"""
 
 from __future__ import annotations
 

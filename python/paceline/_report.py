@@ -1,4 +1,7 @@
-"""What became of a batch."""
+"""What became of a batch.
+
+Long by its docstrings, which are what users read.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@
 //! Refusals of calls that were under way when a pause began belong to it. One of a call that started
 //! later is another one in a row; the episode that they make is over when a call is answered
 //! without a refusal.
+//!
+//! Long by its tests.
 
 use std::time::Duration;
 

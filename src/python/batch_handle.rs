@@ -1,4 +1,6 @@
 //! One batch, as the verbs drive it. It belongs to the thread that owns the batch.
+//!
+//! Long, as it is all that the verbs may do with a batch: one type, and its methods.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,6 @@
 //! `Outcome`: what became of one operation.
+//!
+//! Long by its documentation, which is what users read of it.
 
 #![allow(clippy::doc_markdown)] // what is public is documented for Python
 

@@ -1,6 +1,8 @@
 //! What became of the operations of a batch that has ended. Values, outcomes and totals are made of
 //! the records when they are asked for, so an interrupt loses nothing, and operations that never
 //! started cost nothing.
+//!
+//! Long, as records are read in many ways, by a report and by its parts: one type, and its methods.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;

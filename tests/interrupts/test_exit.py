@@ -56,7 +56,7 @@ ring(handler)
 AT_ANY_CALL = """
 def interrupt(frame, event, arg, left=[int(sys.argv[1])]):
     code = frame.f_code
-    if code.co_filename.endswith("_pool.py") and {condition}:
+    if code.co_filename.endswith(("_exit.py", "_pool.py")) and {condition}:
         left[0] -= 1
         if not left[0]:
             raise KeyboardInterrupt

@@ -1,4 +1,6 @@
 //! The decision of one rate: when may so many permits be given, and what does giving them change.
+//!
+//! Long by its tests.
 
 use std::time::Duration;
 

@@ -15,6 +15,8 @@
 //!
 //! Everything here only computes; waiting is the caller's, on its [`Signal`]. Locks are held for
 //! a computation, never while waiting, and those of several rates in the order of their numbers.
+//!
+//! Long, as a limiter is one type whose every method locks all of its parts.
 
 mod adaptive;
 mod forecast;

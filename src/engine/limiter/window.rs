@@ -1,4 +1,6 @@
 //! The permits of the last stretch of time: the exact sliding window.
+//!
+//! Long by its tests.
 
 use std::collections::{VecDeque, vec_deque};
 use std::iter::Peekable;
