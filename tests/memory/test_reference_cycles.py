@@ -480,6 +480,7 @@ def test_ctrl_c(verb: str) -> None:
         def use():
             local = Local()
             watched.append(weakref.ref(local))
+            operations = [work] * 200
             {VERBS[verb]}
 
         gc.disable()
