@@ -421,7 +421,7 @@ def test_results_that_come_late_do_not_reach_the_next_batch(limiter: Any) -> Non
     operations = Operations()
     with BatchExecutor(limiter, 4) as executor:
         with pytest.raises(BatchTimeoutError):
-            executor.run([partial(operations.hold, index) for index in range(3)], timeout=0.1)
+            executor.run([partial(operations.hold, index) for index in range(3)], timeout=0.5)
         threading.Timer(0.1, operations.gate.set).start()
         values = executor.execute_batch([partial(int, 100 + index) for index in range(200)])
         assert values == [100 + index for index in range(200)]

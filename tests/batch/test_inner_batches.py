@@ -47,10 +47,12 @@ INNER: dict[str, Callable[[BatchExecutor, Callable[[], None]], object]] = {
 @pytest.mark.parametrize("inner", INNER)
 def test_a_timeout_ends_what_operations_have_begun(inner: str, limiter: Any) -> None:
     gauge = Gauge()
+    begun: list[int] = []
     raised: list[BaseException] = []
     with BatchExecutor(limiter, max_workers=3) as executor:
 
         def operation() -> None:
+            begun.append(1)
             try:
                 INNER[inner](executor, partial(nap, gauge))
             except BaseException as error:
@@ -60,10 +62,12 @@ def test_a_timeout_ends_what_operations_have_begun(inner: str, limiter: Any) -> 
         with pytest.raises(BatchTimeoutError) as caught:
             executor.execute_batch([operation] * 2, timeout=0.3, on_error="raise")
         assert gauge.entered > 0
-        wait_until(lambda: len(raised) == 2)
+        wait_until(lambda: len(raised) == len(begun))
         assert stays(lambda: gauge.entered)
     assert {type(error) for error in raised} == {CancelledError}
-    assert set(statuses(caught.value.batch_report)) <= {"running", "failed"}  # type: ignore[arg-type]
+    # On a busy machine one of them may not have begun in time.
+    known = statuses(caught.value.batch_report)  # type: ignore[arg-type]
+    assert set(known[: len(begun)]) <= {"running", "failed"}
     if inner != "execute":
         reports = [error.batch_report for error in raised]  # type: ignore[attr-defined]
         assert {report.ended_by for report in reports} == {"outer"}

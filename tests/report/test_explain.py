@@ -10,15 +10,18 @@ from typing import Any
 
 import pytest
 from helpers import Metronome, in_thread
+from reference import lateness
 
 from paceline import BatchExecutor, RateLimiter
 
 
 def test_totals_explain_a_batch_bounded_by_its_workers(executor: BatchExecutor) -> None:
-    report = executor.run([partial(time.sleep, 0.1)] * 6)
-    assert report.working == pytest.approx(0.6, abs=0.25)
-    assert 0.3 <= report.elapsed < 2
-    assert report.permit_wait == pytest.approx(0, abs=0.05)
+    with lateness() as late:
+        report = executor.run([partial(time.sleep, 0.1)] * 6)
+    assert report.working >= 0.6
+    assert report.working == pytest.approx(sum(each.duration for each in report), abs=1e-3)
+    assert report.working / 2 <= report.elapsed
+    assert report.permit_wait <= 0.05 + late.seconds
     assert report.bounded_by == "workers"
     assert " on all workers, so more workers would make it faster, " in report.explain()
 
@@ -108,11 +111,15 @@ def test_totals_explain_a_batch_whose_workers_are_idle() -> None:
 
 
 def test_each_outcome_knows_how_long_it_waited_for_its_permit() -> None:
-    with BatchExecutor(RateLimiter(10, per=1, burst=1, margin=0), 3) as executor:
+    with (
+        lateness() as late,
+        BatchExecutor(RateLimiter(10, per=1, burst=1, margin=0), 3) as executor,
+    ):
         report = executor.run([int] * 4)
-    assert report[0].permit_wait == pytest.approx(0, abs=0.05)
+    within = 0.05 + late.seconds
+    assert report[0].permit_wait <= within
     for outcome in report[1:]:
-        assert outcome.permit_wait == pytest.approx(0.1, abs=0.05)
+        assert outcome.permit_wait == pytest.approx(0.1, abs=within)
 
 
 def test_no_outcome_has_waited_longer_than_its_batch_was_there() -> None:

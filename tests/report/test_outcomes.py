@@ -69,7 +69,7 @@ def test_an_outcome_that_never_began_says_so() -> None:
         BatchExecutor(RateLimiter(1, per=60)) as executor,
         pytest.raises(BatchTimeoutError) as caught,
     ):
-        executor.run([int, int], timeout=0.1)
+        executor.run([int, int], timeout=0.5)
     outcome = caught.value.batch_report[1]
     assert (outcome.index, outcome.status, outcome.value) == (1, "not_started", None)
     assert outcome.exception is None
@@ -120,7 +120,7 @@ def test_durations_and_stamps_are_in_seconds_of_the_monotonic_clock(
     (outcome,) = executor.run([partial(time.sleep, 0.2)])
     assert before <= outcome.started_at <= time.monotonic() - 0.2
     assert 0.2 <= outcome.duration < 2
-    assert outcome.permit_wait == pytest.approx(0, abs=0.1)
+    assert 0 <= outcome.permit_wait <= outcome.started_at - before
 
 
 def test_outcome_and_report_are_generic() -> None:
@@ -177,7 +177,7 @@ def test_outcomes_are_made_when_they_are_asked_for() -> None:
     before = outcomes()
     with BatchExecutor(RateLimiter(2, per=600), 2) as executor:
         with pytest.raises(BatchTimeoutError) as caught:
-            executor.run([int] * 1000, timeout=0.1)
+            executor.run([int] * 1000, timeout=0.5)
         report = caught.value.batch_report
         assert report.counts["not_started"] == 998
         assert report[999].status == "not_started"
@@ -267,7 +267,7 @@ def test_values_of_an_unfinished_batch_are_not_passed_off_as_all() -> None:
         BatchExecutor(RateLimiter(1, per=60)) as executor,
         pytest.raises(BatchTimeoutError) as caught,
     ):
-        executor.run([int, int, int], timeout=0.1)
+        executor.run([int, int, int], timeout=0.5)
     with pytest.raises(RuntimeError, match="2 operations have no value: 1 done, 2 not started"):
         caught.value.batch_report.values()
 
