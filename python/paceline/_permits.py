@@ -48,7 +48,8 @@ def check_limiter(limiter: SupportsAcquire) -> None:
         else:
             break
     primitives = _primitives()
-    if type(limiter) not in primitives and isinstance(limiter, tuple(primitives)):
+    # A proxy of one says that it is of that type, and is not.
+    if type(limiter) not in primitives and issubclass(type(limiter), tuple(primitives)):
         return
     for each in (limiter, getattr(method, "__self__", None)):
         if type(each) in primitives:

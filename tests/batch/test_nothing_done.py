@@ -7,6 +7,7 @@ import collections.abc
 import logging
 import multiprocessing
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import CancelledError, Future
 from concurrent.futures.thread import BrokenThreadPool
@@ -367,7 +368,8 @@ def test_a_lock_is_no_limiter(make: Callable[[], Any]) -> None:
     def wrapper() -> Any:
         return lock.acquire()
 
-    for limiter in (lock, Wrapped(lock.acquire), Wrapped(bound), Wrapped(wrapper)):
+    proxy = weakref.proxy(lock)
+    for limiter in (lock, proxy, Wrapped(lock.acquire), Wrapped(bound), Wrapped(wrapper)):
         with pytest.raises(TypeError, match=r"must not be a lock or a semaphore.*max_workers=n"):
             BatchExecutor(limiter)
 
