@@ -165,10 +165,13 @@ def test_where_nothing_is_left_to_start_the_outcomes_say_it(limiter: str) -> Non
         assert report.counts["failed"] == 3
         assert all(isinstance(each.exception, TooManyRequests) for each in report)
         assert sum(each.attempts for each in report) <= 3 + 3
+        # A call that is answered ends the row of refusals, and the pauses are short again.
+        assert executor.execute(int) == 0
         begun = itertools.count()
         outcomes = list(executor.stream([operation] * 3, ordered=True))
         assert [each.status for each in outcomes] == ["failed"] * 3
         assert [each.index for each in outcomes] == [0, 1, 2]
+        assert executor.execute(int) == 0
         begun = itertools.count(3)
         with pytest.raises(TooManyRequests):
             executor.execute(operation)
