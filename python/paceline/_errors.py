@@ -96,11 +96,17 @@ def refused_for_good(
         pause: For how many seconds more the server asks to wait, if that is too long.
     """
     if pause is not None:
-        why = f"it asks to wait for {pause:.0f} s more, which is longer than Retry(max_pause=)"
+        why = (
+            f"it asks to wait for {pause:.0f} s more, longer than Retry(max_pause=) allows; with "
+            "Retry(longer='cut') it would be asked again after max_pause"
+        )
     elif refusals is not None:
-        why = f"{refusals} times in a row, after a pause each, as often as Retry(attempts=) allows"
+        why = (
+            f"it has refused {refusals} calls in a row, each after a pause, as many as "
+            "Retry(attempts=) allows; nothing more was started"
+        )
     else:
-        why = "for longer than Retry(attempts=) and Retry(max_pause=) allow"
+        why = "Retry(attempts=) and Retry(max_pause=) allow no more"
     error = BatchRefusedError(f"the server goes on refusing: {why}")
     error.__cause__ = refusal
     return error

@@ -1,4 +1,4 @@
-"""The worker threads of an executor, as Python sees them."""
+"""The worker threads of an executor, as Python sees them, and what they ask for permits."""
 
 from __future__ import annotations
 

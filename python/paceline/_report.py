@@ -56,16 +56,18 @@ _TOTALS = (
 
 _MEANS: dict[_Bound, str] = {
     "limit": "waiting for the limit, so more workers would not make it faster",
-    "workers": "running operations on all workers, so more workers would make it faster, as far "
-    "as the limit allows",
+    "workers": "running operations on all workers, so more workers would make it faster, up to the "
+    "limit if there is one",
     "operations": "running operations, all of them at the same time, so more workers would not "
     "make it faster",
-    "computing": "computing on all the processors that Python code can use, one where its threads "
-    "share an interpreter lock, so more workers would hardly make it faster",
+    "computing": "computing in Python, on every processor that it can use (one, unless it is a "
+    "free-threaded build), so more workers would hardly make it faster",
     "server pauses": "paused because the server asked for it, so a lower limit may be faster",
-    "idle workers": "with workers idle or busy with other batches: there were few operations at a "
-    "time, their input or their consumer was slow, or retries were not due",
+    "idle workers": "with workers idle or busy with other batches: there were fewer operations "
+    "than workers, as where the input or the consumer is slow, or retries wait",
 }
+# Of a server that has answered no call.
+_REFUSED_ALL = "paused because the server refused every call, so the limit is hardly the cause"
 
 # The same as parts beside another one.
 _PARTS: dict[str, str] = {
@@ -77,6 +79,9 @@ _PARTS: dict[str, str] = {
 
 # Percent of the time, from which on what bounded a run says enough.
 _MOST = 50
+
+# Seconds in which a batch is begun and ended, whatever it does.
+_TOO_SHORT = 0.001
 
 # Of the elapsed time: where the process computes for so long, no number of workers gains more than
 # a quarter.
@@ -406,9 +411,13 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         """
         if not self.attempts and not self.permit_wait and not self.paused:
             return "No operation was called."
+        if 0 < self.elapsed < _TOO_SHORT:
+            return f"{self.elapsed * 1000:.2f} ms is too short to tell what took the time."
         bound, seconds = self._bound()
         percent = self._percent(seconds)
-        said = f"{percent} % of {self.elapsed:.3f} s was spent {_MEANS[bound]}."
+        refused_all = bound == "server pauses" and not self.counts["done"]
+        means = _REFUSED_ALL if refused_all else _MEANS[bound]
+        said = f"{percent} % of {self.elapsed:.3f} s was spent {means}."
         if percent < _MOST:
             spent = self._spent()
             instead = {"operations": "workers", "computing": "workers"}.get(bound, bound)

@@ -1,4 +1,4 @@
-//! What one process has of an executor: its scheduler, its pool, and the calls submitted to it.
+//! What an executor was made with, and what one process has of it: a scheduler and threads.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

@@ -107,7 +107,7 @@ def test_a_server_that_refuses_for_good_ends_a_batch(
 ) -> None:
     server = Server()
     with executor_on(limiter) as executor:
-        with pytest.raises(BatchRefusedError, match="4 times in a row") as caught:
+        with pytest.raises(BatchRefusedError, match="it has refused 4 calls in a row") as caught:
             verb(executor, server, 1000)
         report = caught.value.batch_report
         assert report.ended_by == "refused"

@@ -178,8 +178,8 @@ def test_a_minority_is_not_told_as_the_whole() -> None:
     assert report.bounded_by == "workers"
     assert report.explain() == (
         "44 % of 9.000 s was spent running operations on all workers, so more workers would make "
-        "it faster, as far as the limit allows. The rest: 33 % waiting for the limit, 11 % paused "
-        "by the server, 11 % with workers idle."
+        "it faster, up to the limit if there is one. The rest: 33 % waiting for the limit, "
+        "11 % paused by the server, 11 % with workers idle."
     )
     whole = BatchReport(outcomes, elapsed=4.0, max_workers=1)
     assert "The rest" not in whole.explain()
