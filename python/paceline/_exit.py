@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
@@ -65,8 +66,13 @@ def _exit_code(error: SystemExit) -> int:
         return 0
     if isinstance(error.code, int):
         return error.code & 0xFF if -(2**31) <= error.code < 2**31 else 255
-    sys.stderr.write(f"{error.code}\n")
+    # Once, however often a signal handler exits meanwhile: in one call in C, within which none is
+    # called, the iterator is used up and its line written.
+    list(map(sys.stderr.write, _last_line.setdefault(0, iter((f"{error.code}\n",)))))
     return 1
+
+
+_last_line: dict[int, Iterator[str]] = {}
 
 
 # What is imported only when it is needed, on any thread.

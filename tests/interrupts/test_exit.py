@@ -52,6 +52,29 @@ ring(handler)
     assert ended.stdout == "printed\n"
 
 
+def test_a_handler_that_exits_again_at_any_call_has_its_message_written_once() -> None:
+    script = """
+def handler(*_):
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    sys.exit("bye")
+def interrupt(frame, event, arg, left=[int(sys.argv[1])]):
+    if frame.f_code.co_name in ("_end_process", "_exit_code") and event != "c_call":
+        left[0] -= 1
+        if not left[0]:
+            os.write(1, b"again\\n")
+            sys.exit("bye")
+threading._register_atexit(sys.setprofile, interrupt)
+ring(handler)
+"""
+    place, again = 1, True
+    while again:
+        ended = run_script(BUSY + script, str(place), timeout=20)
+        assert (ended.returncode, ended.stderr) == (1, "bye\n"), (place, ended.describe())
+        again = ended.stdout == "again\n"
+        place += 1
+    assert place > 6
+
+
 # Begins before the package is told that threads end, as what was registered last comes first.
 AT_ANY_CALL = """
 def interrupt(frame, event, arg, left=[int(sys.argv[1])]):
