@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "CONTRIBUTING.md"
 BEGIN, END = "<!-- map: make map -->\n", "<!-- end of the map -->\n"
-FOLDERS = ["src", "python/paceline", "tests", "benches", "examples", "tools"]
+FOLDERS = ["src", "python/paceline", "tests", "benches", "examples", "findings", "tools"]
 # Test files are found by their names; these are not the project's own words.
 LEFT_OUT = re.compile(r"/test_|/cases/|^tests/(unit|dropin)/|/main\.rs$")
 WIDTH = 34
