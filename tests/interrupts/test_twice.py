@@ -125,12 +125,16 @@ def work():
     running.release()
     released.wait()
     print("finished", flush=True)
+ending = threading.Event()
 def release():
+    ending.wait()
     time.sleep(0.5)
     released.set()
 executor = BatchExecutor(max_workers=1)
 operations = [work] * 10
-threading._register_atexit(threading.Thread(target=release, daemon=True).start)
+# From Python 3.12 on no thread can be started by then.
+threading.Thread(target=release, daemon=True).start()
+threading._register_atexit(ending.set)
 """
     script = LONG + script + LEAVING[leaving]
     ended = interrupt_after(script, "running", "interrupted", running=1, python=python)
