@@ -13,6 +13,7 @@ use pyo3::exceptions::{PyImportError, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::look_out;
 use super::nesting::{note_stack, work_for, works_for_any};
 use crate::engine::clock::Clock;
 use crate::engine::process::{self, Inherited};
@@ -242,6 +243,7 @@ pub(crate) fn forked(py: Python<'_>) -> PyResult<()> {
     EXITING.store(ends, Ordering::SeqCst);
     FINISHED.store(ends, Ordering::SeqCst);
     RETURNING.store(0, Ordering::SeqCst);
+    look_out::forked();
     process::forked();
     Ok(())
 }

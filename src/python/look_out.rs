@@ -29,6 +29,11 @@ static MAY: LazyLock<bool> =
 /// A thread looks out: one at a time is enough.
 static ONE_DOES: AtomicBool = AtomicBool::new(false);
 
+/// Called in a child process that was just forked: the thread that looked out is not there.
+pub(super) fn forked() {
+    ONE_DOES.store(false, Ordering::Relaxed);
+}
+
 /// Whether the threads of an executor are to look out, and how.
 #[derive(Debug)]
 pub(crate) struct LookOut {
