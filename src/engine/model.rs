@@ -172,7 +172,7 @@ pub struct Running {
 }
 
 impl Running {
-    /// The worker of what no worker calls.
+    /// In the place of a worker, for what none calls.
     pub(in crate::engine) const NOBODY: u64 = u64::MAX;
 
     /// A first attempt that did not wait for its permit.

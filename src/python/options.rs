@@ -1,4 +1,4 @@
-//! On what options a verb has its batch run, and why that ended, in words that Python understands.
+//! The options of a batch as a verb gives them, and why it ended, in words that Python understands.
 
 use std::time::Duration;
 

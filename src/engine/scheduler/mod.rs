@@ -33,8 +33,7 @@ pub use self::stragglers::{LateRecord, Stragglers, TakenOut};
 use super::batch::Batch;
 use super::clock::Clock;
 use super::limiter::{Ended, Limiter, Told};
-use super::model::{BatchId, Finished};
-use super::model::{BatchOptions, EndReason, Work};
+use super::model::{BatchId, BatchOptions, EndReason, Finished, Work};
 use super::retry::GiveUp;
 use super::signal::Signal;
 use super::time::Time;
@@ -53,7 +52,7 @@ impl<W: Work> Scheduler<W> {
     pub const SUBMITTED: BatchId = BatchId { slot: 0, serial: 0 };
 
     /// A scheduler for `workers` workers, whose permits come from `limiter`, if that is given. It goes
-    /// by `clock`, and so does whoever calls it.
+    /// by `clock`, and so is every time that it is told.
     #[must_use]
     pub fn new(
         workers: usize,
@@ -62,17 +61,12 @@ impl<W: Work> Scheduler<W> {
         clock: Clock,
     ) -> Self {
         let now = clock.now();
-        let calls = Batch::new(
-            context,
-            Arc::default(),
-            &BatchOptions::submitted(),
-            now,
-            now,
-        );
+        let options = BatchOptions::submitted();
+        let submitted = Batch::new(context, Arc::default(), &options, now, now);
         Self {
             clock,
             limiter,
-            state: Mutex::new(State::new(workers, calls)),
+            state: Mutex::new(State::new(workers, submitted)),
             worker_ids: AtomicU64::new(0),
         }
     }
@@ -103,13 +97,13 @@ impl<W: Work> Scheduler<W> {
         state
     }
 
-    /// A worker for a worker of the pool.
+    /// A worker for a thread of the pool.
     #[must_use]
     pub fn worker(&self) -> Worker {
         self.make_worker(Arc::default(), None)
     }
 
-    /// A worker for a worker that waits inside an operation: it starts what it waits for, only.
+    /// A further worker for a thread that waits inside an operation: it starts what is waited for, only.
     #[must_use]
     pub fn nested_worker(
         &self,

@@ -26,11 +26,12 @@ impl<W: Work> State<W> {
         if !self.idle.is_one_asleep() || !self.slots.is_one_free() || !self.can_start(now) {
             return;
         }
-        if self.idle.wake_parked() {
-        } else if self.idle.is_monitored() {
-            self.idle.relieve_leader();
-        } else {
-            self.idle.wake_leader();
+        if !self.idle.wake_parked() {
+            if self.idle.is_monitored() {
+                self.idle.relieve_leader();
+            } else {
+                self.idle.wake_leader();
+            }
         }
     }
 
