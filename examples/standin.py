@@ -223,7 +223,8 @@ class Api:
             headers = (("Date", formatdate(now, usegmt=True)),)
             headers += (("Retry-After", formatdate(end, usegmt=True)),)
         elif form != "absent":
-            headers = (("Retry-After", str(math.ceil(lockout))),)
+            # What a difference of two times is rounded to is no second more.
+            headers = (("Retry-After", str(math.ceil(lockout - 1e-6))),)
         if form == "html":
             return Answer(429, b"<html>Too many requests</html>", headers, "text/html")
         return error(429, "E130429", "API rate limit exceeded", headers)
