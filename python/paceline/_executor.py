@@ -28,7 +28,7 @@ from paceline._error_record import ErrorRecord, error_record
 from paceline._futures import submit
 from paceline._options import BatchOptions, default_ahead
 from paceline._outcomes import Outcomes
-from paceline._permits import SupportsAcquire
+from paceline._permits import ForeignLimiter, SupportsAcquire
 from paceline._pool import Pool, wait_for
 from paceline._report import BatchReport
 from paceline._runner import BatchRunner
@@ -99,16 +99,17 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         self._rate_limiter = rate_limiter
         self._max_workers = workers
         self._on_error = check_on_error(on_error)
-        self._foreign_limiter = rate_limiter if native is None else None
+        foreign = None
+        if rate_limiter is not None and native is None:
+            foreign = ForeignLimiter(rate_limiter)
         self._thread_setup: dict[str, Any] = {
             "prefix": thread_name_prefix,
             "initializer": initializer,
             "initargs": tuple(initargs),
-            "limiter": self._foreign_limiter,
+            "limiter": foreign,
             "retry": retry,
         }
-        foreign = self._foreign_limiter is not None
-        self._configure(workers, native, foreign, retry)
+        self._configure(workers, native, foreign is not None, retry)
         self._pools: dict[int, Pool] = {}
 
     if not TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+import weakref
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ContextDecorator
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from paceline._checks import is_awaited, suspended_kind
 from paceline._core import show
 from paceline._errors import PermitRefusedError
 
-__all__ = ["SupportsAcquire", "ask", "check_limiter"]
+__all__ = ["ForeignLimiter", "SupportsAcquire", "ask_if_there", "check_limiter"]
 
 # Beyond so many wrappers nothing is looked for.
 _MOST_WRAPPERS = 100
@@ -80,7 +81,7 @@ def _primitives() -> set[type]:
     return known
 
 
-def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
+def _ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
     """Ask for one permit; return None if it was granted, else what the operation fails with.
 
     Raises:
@@ -106,6 +107,35 @@ def ask(limiter: SupportsAcquire) -> PermitRefusedError | None:
         f"the rate limiter refused a permit: acquire() returned {show(answer)}, where None or a "
         "true value grants one"
     )
+
+
+class ForeignLimiter:
+    """A limiter that is not ours, as an executor holds it.
+
+    Its threads refer to this weakly: the limiter may hold the executor. Whatever waits for a permit
+    keeps the pool, and that keeps this.
+    """
+
+    __slots__ = ("__weakref__", "_limiter")
+
+    def __init__(self, limiter: SupportsAcquire) -> None:
+        self._limiter = limiter
+
+    def ask(self) -> PermitRefusedError | None:
+        """Ask for one permit, by the method that it has now: a test may have replaced it."""
+        return _ask(self._limiter)
+
+
+def ask_if_there(reference: weakref.ref[ForeignLimiter]) -> PermitRefusedError | None:
+    """Ask for one permit. Where the limiter has gone, so has all that a permit was for.
+
+    Raises:
+        ReferenceError: If it has gone: nothing may start by that.
+    """
+    limiter = reference()
+    if limiter is None:
+        raise ReferenceError("the executor's limiter has gone")
+    return limiter.ask()
 
 
 def _is_to_be_entered(answer: object) -> bool:

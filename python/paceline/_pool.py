@@ -13,12 +13,12 @@ from concurrent.futures.thread import BrokenThreadPool
 from contextlib import suppress
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from paceline import _core
 from paceline._checks import refuse_suspended
 from paceline._logging import SAY_SO_AFTER, say_waiting
-from paceline._permits import ask
+from paceline._permits import ForeignLimiter, ask_if_there
 
 try:
     import resource
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paceline._errors import PermitRefusedError
-    from paceline._permits import SupportsAcquire
 
 __all__ = ["Pool", "ending_threads", "runtimes", "threads", "wait_for"]
 
@@ -58,7 +57,7 @@ class Pool:
         prefix: str,
         initializer: Callable[..., object] | None,
         initargs: Iterable[Any],
-        limiter: SupportsAcquire | None,
+        limiter: ForeignLimiter | None,
         retry: object,
     ) -> None:
         self.runtime = runtime
@@ -69,13 +68,17 @@ class Pool:
         self._prefix = prefix
         self._initializer = initializer
         self._initargs = tuple(initargs)
-        # Asked for its method each time: whoever replaces that, as a test may, is heard.
+        # Kept as the policy is.
         self._limiter = limiter
+        self._ask: Callable[[], PermitRefusedError | None] = _nothing
         self._numbers = count()
         # The last thread that was wanted could not be started.
         self._is_short = False
         if limiter is not None:
-            runtime.ask_by(partial(_ask_inside, weakref.ref(self)))
+            # Two threads may each make a pool for a runtime, of which one is kept: the limiter, and
+            # so whom the workers ask, is the same for both.
+            self._ask = partial(ask_if_there, weakref.ref(limiter))
+            runtime.ask_by(self._ask)
         runtimes[id(runtime)] = runtime
 
     def grow(self) -> None:
@@ -173,15 +176,13 @@ class Pool:
         if self._initializer is not None:
             initialize.append(partial(self._initializer, *self._initargs))
         name = f"{self._prefix}_{next(self._numbers)}"
-        args = (self.runtime, worker, threading.get_native_id(), initialize, weakref.ref(self))
+        here, pool = threading.get_native_id(), weakref.ref(self)
+        args = (self.runtime, worker, here)
+        others = {"initialize": initialize, "pool": pool, "ask": self._ask}
         inherits: dict[str, Any] = {"context": contextvars.Context()} if _TAKES_CONTEXT else {}
-        thread = threading.Thread(target=_run, args=args, name=name, daemon=True, **inherits)
+        thread = threading.Thread(None, _run, name, args, others, daemon=True, **inherits)
         threads[thread] = self.runtime
         return thread
-
-    def ask(self) -> PermitRefusedError | None:
-        """Ask the limiter, which is not ours, for one permit."""
-        return ask(cast("SupportsAcquire", self._limiter))
 
     def break_down(self, reason: str, cause: BaseException | None) -> None:
         """Let everything that has not started end: the workers cannot be set up."""
@@ -213,17 +214,10 @@ def _nothing(*_: object) -> None:
     """Do nothing."""
 
 
-def _ask_inside(pool: weakref.ref[Pool]) -> PermitRefusedError | None:
-    """Ask for a permit on a worker that waits inside an operation."""
-    owner = pool()
-    # What waits for a permit keeps the pool.
-    return None if owner is None else owner.ask()
-
-
-def _ask(worker: _core.Worker, pool: weakref.ref[Pool]) -> None:
+def _ask(worker: _core.Worker, ask: Callable[[], PermitRefusedError | None]) -> None:
     """Ask for the permit that a worker is to start with."""
     try:
-        refusal = (worker.context() or contextvars.Context()).run(_ask_inside, pool)
+        refusal = (worker.context() or contextvars.Context()).run(ask)
     except BaseException as error:  # noqa: BLE001 - it is raised where the permit is missed
         worker.fail(error)
     else:
@@ -234,8 +228,10 @@ def _run(
     runtime: _core.Handle,
     worker: _core.Worker,
     started_from: int,
+    *,
     initialize: list[Callable[[], object]],
     pool: weakref.ref[Pool],
+    ask: Callable[[], PermitRefusedError | None],
 ) -> None:
     try:
         unusable = cause = None
@@ -265,7 +261,7 @@ def _run(
             while True:
                 try:
                     while worker(size):
-                        _ask(worker, pool)
+                        _ask(worker, ask)
                     break
                 except BaseException as error:  # noqa: BLE001 - raised where the permit is missed
                     # Thrown at this thread from another, as at an operation that takes too long;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::prelude::*;
 
 use super::calls::{CallNames, conclude_call, copied_context, exit_if_forked};
@@ -27,7 +27,8 @@ pub(crate) fn ask_inside(py: Python<'_>, runtime: &Arc<Runtime>, ask: &Ask<Opera
         let runtime = Arc::clone(runtime);
         within(py, caller, move |py| match runtime.asker.get() {
             Some(asker) => Ok(asker.call0(py)?.extract(py)?),
-            None => Ok(None),
+            // Whoever made the executor's threads has said whom to ask: nothing starts without that.
+            None => Err(PyRuntimeError::new_err("there is no limiter to ask")),
         })
     });
     nesting::go_back_to(works_on);

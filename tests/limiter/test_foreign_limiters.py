@@ -32,6 +32,7 @@ from paceline import (
     ErrorRecord,
     PermitRefusedError,
     RateLimiter,
+    _executor,
 )
 
 
@@ -448,3 +449,33 @@ def test_one_foreign_limiter_may_be_shared_by_threads() -> None:
             thread.join(20)
         assert [box for _, box in threads] == [[[0] * 100]] * 4
     assert limiter.calls == 400
+
+
+def test_nothing_starts_unasked_where_threads_come_first_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each may make what an executor keeps of its threads, and one of these is dropped."""
+    make = _executor.Pool
+    granted: list[None] = []
+    starts: list[None] = []
+
+    class Counting:
+        def acquire(self) -> None:
+            granted.append(None)
+
+    def slower(*args: Any, **kwargs: Any) -> Any:
+        monkeypatch.setattr("paceline._executor.Pool", make)
+        made = make(*args, **kwargs)
+        # Another thread has made one meanwhile, which is kept.
+        executor.execute(partial(starts.append, None))
+        return made
+
+    def nested() -> None:
+        starts.append(None)
+        executor.execute_batch([partial(starts.append, None)] * 5)
+
+    monkeypatch.setattr("paceline._executor.Pool", slower)
+    with BatchExecutor(Counting(), max_workers=2) as executor:
+        executor.execute(nested)
+        executor.execute(nested)
+    assert len(starts) == len(granted) == 13
