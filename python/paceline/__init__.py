@@ -19,6 +19,7 @@ from paceline._permits import SupportsAcquire
 from paceline._report import BatchReport
 
 if _typing.TYPE_CHECKING:
+    from paceline._stats import LimiterHolder, LimiterStats
     from paceline.retry.policy import Retry, Verdict
     from paceline.retry.results import RefusedResponseError
 
@@ -28,6 +29,8 @@ __all__ = [
     "BatchReport",
     "BatchTimeoutError",
     "ErrorRecord",
+    "LimiterHolder",
+    "LimiterStats",
     "Outcome",
     "Outcomes",
     "PermitRefusedError",
@@ -46,7 +49,14 @@ if not _typing.TYPE_CHECKING:
     # at the first failure, a worker would import while others do or fork, or the process ends.
     _RETRY = ("RefusedResponseError", "Retry", "Verdict", "retry")
 
+    _STATS = ("LimiterHolder", "LimiterStats")
+
     def __getattr__(name: str) -> object:
+        if name in _STATS:
+            from paceline._stats import LimiterHolder, LimiterStats  # noqa: PLC0415
+
+            globals().update(LimiterHolder=LimiterHolder, LimiterStats=LimiterStats)
+            return globals()[name]
         if name not in _RETRY:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
         from paceline.retry.policy import RefusedResponseError, Retry, Verdict  # noqa: PLC0415
@@ -55,4 +65,4 @@ if not _typing.TYPE_CHECKING:
         return globals()[name]
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_RETRY})
+        return sorted({*globals(), *_RETRY, *_STATS})

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
+from os import PathLike
 from types import GenericAlias
 from typing import (
     Any,
@@ -21,6 +22,7 @@ from typing_extensions import disjoint_base
 
 from paceline._futures import CallFuture
 from paceline._options import BatchOptions
+from paceline._stats import LimiterStats
 from paceline.retry.policy import Retry
 
 __all__ = [
@@ -63,13 +65,14 @@ class RateLimiter:
     threads and executors on one limiter. Waiters stand in one queue and nobody overtakes its
     head, however heavy the request there is; but for a combination made with ``&`` that waits
     for another of its limiters. A limiter may be shared among threads, executors and event
-    loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
+    loops, and with ``shared`` among processes: such a one can be pickled and copied, and goes
+    on sharing. One of this process alone cannot, like a lock. It uses the monotonic clock.
 
     Memory grows with the permits in the window, not with ``limit``: 16 bytes for each (up to 32
     while it grows), so a window of a million permits takes 16 to 32 MB when it is full.
 
     A process that is forked begins with an empty window and an empty queue: the permits of its
-    parent are not counted there.
+    parent are not counted there, unless the limiter is shared.
 
     Args:
         limit: Permits in any window, from 1 to 2**63.
@@ -95,9 +98,15 @@ class RateLimiter:
             never below 1. Additive increase and multiplicative decrease, after D.-M. Chiu and
             R. Jain, "Analysis of the increase and decrease algorithms for congestion avoidance in
             computer networks", Computer Networks and ISDN Systems 17 (1989).
+        shared: What all who open it share one limit by: a name, for the processes of this user on
+            this host, or a path (a ``Path``, or a string with a separator) to a file that need not
+            exist. It may be 10,000,000 permits at most. All give the same ``limit``, ``per`` and
+            ``burst``; when permits have left the window, those of a newcomer hold for everybody.
 
     Raises:
-        ValueError: If a number is out of its range, or is not finite.
+        ValueError: If a number is out of its range, or is not finite; if ``shared`` is in use with
+            other numbers, or is no place where a limit can be.
+        OSError: If the file of a shared limit cannot be opened or made.
         TypeError: If an argument is of another type.
 
     Example:
@@ -113,6 +122,7 @@ class RateLimiter:
         burst: int | None = None,
         margin: float | timedelta | None = None,
         adaptive: bool = False,
+        shared: str | PathLike[str] | None = None,
     ) -> Self: ...
     def acquire(self, weight: int = 1, *, timeout: float | timedelta | None = None) -> bool:
         """Waits for a permit and takes it.
@@ -202,6 +212,23 @@ class RateLimiter:
                 Nothing is changed then.
             TypeError: If an argument is of another type.
             AttributeError: If it is a combination: update its ``parts``.
+        """
+
+    def stats(self) -> LimiterStats:
+        """What is counted now, and who shares it.
+
+        Returns:
+            A :class:`LimiterStats`.
+
+        Raises:
+            AttributeError: If it is a combination: its ``parts`` have them.
+        """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """One that is shared can be pickled and copied: what is made goes on sharing.
+
+        Raises:
+            TypeError: If it counts in this process alone.
         """
 
     def __and__(self, other: RateLimiter, /) -> RateLimiter:

@@ -14,8 +14,9 @@ use super::arguments::{Given, advice, flag, rate, refuse, seconds, wait, whole};
 use super::lifecycle;
 use super::logging;
 use super::nesting;
+use super::shared::{self, Where};
 use crate::engine::clock::Clock;
-use crate::engine::limiter::{Limiter, Rate, RateError, Turn};
+use crate::engine::limiter::{LOOK_AGAIN, Limiter, Rate, RateError, Shared, Turn};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::scheduler::LONG_WAIT;
@@ -28,13 +29,14 @@ use crate::engine::time::Time;
 /// threads and executors on one limiter. Waiters stand in one queue and nobody overtakes its
 /// head, however heavy the request there is; but for a combination made with ``&`` that waits
 /// for another of its limiters. A limiter may be shared among threads, executors and event
-/// loops; like a lock, it cannot be pickled or copied. It uses the monotonic clock.
+/// loops, and with ``shared`` among processes: such a one can be pickled and copied, and goes
+/// on sharing. One of this process alone cannot, like a lock. It uses the monotonic clock.
 ///
 /// Memory grows with the permits in the window, not with ``limit``: 16 bytes for each (up to 32
 /// while it grows), so a window of a million permits takes 16 to 32 MB when it is full.
 ///
 /// A process that is forked begins with an empty window and an empty queue: the permits of its
-/// parent are not counted there.
+/// parent are not counted there, unless the limiter is shared.
 ///
 /// Args:
 ///     limit: Permits in any window, from 1 to 2**63.
@@ -60,9 +62,15 @@ use crate::engine::time::Time;
 ///         never below 1. Additive increase and multiplicative decrease, after D.-M. Chiu and
 ///         R. Jain, "Analysis of the increase and decrease algorithms for congestion avoidance in
 ///         computer networks", Computer Networks and ISDN Systems 17 (1989).
+///     shared: What all who open it share one limit by: a name, for the processes of this user on
+///         this host, or a path (a ``Path``, or a string with a separator) to a file that need not
+///         exist. It may be 10,000,000 permits at most. All give the same ``limit``, ``per`` and
+///         ``burst``; when permits have left the window, those of a newcomer hold for everybody.
 ///
 /// Raises:
-///     ValueError: If a number is out of its range, or is not finite.
+///     ValueError: If a number is out of its range, or is not finite; if ``shared`` is in use with
+///         other numbers, or is no place where a limit can be.
+///     OSError: If the file of a shared limit cannot be opened or made.
 ///     TypeError: If an argument is of another type.
 ///
 /// Example:
@@ -86,11 +94,23 @@ struct Spec {
     /// With its `per` in seconds.
     rate: Guarded<(Rate, f64)>,
     margin: Option<f64>,
+    /// Where other processes share it.
+    shared: Option<Where>,
 }
 
 impl Spec {
-    fn rate(&self) -> Rate {
-        self.rate.with(|(rate, _)| *rate)
+    /// The rate in force, with its `per` in seconds: another process may have changed it.
+    fn rate(&self, limiter: &RateLimiter) -> (Rate, f64) {
+        let known = self.rate.with(|known| *known);
+        if self.shared.is_none() {
+            return known;
+        }
+        let rate = limiter.limiter.rate(&limiter.clock);
+        if rate.per() == known.0.per() {
+            (rate, known.1)
+        } else {
+            (rate, rate.per().as_secs_f64())
+        }
     }
 }
 
@@ -107,7 +127,27 @@ impl RateLimiter {
         }
     }
 
-    fn parts_of(this: &Bound<'_, Self>) -> Vec<Py<Self>> {
+    /// Where it is shared, if it is.
+    pub(super) fn shared_where(&self) -> Option<&Where> {
+        match &self.makeup {
+            Makeup::Single(spec) => spec.shared.as_ref(),
+            Makeup::Combined(_) => None,
+        }
+    }
+
+    /// The margin in seconds, if one was given.
+    pub(super) fn margin_given(&self) -> Option<f64> {
+        match &self.makeup {
+            Makeup::Single(spec) => spec.margin,
+            Makeup::Combined(_) => None,
+        }
+    }
+
+    pub(super) fn who_shares(&self) -> Shared {
+        self.limiter.who_shares(&self.clock)
+    }
+
+    pub(super) fn parts_of(this: &Bound<'_, Self>) -> Vec<Py<Self>> {
         match &this.get().makeup {
             Makeup::Single(_) => vec![this.clone().unbind()],
             Makeup::Combined(parts) => parts.iter().map(|part| part.clone_ref(this.py())).collect(),
@@ -122,6 +162,9 @@ impl RateLimiter {
     }
 
     fn grantable(&self, weight: u64) -> PyResult<()> {
+        if weight > 1 && self.limiter.is_shared() {
+            self.limiter.learn_rates(&self.clock);
+        }
         let largest = self.limiter.largest_weight();
         if weight > largest {
             return Err(PyValueError::new_err(format!(
@@ -158,6 +201,11 @@ impl RateLimiter {
                     Turn::At(due) => due,
                     Turn::Behind => deadline,
                 };
+                let until = if self.limiter.is_shared() {
+                    until.min(now + LOOK_AGAIN)
+                } else {
+                    until
+                };
                 lifecycle::wait_in_line(py, &self.clock, &signal, until, || ticket.leave());
                 // A signal handler may wait for a permit itself, or for whoever stands behind. What
                 // can start does so first: nobody is to take that away.
@@ -176,17 +224,20 @@ impl RateLimiter {
     #[pyo3(
         signature = (
             limit=Given(None), per=Given(None), *more,
-            burst=None, margin=None, adaptive=Given(None), **unknown
+            burst=None, margin=None, adaptive=Given(None), shared=None, **unknown
         ),
-        text_signature = "(limit, per, *, burst=None, margin=None, adaptive=False)"
+        text_signature = "(limit, per, *, burst=None, margin=None, adaptive=False, shared=None)"
     )]
+    #[allow(clippy::too_many_arguments)] // as many as there are options
     fn new(
+        py: Python<'_>,
         limit: Given<'_>,
         per: Given<'_>,
         more: &Bound<'_, PyTuple>,
         burst: Option<&Bound<'_, PyAny>>,
         margin: Option<&Bound<'_, PyAny>>,
         adaptive: Given<'_>,
+        shared: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         refuse("RateLimiter", more, unknown)?;
@@ -208,12 +259,19 @@ impl RateLimiter {
         )
         .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
         .map_err(refused)?;
+        let shared = shared.map(Where::from).transpose()?;
+        let clock = Clock::default();
+        let limiter = match &shared {
+            None => Limiter::new(rate),
+            Some(shared) => shared.open(py, rate, &clock)?,
+        };
         Ok(Self {
-            limiter: Limiter::new(rate),
-            clock: Clock::default(),
+            limiter,
+            clock,
             makeup: Makeup::Single(Spec {
                 rate: Guarded::new((rate, per.number)),
                 margin: margin.map(|margin| margin.number),
+                shared,
             }),
         })
     }
@@ -354,16 +412,40 @@ impl RateLimiter {
         signature = (limit=Given(None), per=Given(None)),
         text_signature = "($self, limit, per)"
     )]
-    fn update(&self, limit: Given<'_>, per: Given<'_>) -> PyResult<()> {
+    fn update(&self, py: Python<'_>, limit: Given<'_>, per: Given<'_>) -> PyResult<()> {
         let spec = self.spec("limit")?;
         let (limit, per) = rate(limit, per)?;
-        let changed = spec.rate.with(|known| {
-            let rate = known.0.changed(limit, per.duration)?;
-            self.limiter.change(rate, &self.clock);
-            *known = (rate, per.number);
-            Ok(())
-        });
-        changed.map_err(refused)
+        // Detached, as others may be changing it who share it.
+        py.detach(|| {
+            let (rate, _) = spec.rate(self);
+            let changed = rate.changed(limit, per.duration);
+            let changed = changed.map_err(refused)?;
+            let done = spec.rate.with(|known| {
+                self.limiter.change(changed, &self.clock)?;
+                *known = (changed, per.number);
+                Ok(())
+            });
+            done.map_err(shared::refused)
+        })
+    }
+
+    /// What is counted now, and who shares it.
+    ///
+    /// Returns:
+    ///     A :class:`LimiterStats`.
+    ///
+    /// Raises:
+    ///     AttributeError: If it is a combination: its ``parts`` have them.
+    fn stats<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().spec("stats()")?;
+        shared::stats(slf)
+    }
+
+    /// One that is shared can be pickled and copied: what is made goes on sharing.
+    fn __reduce__<'py>(
+        slf: &Bound<'py, Self>,
+    ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyTuple>)> {
+        shared::reduced(slf)
     }
 
     /// Permits in any window.
@@ -373,19 +455,19 @@ impl RateLimiter {
     ///         same holds for the properties below.
     #[getter]
     fn limit(&self) -> PyResult<u64> {
-        Ok(self.spec("limit")?.rate().limit())
+        Ok(self.spec("limit")?.rate(self).0.limit())
     }
 
     /// Length of the window in seconds.
     #[getter]
     fn per(&self) -> PyResult<f64> {
-        Ok(self.spec("per")?.rate.with(|(_, per)| *per))
+        Ok(self.spec("per")?.rate(self).1)
     }
 
     /// Permits that may follow each other at once; None if they are not paced.
     #[getter]
     fn burst(&self) -> PyResult<Option<u64>> {
-        Ok(self.spec("burst")?.rate().burst())
+        Ok(self.spec("burst")?.rate(self).0.burst())
     }
 
     /// How much longer than ``per`` permits are kept, in seconds.
@@ -403,7 +485,7 @@ impl RateLimiter {
     /// Whether refusals lower the limit in effect.
     #[getter]
     fn adaptive(&self) -> PyResult<bool> {
-        Ok(self.spec("adaptive")?.rate().is_adaptive())
+        Ok(self.spec("adaptive")?.rate(self).0.is_adaptive())
     }
 
     /// Permits in any window as of now: ``limit``, or less after a refusal if ``adaptive``.
@@ -461,7 +543,7 @@ impl RateLimiter {
 
     fn __repr__(&self) -> String {
         match &self.makeup {
-            Makeup::Single(spec) => spec.to_string(),
+            Makeup::Single(spec) => spec.written(self),
             Makeup::Combined(parts) => {
                 let parts: Vec<_> = parts.iter().map(|part| part.get().__repr__()).collect();
                 parts.join(" & ")
@@ -495,20 +577,25 @@ fn refused(error: RateError) -> PyErr {
     PyValueError::new_err(error.to_string())
 }
 
-impl std::fmt::Display for Spec {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (rate, per) = self.rate.with(|known| *known);
+impl Spec {
+    /// As it is written to make it again.
+    fn written(&self, limiter: &RateLimiter) -> String {
+        let (rate, per) = self.rate(limiter);
         // `{:?}` writes a float so that it reads back as the same float.
-        write!(f, "RateLimiter({}, per={per:?}", rate.limit())?;
+        let mut text = format!("RateLimiter({}, per={per:?}", rate.limit());
         if let Some(burst) = rate.burst() {
-            write!(f, ", burst={burst}")?;
+            let _ = write!(text, ", burst={burst}");
         }
         if let Some(margin) = self.margin {
-            write!(f, ", margin={margin:?}")?;
+            let _ = write!(text, ", margin={margin:?}");
         }
         if rate.is_adaptive() {
-            f.write_str(", adaptive=True")?;
+            text.push_str(", adaptive=True");
         }
-        f.write_char(')')
+        if let Some(shared) = &self.shared {
+            let _ = write!(text, ", shared={shared}");
+        }
+        text.push(')');
+        text
     }
 }

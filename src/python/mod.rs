@@ -34,6 +34,7 @@ pub(crate) mod retrying;
 pub(crate) mod run_loop;
 pub(crate) mod runtime;
 pub(crate) mod seconds;
+mod shared;
 pub(crate) mod status;
 pub(crate) mod work;
 pub(crate) mod worker;
@@ -55,7 +56,6 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     policy::prepare(py);
     run_loop::prepare(py);
     leaving::prepare(py)?;
-    look_out::prepare();
     // By rayon's threads, when they first look for work.
     crossbeam_epoch::default_collector();
     logging::install(py)

@@ -5,6 +5,7 @@
 mod model;
 mod server;
 mod steps;
+mod store;
 mod waiting;
 mod world;
 
@@ -18,6 +19,7 @@ use proptest::prelude::*;
 
 use self::model::{Model, at};
 use self::steps::{length, setting, step};
+use self::store::Store;
 use self::waiting::signalled;
 use self::world::World;
 
@@ -29,13 +31,15 @@ proptest! {
         settings in [setting(), setting(), setting()],
         steps in prop::collection::vec(step(), 1..80),
     ) {
-        let mut world = World::new(settings);
-        for step in &steps {
-            world.step(step)?;
-        }
-        world.drain()?;
-        for model in &world.models {
-            model.check_history()?;
+        for store in [Store::Memory, Store::host_file()] {
+            let mut world = World::new(settings, &store);
+            for step in &steps {
+                world.step(step)?;
+            }
+            world.drain()?;
+            for model in &world.models {
+                model.check_history()?;
+            }
         }
     }
 

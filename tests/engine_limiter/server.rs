@@ -284,7 +284,9 @@ fn a_changed_limit_holds_for_those_who_wait_and_for_what_was_permitted() {
     let mut heavy = limiter.enqueue(2, Arc::clone(&second_one));
     assert_eq!(ticket.try_start(at(began)), Turn::At(at(began + 1000 * MS)));
     // More of them: one may start at once.
-    limiter.change(rate.changed(3, second).unwrap(), at(began + MS));
+    limiter
+        .change(rate.changed(3, second).unwrap(), at(began + MS))
+        .unwrap();
     assert!(signalled(&first) && signalled(&second_one));
     assert_eq!(ticket.try_start(at(began + MS)), Turn::Ready);
     assert_eq!(
@@ -292,14 +294,18 @@ fn a_changed_limit_holds_for_those_who_wait_and_for_what_was_permitted() {
         Turn::At(at(began + 1000 * MS))
     );
     // A longer window: what is in it stays longer.
-    limiter.change(rate.changed(3, second * 2).unwrap(), at(began + MS));
+    limiter
+        .change(rate.changed(3, second * 2).unwrap(), at(began + MS))
+        .unwrap();
     assert!(signalled(&second_one));
     assert_eq!(
         heavy.try_start(at(began + MS)),
         Turn::At(at(began + 2000 * MS))
     );
     // Fewer than it waits for: it is never granted, and leaves when it looks.
-    limiter.change(rate.changed(1, second / 2).unwrap(), at(began + 2 * MS));
+    limiter
+        .change(rate.changed(1, second / 2).unwrap(), at(began + 2 * MS))
+        .unwrap();
     assert!(signalled(&second_one));
     assert_eq!(limiter.largest_weight(), 1);
     assert_eq!(

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 
 use super::model::{Model, Setting, at};
 use super::steps::Step;
+use super::store::Store;
 use super::waiting::{Hold, Waiting, signalled};
 
 /// The limiter and its model, side by side.
@@ -25,8 +26,8 @@ pub(crate) struct World {
 
 impl World {
     /// Three rates, and every combination of them.
-    pub(crate) fn new(settings: [Setting; 3]) -> Self {
-        let singles = settings.map(|setting| Limiter::new(setting.rate()));
+    pub(crate) fn new(settings: [Setting; 3], store: &Store) -> Self {
+        let singles = settings.map(|setting| store.limiter(setting.rate()));
         let limiters = (1..8_usize)
             .map(|set| {
                 let parts: Vec<_> = (0..3).filter(|part| set & (1 << part) != 0).collect();

@@ -26,6 +26,8 @@ PUBLIC = [
     "BatchReport",
     "BatchTimeoutError",
     "ErrorRecord",
+    "LimiterHolder",
+    "LimiterStats",
     "Outcome",
     "Outcomes",
     "PermitRefusedError",

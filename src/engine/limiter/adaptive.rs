@@ -15,7 +15,7 @@ const STEPS: u64 = 20;
 
 /// A limit that follows what the server accepts.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Adaptive {
+pub(in crate::engine) struct Adaptive {
     limit: u64,
     every: Duration,
     effective: u64,
@@ -27,7 +27,7 @@ pub(super) struct Adaptive {
 }
 
 impl Adaptive {
-    pub(super) fn new(limit: u64, every: Duration) -> Self {
+    pub(in crate::engine) fn new(limit: u64, every: Duration) -> Self {
         Self {
             limit,
             every,
@@ -38,12 +38,35 @@ impl Adaptive {
         }
     }
 
-    pub(super) const fn effective(&self) -> u64 {
+    pub(in crate::engine) const fn effective(&self) -> u64 {
         self.effective
     }
 
+    /// When the step under way began.
+    pub(in crate::engine) const fn since(&self) -> Time {
+        self.since
+    }
+
+    /// The length of a step.
+    pub(in crate::engine) const fn every(&self) -> Duration {
+        self.every
+    }
+
+    pub(in crate::engine) const fn is_whole(&self) -> bool {
+        self.effective >= self.limit
+    }
+
+    /// The same where so much is in effect since then.
+    pub(in crate::engine) fn cut_to(self, effective: u64, since: Time) -> Self {
+        Self {
+            effective: effective.clamp(1, self.limit),
+            since,
+            ..self
+        }
+    }
+
     /// When the next step back towards the limit is due.
-    pub(super) fn next_step(&self) -> Time {
+    pub(in crate::engine) fn next_step(&self) -> Time {
         if self.effective < self.limit {
             self.since + self.every
         } else {
@@ -52,7 +75,7 @@ impl Adaptive {
     }
 
     /// Takes one step if it is due by `now`, and returns when it was.
-    pub(super) fn step(&mut self, now: Time) -> Option<Time> {
+    pub(in crate::engine) fn step(&mut self, now: Time) -> Option<Time> {
         let step = self.next_step();
         if step > now || step == Time::NEVER {
             return None;
@@ -66,7 +89,7 @@ impl Adaptive {
     }
 
     /// Follows another limit and window: what is in effect stays the same part of the limit.
-    pub(super) fn change(&mut self, limit: u64, every: Duration) {
+    pub(in crate::engine) fn change(&mut self, limit: u64, every: Duration) {
         let effective = u128::from(self.effective) * u128::from(limit) / u128::from(self.limit);
         self.effective = u64::try_from(effective).unwrap_or(limit).clamp(1, limit);
         self.limit = limit;
@@ -74,26 +97,31 @@ impl Adaptive {
     }
 
     /// Notes that something started.
-    pub(super) const fn started(&mut self) {
+    pub(in crate::engine) const fn started(&mut self) {
         self.tried = true;
     }
 
     /// Cuts, unless the refusal belongs to an episode that was cut for already: one within the
     /// window after the last cut, or before anything started at the new speed.
-    pub(super) fn cut(&mut self, now: Time) -> bool {
+    pub(in crate::engine) fn cut(&mut self, now: Time) -> bool {
         let same_episode = !self.tried || self.last_cut.is_some_and(|cut| now < cut + self.every);
         if same_episode {
             return false;
         }
-        self.effective = (self.effective / CUT).max(1);
-        self.since = now;
+        self.halve(now);
         self.last_cut = Some(now);
         self.tried = false;
         true
     }
 
+    /// Cuts, whatever was before.
+    pub(in crate::engine) fn halve(&mut self, now: Time) {
+        self.effective = (self.effective / CUT).max(1);
+        self.since = now;
+    }
+
     /// Makes the step under way so much longer: nothing is learnt while nothing starts.
-    pub(super) fn hold(&mut self, longer: Duration) {
+    pub(in crate::engine) fn hold(&mut self, longer: Duration) {
         self.since = self.since + longer;
     }
 }

@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::backend::{Shared, Why};
 use super::forecast::Forecast;
 use super::margin::{Ended, Margin};
 use super::pacing::Arrival;
@@ -47,7 +48,7 @@ impl Gate {
     pub(super) fn new(rate: Rate) -> Self {
         Self {
             speed: Speed::new(rate),
-            window: Window::new(longest(&rate)),
+            window: Window::new(nanos(rate.longest())),
             margin: Margin::new(&rate),
             per: nanos(rate.per()),
             span: nanos(rate.span()),
@@ -181,7 +182,7 @@ impl Gate {
         let before = std::mem::replace(&mut self.per, nanos(rate.per()));
         let longer = self.per.saturating_sub(before);
         let shorter = before.saturating_sub(self.per);
-        self.window.change(longer, shorter, longest(&rate));
+        self.window.change(longer, shorter, nanos(rate.longest()));
         self.margin.follow(&rate);
         self.span = nanos(rate.span());
         self.speed.change(rate, now);
@@ -249,6 +250,29 @@ impl Gate {
         self.speed.follow_quota(quota)
     }
 
+    /// The rate in force.
+    pub(super) fn rate(&mut self, now: Time) -> Rate {
+        self.settle(now);
+        self.speed.rate()
+    }
+
+    /// What is counted here.
+    pub(super) fn shared(&mut self, now: Time) -> Shared {
+        let now = self.settle(now);
+        let paused = self.paused_until.since(now);
+        let why = if self.recovery.is_active() {
+            Why::Refused
+        } else {
+            Why::Asked
+        };
+        let here = std::process::id();
+        Shared {
+            used: self.window.used(),
+            pause: (!paused.is_zero()).then_some((paused, why, here)),
+            ..Shared::default()
+        }
+    }
+
     pub(super) fn slow_down(&mut self, now: Time) -> bool {
         let now = self.settle(now);
         let cut = self.speed.cut(now);
@@ -284,11 +308,6 @@ impl Gate {
         weight <= self.speed.largest_weight()
             && self.window.used() <= self.speed.capacity_for(weight) - weight
     }
-}
-
-/// How many nanoseconds permits stay in the window at most.
-fn longest(rate: &Rate) -> u64 {
-    nanos(rate.per() + rate.bound().unwrap_or_else(|| rate.margin()))
 }
 
 fn nanos(duration: Duration) -> u64 {

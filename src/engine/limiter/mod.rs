@@ -19,6 +19,8 @@
 //! Long, as a limiter is one type whose every method locks all of its parts.
 
 mod adaptive;
+mod admission;
+mod backend;
 mod forecast;
 mod gate;
 mod margin;
@@ -26,6 +28,7 @@ mod pacing;
 mod queue;
 mod quota;
 mod rate;
+mod shared_gate;
 mod speed;
 mod ticket;
 mod window;
@@ -36,14 +39,22 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
-use self::gate::{Gate, Taker};
+pub(in crate::engine) use self::adaptive::Adaptive;
+use self::admission::Admission;
+use self::backend::SharedBy;
+pub(in crate::engine) use self::backend::{
+    Backend, Counted, Due, Permit, Request, Sharing, Slot, Slots,
+};
+pub use self::backend::{Holder, LOOK_AGAIN, OpenError, Shared, Why};
+use self::gate::Taker;
 pub use self::margin::Ended;
-use self::pacing::Arrival;
+pub(in crate::engine) use self::pacing::{Arrival, Pacing};
 use self::queue::Queue;
 pub use self::quota::Told;
 pub use self::rate::{Rate, RateError};
 use self::ticket::wake;
 pub use self::ticket::{Ticket, Turn};
+pub(in crate::engine) use self::window::Stamp;
 use super::lock::lock;
 use super::process::PerProcess;
 use super::recovery::Refusal;
@@ -68,12 +79,14 @@ struct Part {
     largest_weight: AtomicU64,
     /// It matters what calls come to: one is the probe, or its answer ends an episode of refusals.
     recovers: AtomicBool,
+    /// Where it is counted, if other processes take of it too.
+    shared_by: Option<SharedBy>,
     state: PerProcess<Mutex<PartState>>,
 }
 
 #[derive(Debug)]
 struct PartState {
-    gate: Gate,
+    gate: Admission,
     queue: Queue,
 }
 
@@ -85,15 +98,30 @@ impl Part {
         self.state.with(make, |state| act(&mut lock(state)))
     }
 
+    /// The rate in force, which is noted.
+    fn rate(&self, now: Time) -> Rate {
+        let rate = self.with(|state| state.gate.rate(now));
+        self.note_rate(rate);
+        rate
+    }
+
+    fn note_rate(&self, rate: Rate) {
+        if **self.rate.load() != rate {
+            self.rate.store(Arc::new(rate));
+            self.largest_weight
+                .store(rate.largest_weight(), Ordering::Relaxed);
+        }
+    }
+
     fn fresh_state(&self) -> Mutex<PartState> {
-        PartState::new(**self.rate.load())
+        PartState::new(**self.rate.load(), self.shared_by.as_ref())
     }
 }
 
 impl PartState {
-    fn new(rate: Rate) -> Mutex<Self> {
+    fn new(rate: Rate, shared_by: Option<&SharedBy>) -> Mutex<Self> {
         Mutex::new(Self {
-            gate: Gate::new(rate),
+            gate: Admission::new(rate, shared_by),
             queue: Queue::default(),
         })
     }
@@ -143,12 +171,23 @@ impl Limiter {
     /// A limiter of one rate.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
+        Self::counted_by(rate, None)
+    }
+
+    /// A limiter of one rate that other processes take of too.
+    #[must_use]
+    pub(in crate::engine) fn shared(rate: Rate, sharing: impl Sharing + 'static) -> Self {
+        Self::counted_by(rate, Some(Arc::new(sharing)))
+    }
+
+    fn counted_by(rate: Rate, shared_by: Option<SharedBy>) -> Self {
         let part = Part {
             number: next_number(),
             rate: ArcSwap::from_pointee(rate),
             largest_weight: AtomicU64::new(rate.largest_weight()),
             recovers: AtomicBool::new(false),
-            state: PerProcess::new(PartState::new(rate)),
+            state: PerProcess::new(PartState::new(rate, shared_by.as_ref())),
+            shared_by,
         };
         Self {
             parts: Arc::new([Arc::new(part)]),
@@ -176,11 +215,32 @@ impl Limiter {
     /// The largest weight that can ever be granted.
     #[must_use]
     pub fn largest_weight(&self) -> u64 {
-        self.parts
-            .iter()
-            .map(|part| part.largest_weight.load(Ordering::Relaxed))
-            .min()
-            .unwrap_or(u64::MAX)
+        let largest = |part: &Arc<Part>| part.largest_weight.load(Ordering::Relaxed);
+        self.parts.iter().map(largest).min().unwrap_or(u64::MAX)
+    }
+
+    /// The rate in force, of a limiter of one; of the first otherwise. Another process may have changed
+    /// it.
+    pub fn rate(&self, clock: impl TimeSource) -> Rate {
+        self.parts[0].rate(clock.now())
+    }
+
+    /// Learns what other processes have changed.
+    pub fn learn_rates(&self, clock: impl TimeSource) {
+        for part in &*self.parts {
+            part.rate(clock.now());
+        }
+    }
+
+    /// Whether who waits is to look again every [`LOOK_AGAIN`], as other processes take permits too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.parts.iter().any(|part| part.shared_by.is_some())
+    }
+
+    /// Who has it, and what is counted; of a limiter of one rate, of the first otherwise.
+    pub fn who_shares(&self, clock: impl TimeSource) -> Shared {
+        self.parts[0].with(|state| state.gate.shared(clock.now()))
     }
 
     /// Takes `weight` permits if they may be taken now; never blocks.
@@ -208,16 +268,10 @@ impl Limiter {
     ) -> bool {
         if let [part] = &*self.parts {
             let alone = part.with(|state| {
-                state.queue.is_empty().then(|| {
-                    let now = clock.now();
-                    if let Some(last) = last {
-                        if state.gate.try_follow(weight, last, now) {
-                            return true;
-                        }
-                        state.gate.end(last, now);
-                    }
-                    state.gate.try_take(weight, now, taker)
-                })
+                state
+                    .queue
+                    .is_empty()
+                    .then(|| state.gate.try_take(weight, taker, last, clock.now()))
             });
             if let Some(taken) = alone {
                 return taken;
@@ -228,11 +282,7 @@ impl Limiter {
         }
         self.locked(|states| {
             let now = clock.now();
-            let free = are_free(states, weight, now);
-            if free {
-                charge(states, weight, now, Arrival::Direct, taker);
-            }
-            free
+            are_free(states, weight, now) && charge(states, weight, now, Arrival::Direct, taker)
         })
     }
 
@@ -319,17 +369,20 @@ impl Limiter {
     /// Goes on at another rate, which was [changed](Rate::changed) from its own, for those who wait
     /// too: all of them look again. What was permitted still counts, and for so much longer as the
     /// window is longer.
-    pub fn change(&self, rate: Rate, clock: impl TimeSource) {
+    ///
+    /// # Errors
+    ///
+    /// If it is shared, and what it is counted by cannot be changed.
+    pub fn change(&self, rate: Rate, clock: impl TimeSource) -> Result<(), OpenError> {
         for part in &*self.parts {
             let told: Vec<_> = part.with(|state| {
-                state.gate.change(rate, clock.now());
-                part.rate.store(Arc::new(rate));
-                part.largest_weight
-                    .store(rate.largest_weight(), Ordering::Relaxed);
-                state.queue.signals().cloned().collect()
-            });
+                state.gate.change(rate, clock.now())?;
+                part.note_rate(rate);
+                Ok(state.queue.signals().cloned().collect())
+            })?;
             wake(&told);
         }
+        Ok(())
     }
 
     /// Gives no permit to anybody until then. A pause is only ever lengthened.
@@ -476,14 +529,27 @@ fn are_free(states: &mut [MutexGuard<'_, PartState>], weight: u64, now: Time) ->
     })
 }
 
+/// Takes `weight` permits of every rate, or none: another process may be first at a shared one.
 fn charge(
     states: &mut [MutexGuard<'_, PartState>],
     weight: u64,
     now: Time,
     arrival: Arrival,
     taker: Taker,
-) {
-    for state in states {
-        state.gate.charge(weight, now, arrival, taker);
+) -> bool {
+    let mut reserved = Vec::with_capacity(states.len());
+    for place in 0..states.len() {
+        if let Some(permit) = states[place].gate.reserve(weight, now, arrival, taker) {
+            reserved.push(permit);
+        } else {
+            for (state, permit) in states.iter_mut().zip(reserved) {
+                state.gate.give_back(permit);
+            }
+            return false;
+        }
     }
+    for (state, permit) in states.iter_mut().zip(reserved) {
+        state.gate.charge(permit, (weight, now), arrival, taker);
+    }
+    true
 }

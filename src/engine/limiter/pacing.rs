@@ -20,7 +20,7 @@ const TOLERANCE: Duration = Duration::from_millis(1);
 
 /// Whether a permit was waited for or asked for at that instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arrival {
+pub(in crate::engine) enum Arrival {
     /// It stood in the queue when the permit came due: all its lateness is the system's. Half an
     /// interval of it is made up for, so that starts are never less than half an interval apart
     /// (a millisecond's worth of them, where intervals are shorter than that).
@@ -33,7 +33,7 @@ pub(super) enum Arrival {
 
 /// The pace of permits, as a value: deciding is reading, and charging makes the next value.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Pacing {
+pub(in crate::engine) struct Pacing {
     burst: NonZeroU32,
     interval: Duration,
     /// When all permits given so far will have been earned (the theoretical arrival time).
@@ -41,7 +41,7 @@ pub(super) struct Pacing {
 }
 
 impl Pacing {
-    pub(super) fn new(burst: NonZeroU32, interval: Duration) -> Self {
+    pub(in crate::engine) fn new(burst: NonZeroU32, interval: Duration) -> Self {
         Self {
             burst,
             interval,
@@ -49,8 +49,18 @@ impl Pacing {
         }
     }
 
+    /// The same pace where so much is owed.
+    pub(in crate::engine) const fn owing(self, earned: Time) -> Self {
+        Self { earned, ..self }
+    }
+
+    /// When all permits given so far will have been earned.
+    pub(in crate::engine) const fn earned(&self) -> Time {
+        self.earned
+    }
+
     /// When `weight` permits may start, not before `now`.
-    pub(super) fn due(&self, weight: u64, now: Time) -> Time {
+    pub(in crate::engine) fn due(&self, weight: u64, now: Time) -> Time {
         match self.decide(weight, now) {
             Ok(_) => now,
             Err(earliest) => earliest,
@@ -58,7 +68,7 @@ impl Pacing {
     }
 
     /// Charges `weight` permits that start at `now`, which is not before they were due.
-    pub(super) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
+    pub(in crate::engine) fn charge(&mut self, weight: u64, now: Time, arrival: Arrival) {
         let tolerance = match arrival {
             Arrival::Queued => TOLERANCE.max(self.interval / 2),
             Arrival::Direct => TOLERANCE,
@@ -73,7 +83,7 @@ impl Pacing {
     }
 
     /// Continues at another interval; what is owed at `now` is owed at the new interval.
-    pub(super) fn change_interval(&mut self, interval: Duration, now: Time) {
+    pub(in crate::engine) fn change_interval(&mut self, interval: Duration, now: Time) {
         let owed = self.earned.since(now).as_nanos() * interval.as_nanos()
             / self.interval.as_nanos().max(1);
         if self.earned > now {

@@ -85,6 +85,12 @@ impl Queue {
         (waits_for_it || waits_for_others).then(|| Arc::clone(&first.signal))
     }
 
+    /// How many permits the first wants who waits for this rate.
+    pub(super) fn first_weight(&self) -> Option<u64> {
+        let first = self.waiters.iter().find(|it| it.hold == Hold::Firm);
+        first.map(|first| first.weight)
+    }
+
     /// The signals of those who wait for other rates too.
     pub(super) fn combined(&self) -> impl Iterator<Item = &Arc<Signal>> {
         let combined = self.waiters.iter().filter(|waiter| waiter.combined);

@@ -79,12 +79,27 @@ impl Rate {
 
     /// The same rate with another limit and window.
     pub fn changed(self, limit: u64, per: Duration) -> Result<Self, RateError> {
-        let rate = Self::new(limit, per, self.burst(), self.margin)?;
+        self.shared_as(limit, per, self.burst())
+    }
+
+    /// The same rate in the numbers that those have agreed on who share it.
+    pub(in crate::engine) fn shared_as(
+        self,
+        limit: u64,
+        per: Duration,
+        burst: Option<u64>,
+    ) -> Result<Self, RateError> {
+        let rate = Self::new(limit, per, burst, self.margin)?;
         if self.adaptive {
             rate.adaptive()
         } else {
             Ok(rate)
         }
+    }
+
+    /// How long a permit stays in the window at most.
+    pub(in crate::engine) fn longest(&self) -> Duration {
+        self.per + self.bound().unwrap_or_else(|| self.margin())
     }
 
     /// The same of a worker's first call, which opens a connection: half of `per`, at most a second,

@@ -37,6 +37,37 @@ impl Speed {
         }
     }
 
+    pub(super) const fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    pub(super) const fn pacing(&self) -> Option<Pacing> {
+        self.pacing
+    }
+
+    pub(super) const fn adaptive(&self) -> Option<Adaptive> {
+        self.adaptive
+    }
+
+    /// The same where the pace and the limit in effect are those that others know.
+    pub(super) const fn with(self, pacing: Option<Pacing>, adaptive: Option<Adaptive>) -> Self {
+        Self {
+            adaptive,
+            pacing,
+            ..self
+        }
+    }
+
+    /// When `weight` permits may be given as far as the server has told.
+    pub(super) fn due_by_quota(&self, weight: u64, now: Time) -> Time {
+        self.quota.due(weight, now)
+    }
+
+    /// Notes permits that were given, where others count them.
+    pub(super) fn charge_quota(&mut self, weight: u64) {
+        self.quota.charge(weight);
+    }
+
     pub(super) fn effective_limit(&self) -> u64 {
         self.adaptive
             .map_or(self.rate.limit(), |adaptive| adaptive.effective())
@@ -92,6 +123,9 @@ impl Speed {
     }
 
     pub(super) fn change(&mut self, rate: Rate, now: Time) {
+        if rate.pace() != self.rate.pace() {
+            self.pacing = Self::new(rate).pacing;
+        }
         self.rate = rate;
         if let Some(adaptive) = &mut self.adaptive {
             adaptive.change(rate.limit(), rate.span());

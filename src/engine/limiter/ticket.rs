@@ -1,6 +1,7 @@
 //! A place in the queues of a limiter's rates.
 
 use std::sync::{Arc, MutexGuard};
+use std::time::Duration;
 
 use super::gate::Taker;
 use super::pacing::Arrival;
@@ -9,6 +10,9 @@ use super::{Limiter, PartState, charge};
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Time, TimeSource};
+
+/// When one looks again who has lost a permit to another process in the same instant.
+const LOST_RACE: Duration = Duration::from_micros(50);
 
 /// What the one who waits has to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,9 +63,15 @@ impl Ticket {
     fn take_turn(&self, clock: impl TimeSource, start: bool) -> Turn {
         let (turn, told) = self.limiter.locked(|states| {
             let now = clock.now();
-            let (turn, holds) = self.look(states, now);
-            let told = if start && turn == Turn::Ready {
-                charge(states, self.weight, now, Arrival::Queued, self.taker);
+            let (mut turn, holds) = self.look(states, now);
+            let starts = start
+                && turn == Turn::Ready
+                && charge(states, self.weight, now, Arrival::Queued, self.taker);
+            if start && turn == Turn::Ready && !starts {
+                // Another process was first.
+                turn = Turn::At(now + LOST_RACE);
+            }
+            let told = if starts {
                 each(states, |queue| queue.leave(self.number))
             } else {
                 let until = match turn {
@@ -70,9 +80,14 @@ impl Ticket {
                     Turn::Behind => Time::NEVER,
                 };
                 let mut holds = holds.into_iter();
-                each(states, |queue| {
+                let told = each(states, |queue| {
                     queue.hold(self.number, holds.next()?, until)
-                })
+                });
+                for state in states {
+                    let waits_for = state.queue.first_weight();
+                    state.gate.tell_waiting(waits_for, Some(now));
+                }
+                told
             };
             (turn, told)
         });
@@ -113,6 +128,12 @@ impl Ticket {
         (Turn::At(start), due.into_iter().map(hold).collect())
     }
 
+    /// Whether who waits with it is to look again every [`LOOK_AGAIN`](super::LOOK_AGAIN).
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.limiter.is_shared()
+    }
+
     /// Whether it is certain that the turn does not come by `deadline`, whatever calls end before.
     pub fn comes_after(&self, deadline: Time, clock: impl TimeSource) -> bool {
         self.limiter.locked(|states| {
@@ -126,24 +147,29 @@ impl Ticket {
     /// Lets others go first, as if it did not wait, until it asks for its turn again: it keeps its
     /// place. For one that is about to do what may need those behind it.
     pub fn step_aside(&self) {
-        self.change(|queue| queue.hold(self.number, Hold::Released, Time::NEVER));
+        if self.is_in_line() {
+            let released = |queue: &mut Queue| queue.hold(self.number, Hold::Released, Time::NEVER);
+            wake(&self.limiter.locked(|states| each(states, released)));
+        }
     }
 
     /// Leaves the queue, if it is still in it; nothing is taken. For one that may never be dropped.
     pub fn leave(&mut self) {
-        self.change(|queue| queue.leave(self.number));
+        if self.is_in_line() {
+            let told = self.limiter.locked(|states| {
+                let told = each(states, |queue| queue.leave(self.number));
+                let empty = states.iter_mut().filter(|state| state.queue.is_empty());
+                empty.for_each(|state| state.gate.tell_waiting(None, None));
+                told
+            });
+            wake(&told);
+        }
         self.waiting = false;
     }
 
     /// A forked child has queues of its own, and a ticket of its parent is in none of them.
     fn is_in_line(&self) -> bool {
         self.waiting && self.generation == process::generation()
-    }
-
-    fn change(&self, change: impl FnMut(&mut Queue) -> Option<Arc<Signal>>) {
-        if self.is_in_line() {
-            wake(&self.limiter.locked(|states| each(states, change)));
-        }
     }
 }
 

@@ -12,9 +12,9 @@ const SMALLEST_CAPACITY: usize = 1024;
 
 /// Permits that leave the window at one instant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Stamp {
-    pub(super) leaves: Time,
-    pub(super) weight: u64,
+pub(in crate::engine) struct Stamp {
+    pub(in crate::engine) leaves: Time,
+    pub(in crate::engine) weight: u64,
 }
 
 /// Calls that follow each other on one worker, the next begun when the one before had ended, are kept
@@ -66,6 +66,16 @@ impl Window {
             next_leaves: Time::NEVER,
             run_began: Time::default(),
         }
+    }
+
+    /// A window that holds `used`, of which the first leave at those times, in their order.
+    pub(super) fn of(used: u64, first: Vec<Stamp>) -> Self {
+        let mut window = Self::new(0);
+        window.used = used;
+        window.last_leaves = first.last().map_or(Time::default(), |last| last.leaves);
+        window.leaving = first.into();
+        window.find_next();
+        window
     }
 
     /// The sum of the weights in the window.

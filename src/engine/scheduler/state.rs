@@ -12,7 +12,7 @@ use super::pauses::Pauses;
 use super::slots::Slots;
 use super::stragglers::TakenOut;
 use crate::engine::batch::{Batch, Completed};
-use crate::engine::limiter::{Limiter, Turn};
+use crate::engine::limiter::{LOOK_AGAIN, Limiter, Ticket, Turn};
 use crate::engine::lock::lock;
 use crate::engine::model::{BatchId, Finished, Work};
 use crate::engine::recovery::Recovery;
@@ -274,7 +274,10 @@ impl<W: Work> State<W> {
         self.tell_long_wait(worker, until, now);
         // What has expired is not to keep a place in the limiter's queue, though its owner may be
         // away and not end it.
-        let until = self.next_expiry(now).unwrap_or(until).min(until);
+        let mut until = self.next_expiry(now).unwrap_or(until).min(until);
+        if worker.ticket.as_ref().is_some_and(Ticket::is_shared) {
+            until = until.min(now + LOOK_AGAIN);
+        }
         if worker.only.is_none() {
             if self.idle.another_waits(worker) {
                 self.leave_lead(worker, now);

@@ -1,0 +1,424 @@
+//! A limit that the processes of one host share: a file in memory.
+//!
+//! Everything that is counted is one word, changed by compare-and-swap, so a process that is killed or
+//! stopped at any instant holds up nobody. A permit of one needs at most two words, its slot and the
+//! pace, and takes the second only when it has the first, which it can give back.
+
+mod clock;
+mod file;
+mod holders;
+mod host;
+mod layout;
+mod map;
+mod place;
+mod ring;
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::time::Duration;
+
+pub use self::clock::HostClock;
+use self::file::LimitFile;
+use self::holders::Seat;
+use self::layout::{Numbers, Word};
+use self::map::Map;
+pub use self::place::Place;
+use crate::engine::limiter::{
+    Adaptive, Arrival, Backend, Counted, Due, LOOK_AGAIN, Limiter, OpenError, Pacing, Permit, Rate,
+    Request, Shared, Sharing, Stamp, Why,
+};
+use crate::engine::time::Time;
+
+/// How often it is seen to that the file is still there.
+const CHECK_EVERY: u64 = 1_000_000_000;
+/// When one looks again who lets another process go first.
+const YIELD: Duration = Duration::from_micros(500);
+/// The limit in effect is kept in so many bits, and the time since when, in milliseconds, in the rest.
+const TIME_BITS: u32 = 40;
+
+/// A limit in a file, opened by this process or by the one that it was forked from.
+#[derive(Debug)]
+pub struct HostFile {
+    file: Arc<LimitFile>,
+    clock: HostClock,
+    rate: Rate,
+}
+
+impl HostFile {
+    /// Opens the file of a limit, or makes it. May wait for other processes that open it.
+    ///
+    /// # Errors
+    ///
+    /// If it is in use with other numbers, or cannot be shared.
+    pub fn open(place: &Place, rate: Rate, clock: HostClock, now: Time) -> Result<Self, OpenError> {
+        let numbers = Numbers::of_rate(&rate);
+        let times = (clock.read(now), nanos(rate.longest()));
+        let file = LimitFile::open(place.file()?, &numbers, times)?;
+        Ok(Self {
+            file: Arc::new(file),
+            clock,
+            rate,
+        })
+    }
+
+    /// The limiter that all share who open it.
+    #[must_use]
+    pub fn limiter(self) -> Limiter {
+        Limiter::shared(self.rate, self)
+    }
+}
+
+impl Sharing for HostFile {
+    fn backend(&self) -> Box<dyn Backend> {
+        let now = self.clock.read(Time::now());
+        Box::new(HostBackend {
+            seat: Seat::take(self.file.map(), now),
+            file: Arc::clone(&self.file),
+            clock: self.clock,
+            rate: self.rate,
+            check_at: now + CHECK_EVERY,
+            closed: false,
+        })
+    }
+}
+
+/// What one process has of a limit in a file.
+#[derive(Debug)]
+struct HostBackend {
+    file: Arc<LimitFile>,
+    seat: Seat,
+    clock: HostClock,
+    rate: Rate,
+    check_at: u64,
+    /// The file has gone, and cannot be opened anew: nothing is given.
+    closed: bool,
+}
+
+/// One instant on both clocks.
+#[derive(Debug, Clone, Copy)]
+struct Instant {
+    here: Time,
+    host: u64,
+}
+
+impl Instant {
+    fn to_here(self, host: u64) -> Time {
+        if host >= self.host {
+            self.here.plus_nanos(host - self.host)
+        } else {
+            self.here - Duration::from_nanos(self.host - host)
+        }
+    }
+
+    fn to_host(self, here: Time) -> u64 {
+        if here >= self.here {
+            self.host.saturating_add(here.nanos_since(self.here))
+        } else {
+            self.host.saturating_sub(self.here.nanos_since(here))
+        }
+    }
+}
+
+impl HostBackend {
+    #[inline(always)]
+    fn map(&self) -> &Map {
+        self.file.map()
+    }
+
+    #[inline(always)]
+    fn instant(&self, now: Time) -> Instant {
+        Instant {
+            here: now,
+            host: self.clock.read(now),
+        }
+    }
+
+    /// The pace as everybody has it.
+    fn pacing(&self, pacing: Option<Pacing>, at: Instant) -> Option<Pacing> {
+        let earned = self.map().at(Word::Earned).load(Acquire);
+        pacing.map(|pacing| pacing.owing(at.to_here(earned)))
+    }
+
+    /// The limit in effect as everybody has it.
+    fn adaptive(&self, adaptive: Option<Adaptive>, at: Instant) -> Option<Adaptive> {
+        let word = self.map().at(Word::Cut).load(Acquire);
+        adaptive.map(|adaptive| grown(adaptive, word, at))
+    }
+
+    /// How many permits may be in the window once `weight` are.
+    fn capacity(&self, request: &Request, at: Instant) -> u64 {
+        self.adaptive(request.adaptive, at)
+            .map_or(u64::MAX, |it| it.effective().max(request.weight))
+    }
+
+    fn is_closed(&self, at: Instant) -> bool {
+        self.closed || self.map().at(Word::PausedUntil).load(Acquire) > at.host
+    }
+
+    /// Books the start at the pace. Returns what stood there, and what does now.
+    fn book(&self, request: &Request, at: Instant) -> Result<Option<(u64, u64)>, NotDue> {
+        let Some(pacing) = request.pacing else {
+            return Ok(None);
+        };
+        let word = self.map().at(Word::Earned);
+        let mut before = word.load(Acquire);
+        loop {
+            let mut pacing = pacing.owing(at.to_here(before));
+            if pacing.due(request.weight, at.here) > at.here {
+                return Err(NotDue);
+            }
+            pacing.charge(request.weight, at.here, request.arrival);
+            let after = at.to_host(pacing.earned());
+            match word.compare_exchange(before, after, AcqRel, Acquire) {
+                Ok(_) => return Ok(Some((before, after))),
+                Err(other) => before = other,
+            }
+        }
+    }
+
+    /// Changes the word of the limit in effect.
+    fn change_cut(&self, at: Instant, adaptive: Adaptive, change: impl Fn(&mut Adaptive)) {
+        let word = self.map().at(Word::Cut);
+        let mut before = word.load(Acquire);
+        loop {
+            let mut changed = grown(adaptive, before, at);
+            change(&mut changed);
+            let after = written(changed, at);
+            match word.compare_exchange(before, after, AcqRel, Acquire) {
+                Ok(_) => return,
+                Err(other) => before = other,
+            }
+        }
+    }
+}
+
+/// The pace is behind: somebody else was first.
+struct NotDue;
+
+impl Backend for HostBackend {
+    #[inline]
+    fn refresh(&mut self, now: Time) -> Option<Rate> {
+        let host = self.clock.read(now);
+        let moved = self.file.has_moved();
+        if !moved && host < self.check_at && !self.closed {
+            return None;
+        }
+        self.check_at = host + CHECK_EVERY;
+        if !moved && !self.file.is_deleted() {
+            return None;
+        }
+        let next = self.file.successor(host);
+        self.closed = next.is_err();
+        let next = next.ok()?;
+        self.seat.leave(self.map());
+        self.file = Arc::new(next);
+        self.seat = Seat::take(self.map(), host);
+        let numbers = Numbers::of_file(self.map());
+        if numbers == Numbers::of_rate(&self.rate) {
+            return None;
+        }
+        let (limit, per) = (numbers.limit, Duration::from_nanos(numbers.per));
+        let burst = (numbers.burst > 0).then_some(numbers.burst);
+        // It was a rate of whoever wrote it.
+        self.rate = self.rate.shared_as(limit, per, burst).ok()?;
+        Some(self.rate)
+    }
+
+    fn due(&mut self, request: &Request) -> Due {
+        let at = self.instant(request.now);
+        if self.closed {
+            return Due::At(at.here + LOOK_AGAIN);
+        }
+        let slot = ring::due(
+            self.map(),
+            request.weight,
+            self.capacity(request, at),
+            at.host,
+        );
+        let grows = self.adaptive(request.adaptive, at).map(|it| it.next_step());
+        let mut due = at.to_here(slot);
+        if let Some(grows) = grows
+            && slot > at.host
+        {
+            due = due.min(grows);
+        }
+        if let Some(pacing) = self.pacing(request.pacing, at) {
+            due = due.max(pacing.due(request.weight, at.here));
+        }
+        due = due.max(at.to_here(self.map().get(Word::PausedUntil)));
+        if due > at.here {
+            Due::At(due)
+        } else if self.seat.yields(self.map(), at.host) {
+            Due::At(at.here + YIELD)
+        } else {
+            Due::Now
+        }
+    }
+
+    #[inline]
+    fn take(&mut self, request: &Request) -> Option<Permit> {
+        let at = self.instant(request.now);
+        if self.is_closed(at) || self.seat.yields(self.map(), at.host) {
+            return None;
+        }
+        let capacity = self.capacity(request, at);
+        let times = (at.host, at.host + request.stays);
+        let slots = ring::take(self.map(), request.weight, capacity, times)?;
+        let Ok(pace) = self.book(request, at) else {
+            ring::give_back(self.map(), &slots);
+            return None;
+        };
+        let permit = Permit { slots, pace };
+        // Who replaces the file has not seen the permit, perhaps; and who pauses is to be heard to the
+        // last instant.
+        if self.file.has_moved() || self.is_closed(at) {
+            self.give_back(permit);
+            return None;
+        }
+        self.map()
+            .at(Word::Granted)
+            .fetch_add(request.weight, Relaxed);
+        if request.arrival == Arrival::Queued {
+            self.seat.wait(self.file.map(), None, at.host);
+        }
+        Some(permit)
+    }
+
+    fn give_back(&mut self, permit: Permit) {
+        if let Some((before, after)) = permit.pace {
+            let word = self.map().at(Word::Earned);
+            let _ = word.compare_exchange(after, before, AcqRel, Relaxed);
+        }
+        ring::give_back(self.map(), &permit.slots);
+    }
+
+    fn settle(&mut self, permit: Permit, leaves: Time, now: Time) {
+        let leaves = self.instant(now).to_host(leaves);
+        ring::settle(self.map(), &permit.slots, leaves);
+    }
+
+    fn wait(&mut self, weight: Option<u64>, now: Time) {
+        let host = self.clock.read(now);
+        self.seat.wait(self.file.map(), weight, host);
+    }
+
+    fn paused_until(&mut self, now: Time) -> Time {
+        let at = self.instant(now);
+        at.to_here(self.map().get(Word::PausedUntil))
+    }
+
+    fn pause_until(&mut self, until: Time, why: Why, adaptive: Option<Adaptive>, now: Time) {
+        let at = self.instant(now);
+        let until = at.to_host(until);
+        let before = self.map().at(Word::PausedUntil).fetch_max(until, SeqCst);
+        let resumes = before.max(at.host);
+        if until <= resumes {
+            return;
+        }
+        let by = u64::from(std::process::id()) << 1 | u64::from(why == Why::Refused);
+        self.map().set(Word::PausedBy, by);
+        if let Some(adaptive) = adaptive {
+            self.hold(adaptive, Duration::from_nanos(until - resumes), now);
+        }
+    }
+
+    fn hold(&mut self, adaptive: Adaptive, longer: Duration, now: Time) {
+        let at = self.instant(now);
+        self.change_cut(at, adaptive, |adaptive| adaptive.hold(longer));
+    }
+
+    fn cut(&mut self, adaptive: Adaptive, now: Time) -> bool {
+        let at = self.instant(now);
+        let word = self.map().at(Word::LastCut);
+        let last = word.load(Acquire);
+        let every = nanos(adaptive.every());
+        let same_episode = last > 0 && at.host < last.saturating_add(every);
+        if same_episode
+            || word
+                .compare_exchange(last, at.host, AcqRel, Relaxed)
+                .is_err()
+        {
+            return false;
+        }
+        self.change_cut(at, adaptive, |adaptive| adaptive.halve(at.here));
+        true
+    }
+
+    fn counted(
+        &mut self,
+        pacing: Option<Pacing>,
+        adaptive: Option<Adaptive>,
+        now: Time,
+    ) -> Counted {
+        let at = self.instant(now);
+        let (used, leaves) = ring::first_to_leave(self.map(), at.host);
+        let stamp = |leaves| Stamp {
+            leaves: at.to_here(leaves),
+            weight: 1,
+        };
+        Counted {
+            used,
+            first: leaves.into_iter().map(stamp).collect(),
+            pacing: self.pacing(pacing, at),
+            adaptive: self.adaptive(adaptive, at),
+        }
+    }
+
+    fn change(&mut self, rate: Rate, now: Time) -> Result<(), OpenError> {
+        let host = self.clock.read(now);
+        let changed = self.file.change(&Numbers::of_rate(&rate), host)?;
+        self.seat.leave(self.map());
+        self.file = Arc::new(changed);
+        self.seat = Seat::take(self.map(), host);
+        self.rate = rate;
+        Ok(())
+    }
+
+    fn holders(&mut self, now: Time) -> Shared {
+        let at = self.instant(now);
+        let paused = self.map().get(Word::PausedUntil).saturating_sub(at.host);
+        let by = self.map().get(Word::PausedBy);
+        let why = if by & 1 == 1 {
+            Why::Refused
+        } else {
+            Why::Asked
+        };
+        let process = u32::try_from(by >> 1).unwrap_or(0);
+        Shared {
+            place: Some(self.file.path().display().to_string()),
+            used: ring::used(self.map(), at.host),
+            pause: (paused > 0).then(|| (Duration::from_nanos(paused), why, process)),
+            holders: holders::holders(self.map()),
+        }
+    }
+}
+
+impl Drop for HostBackend {
+    fn drop(&mut self) {
+        self.seat.leave(self.file.map());
+    }
+}
+
+/// The limit in effect that the word stands for, grown until now.
+fn grown(adaptive: Adaptive, word: u64, at: Instant) -> Adaptive {
+    if word == 0 {
+        return adaptive;
+    }
+    let since = (word & ((1 << TIME_BITS) - 1)) * 1_000_000;
+    let mut adaptive = adaptive.cut_to(word >> TIME_BITS, at.to_here(since));
+    while adaptive.step(at.here).is_some() {}
+    adaptive
+}
+
+fn written(adaptive: Adaptive, at: Instant) -> u64 {
+    if adaptive.is_whole() {
+        return 0;
+    }
+    // Later rather than sooner: it grows by what was rounded.
+    let since = at.to_host(adaptive.since()).div_ceil(1_000_000);
+    adaptive.effective() << TIME_BITS | since & ((1 << TIME_BITS) - 1)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}

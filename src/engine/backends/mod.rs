@@ -1,0 +1,3 @@
+//! Where limits are shared: each backend in a folder of its own.
+
+pub mod host_file;
