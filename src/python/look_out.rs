@@ -6,7 +6,6 @@
 //! then has the interpreter, and is mostly about to wait for that: a worker that came for it at once
 //! would have to sleep until it is let go.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -23,11 +22,17 @@ const SHORT: Duration = Duration::from_micros(100);
 const COURTESY: Duration = Duration::from_micros(4);
 
 /// Where there is one processor, a thread that looks out only keeps others from it.
-static MAY: LazyLock<bool> =
-    LazyLock::new(|| thread::available_parallelism().is_ok_and(|it| it.get() > 1));
+static MAY: AtomicBool = AtomicBool::new(false);
 
 /// A thread looks out: one at a time is enough.
 static ONE_DOES: AtomicBool = AtomicBool::new(false);
+
+/// Finds out, which takes a while, before there are workers: one that was about it when the process
+/// forks would never tell the child's.
+pub(super) fn prepare() {
+    let several = thread::available_parallelism().is_ok_and(|it| it.get() > 1);
+    MAY.store(several, Ordering::Relaxed);
+}
 
 /// Called in a child process that was just forked: the thread that looked out is not there.
 pub(super) fn forked() {
@@ -60,7 +65,7 @@ impl LookOut {
     /// ran last was short and no other thread looks out. If that is told something, the interpreter is
     /// left to others for a moment where threads take turns at it.
     pub(super) fn wait(&self, look: impl FnOnce(Time) -> bool) {
-        let may = self.short.load(Ordering::Relaxed) && *MAY;
+        let may = self.short.load(Ordering::Relaxed) && MAY.load(Ordering::Relaxed);
         if !may || ONE_DOES.swap(true, Ordering::Relaxed) {
             return;
         }

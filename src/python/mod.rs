@@ -56,6 +56,7 @@ pub(crate) fn prepare(py: Python<'_>) -> PyResult<()> {
     policy::prepare(py);
     run_loop::prepare(py);
     leaving::prepare(py)?;
+    look_out::prepare();
     // By rayon's threads, when they first look for work.
     crossbeam_epoch::default_collector();
     logging::install(py)

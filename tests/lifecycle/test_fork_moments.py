@@ -159,6 +159,27 @@ def test_a_worker_that_forks_between_operations_runs_none_in_the_child(place: st
     assert ended.stdout == "0\n"
 
 
+def test_a_child_does_not_wait_for_what_a_worker_was_just_finding_out() -> None:
+    """What is found out once in a process, beside the program: so a fork may come amid it.
+
+    It takes microseconds, and there is one chance for each process.
+    """
+    for _ in range(20):
+        run_forking(
+            """
+            executor = BatchExecutor(max_workers=3)
+            assert executor.execute_batch([int] * 20) == [0] * 20
+            assert executor.submit(int).result(20) == 0
+            {thread.ident for thread in threading.enumerate()}
+            def child():
+                assert executor.execute_batch([int] * 20) == [0] * 20
+                assert executor.execute(int) == executor.submit(int).result(10) == 0
+                executor.shutdown()
+            join(in_child(child, 10))
+            """
+        )
+
+
 WAITS = {
     "batch": "executor.run([lambda: time.sleep(1)])",
     "stream": "list(executor.stream([lambda: time.sleep(1)]))",
