@@ -87,9 +87,35 @@ def _before_fork() -> None:
             __import__(name)
 
 
+# The end of this thread is that of the process, unless a child was forked on another one.
+_FIRST_THREAD = threading.main_thread().ident
+# Whether `threading` was told to end its threads.
+_ends_threads = False
+
+
 def _after_fork_in_child() -> None:
+    global _ends_threads  # noqa: PLW0603
     _core.forked()
     _pool.threads.clear()
+    _ends_threads = False
+    forked_elsewhere = threading.get_ident() != _FIRST_THREAD
+    _pool.beside_workers[:] = [_watch_main_thread] if forked_elsewhere else []
+
+
+def _watch_main_thread() -> None:
+    """In a child that was forked on another thread than the first, see to its end.
+
+    Nobody else does: when that thread returns, which is the main one here, the process goes on for
+    as long as it has others, and workers would wait for work for ever.
+    """
+    with suppress(RuntimeError):
+        threading.Thread(target=_finish_after_main, name="paceline_exit", daemon=True).start()
+
+
+def _finish_after_main() -> None:
+    threading.main_thread().join()
+    if not _ends_threads:
+        _finish()
 
 
 def _before_threads_end() -> None:
@@ -100,6 +126,8 @@ def _before_threads_end() -> None:
     child of ``multiprocessing``, may end the process next: then a thread that is waited for sees to
     ours.
     """
+    global _ends_threads  # noqa: PLW0603
+    _ends_threads = True
     try:
         atexit.unregister(_core.at_exit)
     finally:

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
     from paceline._errors import PermitRefusedError
 
-__all__ = ["Pool", "ending_threads", "runtimes", "threads", "wait_for"]
+__all__ = ["Pool", "beside_workers", "ending_threads", "runtimes", "threads", "wait_for"]
 
+# What this process is to do once it has a worker.
+beside_workers: list[Callable[[], object]] = []
 runtimes: weakref.WeakValueDictionary[int, _core.Handle] = weakref.WeakValueDictionary()
 threads: dict[threading.Thread, _core.Handle] = {}
 # Since Python 3.14 a thread may begin in a copy of the context of whoever starts it, and keeps that
@@ -167,6 +169,10 @@ class Pool:
                 # What a signal handler raised where `start` was about to take a lock again.
                 raise error.__context__ from None
             raise
+        if beside_workers:
+            # Another thread may have come first.
+            with suppress(IndexError):
+                beside_workers.pop()()
         return True
 
     def _make_thread(self, worker: _core.Worker) -> threading.Thread:

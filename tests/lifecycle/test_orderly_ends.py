@@ -245,6 +245,45 @@ def test_a_child_forked_on_a_thread_of_ours_that_returns(use: str, place: Path) 
     assert lines(place) == list(range(10))
 
 
+@pytest.mark.every_python
+@pytest.mark.parametrize("end", ["", "sys.exit()", "0 / 0", "forks_again()"])
+def test_a_child_forked_on_another_thread_than_the_main_one(
+    end: str, python: str, place: Path
+) -> None:
+    """Its end is no end of the interpreter: nobody but us waits for our calls and our threads."""
+    run(
+        place,
+        f"""
+        import work
+        executor = work.BatchExecutor(max_workers=2)
+        threading.excepthook = lambda *_: None
+        def forks(job):
+            pid = os.fork()
+            if pid == 0:
+                return job()
+            until = time.monotonic() + 10
+            while (status := os.waitpid(pid, os.WNOHANG)) == (0, 0):
+                time.sleep(0.01)
+                if time.monotonic() > until:
+                    os.kill(pid, signal.SIGKILL)
+            if status != (pid, 0):
+                os._exit(1)
+        def forks_again():
+            forks(lambda: executor.execute(int))
+        def child():
+            for number in range(10):
+                executor.submit(work.note, place, number)
+            {end}
+        executor.execute(int)
+        thread = threading.Thread(target=forks, args=(child,))
+        thread.start()
+        thread.join()
+        """,
+        python=python,
+    ).assert_silent()
+    assert lines(place) == list(range(10))
+
+
 @pytest.mark.parametrize("late", ["atexit.register(leave)", "in_a_child()"])
 def test_a_package_that_is_imported_too_late_says_so(late: str, place: Path) -> None:
     """As ``concurrent.futures`` does, when nobody would see to what is submitted."""
