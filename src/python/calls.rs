@@ -1,6 +1,7 @@
 //! What is called, and where its result goes: a batch's to its records, a submitted call's to its
 //! future.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use pyo3::exceptions::{PyBaseException, PyBaseExceptionGroup, PyException};
@@ -18,9 +19,6 @@ use super::work::{BatchContext, Operations, PyBatch, SUBMITTED};
 use crate::engine::model::{Ending, Finished, Running};
 use crate::engine::scheduler::Lease;
 use crate::engine::time::Time;
-
-/// Beyond so many exceptions in a group none is looked at.
-const MOST_LEAVES: usize = 1000;
 
 /// Calls one submitted call, which has its permit.
 pub(crate) fn run_submitted(
@@ -225,23 +223,25 @@ fn is_single_failure(error: &Bound<'_, PyBaseException>) -> bool {
 }
 
 fn is_group_of_failures(error: &Bound<'_, PyBaseException>) -> PyResult<bool> {
+    // What the group was made of, whatever its class says: finitely many exceptions, though one may
+    // be in several groups.
+    let class = error.py().get_type::<PyBaseExceptionGroup>();
+    let members = class.getattr("exceptions")?;
+    let mut known = HashSet::new();
     let mut left = vec![error.clone()];
-    // A class may give out any number of them.
-    for _ in 0..MOST_LEAVES {
-        let Some(next) = left.pop() else {
-            return Ok(true);
-        };
-        if is_single_failure(&next) {
+    while let Some(next) = left.pop() {
+        if is_single_failure(&next) || !known.insert(next.as_ptr().addr()) {
             continue;
         }
-        if !next.is_instance_of::<PyBaseExceptionGroup>() {
+        if !next.is_instance(&class)? {
             return Ok(false);
         }
-        for leaf in next.getattr("exceptions")?.cast::<PyTuple>()? {
-            left.push(leaf.cast_into()?);
+        let exceptions = members.call_method1("__get__", (&next,))?;
+        for exception in exceptions.cast::<PyTuple>()? {
+            left.push(exception.cast_into()?);
         }
     }
-    Ok(false)
+    Ok(true)
 }
 
 /// What a submitted call failed with the last time, if it was called.

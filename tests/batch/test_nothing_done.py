@@ -426,3 +426,40 @@ def test_a_group_of_what_was_cancelled_is_a_failure(
     else:
         with pytest.raises(BaseExceptionGroup, match="all of it"):
             executor.run([int, operation, int])
+
+
+def nested(levels: int) -> BaseExceptionGroup:
+    group: BaseException = asyncio.CancelledError()
+    for _ in range(levels):
+        group = BaseExceptionGroup("twice the same", [group, group])
+    assert isinstance(group, BaseExceptionGroup)
+    return group
+
+
+class Endless(BaseExceptionGroup):
+    @property
+    def exceptions(self) -> Any:
+        return (Endless("anew", [asyncio.CancelledError()]),)
+
+
+@pytest.mark.parametrize(
+    "group",
+    [
+        BaseExceptionGroup("many", [asyncio.CancelledError() for _ in range(3000)]),
+        nested(12),
+        Endless("endless", [asyncio.CancelledError()]),
+    ],
+    ids=["many", "nested", "endless"],
+)
+def test_a_group_of_what_was_cancelled_may_be_of_any_size(
+    group: BaseException, executor: BatchExecutor
+) -> None:
+    def operation() -> None:
+        raise group
+
+    # Its text is short; its traceback is not to be written.
+    logging.getLogger("paceline").propagate = False
+    try:
+        assert statuses(executor.run([int, operation, int])) == ["done", "failed", "done"]
+    finally:
+        logging.getLogger("paceline").propagate = True
