@@ -270,7 +270,8 @@ class BatchRunner(Generic[T]):
 
     def _end_early(self, error: BaseException, *, left: bool = False) -> None:
         """End the batch with an exception, and let that carry the report."""
-        if not self._is_open:
+        if not self._is_open or not self.is_of_this_process():
+            # What the parent has begun does not end in a forked child: that raises as it is.
             return
         batch, cause = self._batch, self._cause
         left = left or (cause is Ending.CONSUMER and is_a(error, GeneratorExit))

@@ -180,6 +180,45 @@ def test_a_child_does_not_wait_for_what_a_worker_was_just_finding_out() -> None:
         )
 
 
+READERS = {
+    "run": "executor.run(operations())",
+    "batch": "executor.execute_batch(operations(), on_error='raise')",
+    "stream": "list(executor.stream(operations()))",
+    "ordered stream": "list(executor.stream(operations(), ordered=True))",
+    "map": "list(executor.map(lambda each: each(), operations(), buffersize=1))",
+}
+
+
+@pytest.mark.parametrize("then", ["raise KeyError", "yield int"])
+@pytest.mark.parametrize("read", READERS.values(), ids=READERS)
+def test_an_input_that_forks_ends_the_batch_in_the_child(read: str, then: str) -> None:
+    """In the child it is over, with one error."""
+    run_forking(
+        f"""
+        executor = BatchExecutor(max_workers=2)
+        parent, pids = os.getpid(), []
+        def operations():
+            yield int
+            yield int
+            pids.append(os.fork())
+            if not pids[0]:
+                {then}
+            yield int
+        try:
+            {read}
+        except RuntimeError as error:
+            assert "belongs to the process that this one was forked from" in str(error)
+            assert os.getpid() != parent
+            del error
+            gc.collect()
+            assert executor.execute_batch([int] * 5) == [0] * 5
+        else:
+            assert os.getpid() == parent
+            join(pids[0])
+        """
+    )
+
+
 WAITS = {
     "batch": "executor.run([lambda: time.sleep(1)])",
     "stream": "list(executor.stream([lambda: time.sleep(1)]))",
