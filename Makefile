@@ -27,12 +27,16 @@ SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(3 * (os.cpu_count() or 1))') --d
 
 .PHONY: help
 help: ## Show what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo "PYTHON=... chooses the interpreter, ARGS=... goes to pytest"
 
 .PHONY: demo
 demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for the Descope API
 	$(PY) examples/descope_tenants.py
+
+.PHONY: demo-shared
+demo-shared: $(STAMPS)/package $(STAMPS)/demo ## The same by three processes, one of which is killed
+	$(PY) examples/shared_limit.py
 
 .PHONY: test
 test: $(STAMPS)/venv ## Run the Rust tests and the Python tests

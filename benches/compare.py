@@ -21,6 +21,7 @@ import futures
 import limiters
 import loopback
 import refusals
+import sharing
 import startup
 import streams
 from measuring import Target
@@ -41,6 +42,8 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "batch-memory": streams.batch_memory,
     "acquire": limiters.acquire_cost,
     "acquire-contended": limiters.acquire_contended,
+    "shared-acquire": sharing.shared_acquire,
+    "shared-contended": sharing.shared_contended,
     "paced": limiters.paced,
     "loopback": loopback.loopback,
     "arrivals": arrivals.arrivals,

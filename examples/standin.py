@@ -318,7 +318,7 @@ class StandIn:
 
     def __enter__(self) -> Self:
         options = [f"--{name.replace('_', '-')}={v}" for name, v in asdict(self.behaviour).items()]
-        self._process = subprocess.Popen(  # noqa: S603 - this very file
+        self._process = subprocess.Popen(
             [sys.executable, "-I", __file__, "--until-stdin-closes", *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -38,9 +38,9 @@ def install(folder: Path, cases: list[Case], wheel: Path) -> Path:
         if not python.exists():
             venv.create(folder, with_pip=True)
         print(f"installing {len(pins)} packages into {folder}", file=sys.stderr)
-        subprocess.run([*pip, "--prefer-binary", *sorted(pins)], check=True)  # noqa: S603
+        subprocess.run([*pip, "--prefer-binary", *sorted(pins)], check=True)
         stamp.write_text("\n".join(sorted(pins)))
-    subprocess.run([*pip, "--no-deps", "--force-reinstall", str(wheel)], check=True)  # noqa: S603
+    subprocess.run([*pip, "--no-deps", "--force-reinstall", str(wheel)], check=True)
     return python
 
 
@@ -50,7 +50,7 @@ def run(case: Case, python: Path) -> Iterator[dict[str, Any]]:
     while left:
         command = [str(python), "-m", "clients.one", case.name, *left]
         try:
-            done = subprocess.run(  # noqa: S603 - a case of ours
+            done = subprocess.run(
                 command,
                 cwd=ROOT / "examples",
                 stdin=subprocess.DEVNULL,
@@ -104,7 +104,7 @@ def main() -> int:
 def build(folder: Path) -> Path:
     """Return a wheel of this source."""
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", str(folder)]
-    subprocess.run([*pip, str(ROOT)], check=True)  # noqa: S603
+    subprocess.run([*pip, str(ROOT)], check=True)
     return next(folder.glob("*.whl"))
 
 

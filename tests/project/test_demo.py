@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+
+from standin import StandIn
 
 DEMO = Path(__file__).parents[2] / "examples" / "descope_tenants.py"
 
@@ -39,6 +43,8 @@ def table(output: str) -> dict[str, float]:
     rows = re.findall(r"^(.+?) {2,}([\d.]+)( .*)?$", output, re.MULTILINE)
     return {name: float(figure) for name, figure, _ in rows}
 
+
+SHARED = DEMO.with_name("shared_limit.py")
 
 ARGUMENTS = ("--tenants", "25", "--limit", "10", "--per", "1")
 
@@ -115,3 +121,32 @@ def test_what_fits_the_limit_needs_no_time(tenants: str) -> None:
     rows = table(result.stdout)
     assert rows["created, as the server counted"] == int(tenants)
     assert rows["least seconds the limit allows"] == 0
+
+
+def test_three_processes_share_one_limit_and_one_is_killed() -> None:
+    result = run(str(SHARED), "--tenants", "40", "--limit", "10", "--per", "1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = table(result.stdout)
+    assert rows["created, as the server counted"] == 40
+    assert rows["429s seen by the server"] == 0
+    assert rows["processes that failed"] == 0
+    assert 3.0 <= rows["seconds taken"] < 30
+    assert "killed one of them, with" in result.stdout
+
+
+def test_processes_that_do_not_share_it_are_refused() -> None:
+    alone = """
+import runpy, sys, paceline
+real = paceline.RateLimiter
+paceline.RateLimiter = lambda *args, shared, **kwargs: real(*args, **kwargs)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, {folder!r})
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    with StandIn(limit=10, per=1, lockout=1) as server, TemporaryDirectory() as folder:
+        for part in range(2):
+            names = [f"tenant-{part}-{n}" for n in range(9)]
+            settings = json.dumps([server.url, f"{folder}/limit", 10, 1, names])
+            script = alone.format(folder=str(DEMO.parent))
+            run("-c", script, str(SHARED), "--work", settings)
+        assert server.stats().refused > 0
