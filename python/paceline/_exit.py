@@ -53,12 +53,16 @@ def _end_process(error: BaseException) -> None:
     elif not isinstance(error, KeyboardInterrupt):
         with suppress(Exception):
             sys.excepthook(type(error), error, error.__traceback__)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(Exception):
-            stream.flush()
+    _flush()
     if isinstance(error, KeyboardInterrupt) and os.name == "posix":
         os.kill(os.getpid(), _signal.SIGINT)
     os._exit(code)
+
+
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
 
 
 def _exit_code(error: SystemExit) -> int:
@@ -114,8 +118,13 @@ def _watch_main_thread() -> None:
 
 def _finish_after_main() -> None:
     threading.main_thread().join()
-    if not _ends_threads:
-        _finish()
+    if _ends_threads:
+        return
+    _finish()
+    # Some threads do not come back, such as a worker that asks a limiter which never answers, and
+    # would keep the process.
+    _flush()
+    os._exit(0)
 
 
 def _before_threads_end() -> None:

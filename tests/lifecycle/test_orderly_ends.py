@@ -246,7 +246,7 @@ def test_a_child_forked_on_a_thread_of_ours_that_returns(use: str, place: Path) 
 
 
 @pytest.mark.every_python
-@pytest.mark.parametrize("end", ["", "sys.exit()", "0 / 0", "forks_again()"])
+@pytest.mark.parametrize("end", ["", "sys.exit()", "0 / 0", "forks_again()", "asks_in_vain()"])
 def test_a_child_forked_on_another_thread_than_the_main_one(
     end: str, python: str, place: Path
 ) -> None:
@@ -270,6 +270,14 @@ def test_a_child_forked_on_another_thread_than_the_main_one(
                 os._exit(1)
         def forks_again():
             forks(lambda: executor.execute(int))
+        class Never:
+            def acquire(self):
+                time.sleep(600)
+        never = work.BatchExecutor(Never(), max_workers=1)
+        def asks_in_vain():
+            future = never.submit(int)
+            time.sleep(0.05)
+            future.cancel()
         def child():
             for number in range(10):
                 executor.submit(work.note, place, number)
