@@ -20,6 +20,9 @@ CARGO_ENV = PYO3_PYTHON="$(CURDIR)/$(PY)" \
 export NO_PROXY := 127.0.0.1,localhost,$(NO_PROXY)
 export no_proxy := 127.0.0.1,localhost,$(no_proxy)
 
+# Where a Redis or Valkey server is: one that is installed, or that of a wheel.
+REDIS_SERVER = $(PY) tests/support/redis_server.py
+
 # Tests mostly wait, so more of them run side by side than there are cores.
 SIDE_BY_SIDE = -n $$($(PY) -c 'import os; print(3 * (os.cpu_count() or 1))') --dist loadgroup
 
@@ -43,7 +46,8 @@ test: $(STAMPS)/venv ## Run the Rust tests and the Python tests
 	@# The package is compiled while the tools are downloaded.
 	@$(MAKE) --no-print-directory --jobs 2 $(STAMPS)/package $(STAMPS)/test
 	@echo "Running the Rust tests, which are built first (about a minute) ..."
-	$(CARGO_ENV) cargo test --locked --quiet
+	@echo "Limits on a server are tested with $$($(REDIS_SERVER))"
+	PACELINE_REDIS_SERVER="$$($(REDIS_SERVER))" $(CARGO_ENV) cargo test --locked --quiet
 	@echo "Running the Python tests ..."
 	$(PY) -m pytest -m "not slow and not long" $(SIDE_BY_SIDE) $(ARGS)
 

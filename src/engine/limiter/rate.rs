@@ -212,7 +212,7 @@ impl Rate {
 
     /// The time between permits paced at `limit` in `per` and the margin in effect, rounded up to
     /// a nanosecond. Paced at `per` alone, every `limit` of them would be followed by a gap.
-    pub(super) fn interval(&self, limit: u64, margin: Duration) -> Duration {
+    pub(in crate::engine) fn interval(&self, limit: u64, margin: Duration) -> Duration {
         let window = (self.per + margin).min(Self::LONGEST);
         let nanos = window.as_nanos().div_ceil(u128::from(limit.max(1)));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
