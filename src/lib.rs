@@ -29,6 +29,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::outcome::Outcome;
     #[pymodule_export]
+    use crate::python::places::{Inbox, Place};
+    #[pymodule_export]
     use crate::python::ready_outcomes::ReadyOutcomes;
     #[pymodule_export]
     use crate::python::records::Records;

@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 from contextvars import Context
 from datetime import timedelta
 from os import PathLike
-from types import GenericAlias
+from types import GenericAlias, TracebackType
 from typing import (
     Any,
     ClassVar,
@@ -32,7 +32,9 @@ __all__ = [
     "Delivery",
     "Exit",
     "Handle",
+    "Inbox",
     "Outcome",
+    "Place",
     "RateLimiter",
     "ReadyOutcomes",
     "Records",
@@ -148,6 +150,45 @@ class RateLimiter:
             TypeError: If an argument is of another type.
         """
 
+    async def acquire_async(
+        self, weight: int = 1, *, timeout: float | timedelta | None = None
+    ) -> bool:
+        """The same for an event loop of asyncio: waits in one line with threads and other loops.
+
+        Awaited, it waits as :meth:`acquire` does, and the loop goes on meanwhile. A task that is
+        cancelled while it waits leaves the line, and takes nothing. ``async with limiter`` waits
+        for one permit. Several loops, each in its thread, may wait at one limiter.
+
+        Args:
+            weight: How many permits to take, all at once.
+            timeout: How long to wait at most, in seconds or as a ``timedelta``; without limit by
+                default.
+
+        Returns:
+            True, or False if the permit was not to be had in time, as :meth:`acquire` does.
+
+        Raises:
+            ValueError: As :meth:`acquire` does.
+            TypeError: If an argument is of another type.
+            RuntimeError: If no event loop of asyncio is running.
+        """
+
+    def __enter__(self) -> None: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    async def __aenter__(self) -> None: ...
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+        /,
+    ) -> None: ...
     def try_acquire(self, weight: int = 1) -> bool:
         """Takes a permit if there is one now, without waiting.
 
@@ -515,6 +556,48 @@ class BatchExecutor:
         Raises:
             RuntimeError: If it was not set up.
         """
+
+@final
+class Inbox:
+    """What came for those who wait in one event loop."""
+
+    def __new__(cls) -> Self: ...
+    def fileno(self) -> int:
+        """What the loop is to watch for reading; below 0 where it has to look by itself."""
+
+    def empty(self) -> list[int]:
+        """The numbers of the places that came since this was last called."""
+
+@final
+class Place:
+    """A place in the line of a limiter, for an event loop."""
+
+    @staticmethod
+    def stand(
+        limiter: RateLimiter,
+        weight: int,
+        timeout: float | timedelta | None,
+        inbox: Inbox,
+        number: int,
+    ) -> Place | bool:
+        """A place at the end of the line; whether the permits were had, if that is known at once.
+
+        ``number`` comes into the inbox whenever the turn may have come.
+        """
+
+    def look(self) -> bool | None:
+        """Takes the permits if the turn has come.
+
+        Returns:
+            True if they were taken; False if the time is over, or is known to be over before; None
+            if the number of this place comes into the inbox when to look again.
+
+        Raises:
+            RuntimeError: In a forked child.
+        """
+
+    def leave(self) -> None:
+        """Leaves the line; nothing is taken."""
 
 @final
 class Handle:

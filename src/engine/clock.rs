@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use super::alarm;
 use super::lock::lock;
 use super::signal::Signal;
 use super::time::{Time, TimeSource};
@@ -37,6 +38,14 @@ impl Clock {
                 signal.wait_until(until.min(slice));
             }
             Self::Virtual(clock) => clock.wait(signal, until, slice),
+        }
+    }
+
+    /// Has the signal given at `until`, or soon after, for one who waits without a thread.
+    pub fn give_at(&self, signal: &Arc<Signal>, until: Time) {
+        match self {
+            Self::Monotonic => alarm::ring_at(until, signal),
+            Self::Virtual(clock) => clock.give_at(signal, until),
         }
     }
 }
@@ -95,14 +104,18 @@ impl VirtualClock {
         state.sleepers.iter().map(|(until, _)| *until).min()
     }
 
-    fn wait(&self, signal: &Arc<Signal>, until: Time, slice: Option<Duration>) {
+    fn give_at(&self, signal: &Arc<Signal>, until: Time) {
         let mut state = lock(&self.0);
         if state.now >= until {
+            drop(state);
             signal.notify();
         } else {
             state.sleepers.push((until, Arc::clone(signal)));
         }
-        drop(state);
+    }
+
+    fn wait(&self, signal: &Arc<Signal>, until: Time, slice: Option<Duration>) {
+        self.give_at(signal, until);
         let slice = slice.map_or(Time::NEVER, |slice| Time::now() + slice);
         signal.wait_until(slice);
         let mut state = lock(&self.0);

@@ -1,5 +1,6 @@
 //! The pure core: who may start what, and when. It knows no Python; Python enters as closures.
 
+mod alarm;
 pub mod backends;
 pub mod batch;
 pub mod clock;

@@ -1,5 +1,6 @@
 //! A signal that one thread waits for and any thread can give; given early, it is kept.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread;
@@ -7,18 +8,41 @@ use std::thread;
 use super::lock::lock;
 use super::time::Time;
 
-/// Wakes the one thread that waits on it. Wait only while detached from Python.
-#[derive(Debug, Default)]
+/// Wakes the one thread that waits on it, or calls what wakes an event loop. Wait only while detached
+/// from Python.
+#[derive(Default)]
 pub struct Signal {
     given: Mutex<bool>,
     changed: Condvar,
     /// Whether it is given, to be looked at without the lock.
     seen: AtomicBool,
+    /// What is called instead of waking a thread.
+    hook: Option<Box<dyn Fn() + Send + Sync>>,
+}
+
+impl fmt::Debug for Signal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Signal")
+            .field("given", &self.seen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Signal {
+    /// One that nobody waits on: whoever gives it calls `hook`, on any thread.
+    pub fn calling(hook: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            hook: Some(Box::new(hook)),
+            ..Self::default()
+        }
+    }
+
     /// Ends the wait under way, or the next one.
     pub fn notify(&self) {
+        if let Some(hook) = &self.hook {
+            hook();
+            return;
+        }
         let mut given = lock(&self.given);
         *given = true;
         self.seen.store(true, Ordering::Release);

@@ -143,6 +143,10 @@ impl RateLimiter {
         }
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
     pub(super) fn who_shares(&self) -> Shared {
         self.limiter.who_shares(&self.clock)
     }
@@ -329,6 +333,66 @@ impl RateLimiter {
         let granted = self.wait_in_line(py, weight, deadline);
         nesting::note_permit_wait(self.clock.now().nanos_since(began));
         granted
+    }
+
+    /// The same for an event loop of asyncio: waits in one line with threads and other loops.
+    ///
+    /// Awaited, it waits as :meth:`acquire` does, and the loop goes on meanwhile. A task that is
+    /// cancelled while it waits leaves the line, and takes nothing. ``async with limiter`` waits for
+    /// one permit. Several loops, each in its thread, may wait at one limiter.
+    ///
+    /// Args:
+    ///     weight: How many permits to take, all at once.
+    ///     timeout: How long to wait at most, in seconds or as a ``timedelta``; without limit by
+    ///         default.
+    ///
+    /// Returns:
+    ///     True, or False if the permit was not to be had in time, as :meth:`acquire` does.
+    ///
+    /// Raises:
+    ///     ValueError: As :meth:`acquire` does.
+    ///     TypeError: If an argument is of another type.
+    ///     RuntimeError: If no event loop of asyncio is running.
+    #[pyo3(
+        signature = (weight=Given(None), *, timeout=None),
+        text_signature = "($self, weight=1, *, timeout=None)"
+    )]
+    fn acquire_async<'py>(
+        slf: &Bound<'py, Self>,
+        weight: Given<'py>,
+        timeout: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let weight = slf.get().checked(weight)?;
+        let acquire = waiting(slf.py())?.getattr("acquire")?;
+        acquire.call1((slf, weight, timeout))
+    }
+
+    fn __enter__(&self, py: Python<'_>) -> PyResult<()> {
+        self.acquire(py, Given(None), None).map(drop)
+    }
+
+    #[allow(clippy::unused_self)] // Python passes it
+    fn __exit__(
+        &self,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        waiting(slf.py())?.call_method1("enter", (slf,))
+    }
+
+    #[allow(clippy::unused_self)] // Python passes it
+    fn __aexit__<'py>(
+        &self,
+        py: Python<'py>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        waiting(py)?.call_method0("leave")
     }
 
     /// Takes a permit if there is one now, without waiting.
@@ -561,6 +625,11 @@ const NUMBERS: [&str; 6] = [
     "adaptive",
     "effective_limit",
 ];
+
+/// What waits in an event loop.
+fn waiting(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import("paceline._waiting")
+}
 
 fn none_of_its_own(name: &str) -> PyErr {
     PyAttributeError::new_err(format!(

@@ -25,6 +25,7 @@ pub(crate) mod options;
 pub(crate) mod origins;
 pub(crate) mod outcome;
 pub(crate) mod partials;
+pub(crate) mod places;
 pub(crate) mod policy;
 pub(crate) mod pool;
 pub(crate) mod ready_outcomes;

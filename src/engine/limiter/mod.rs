@@ -225,6 +225,12 @@ impl Limiter {
         self.parts[0].rate(clock.now())
     }
 
+    /// Whether anybody stands in line.
+    #[must_use]
+    pub fn anybody_waits(&self) -> bool {
+        self.locked(|states| states.iter().any(|state| !state.queue.is_empty()))
+    }
+
     /// Learns what other processes have changed.
     pub fn learn_rates(&self, clock: impl TimeSource) {
         for part in &*self.parts {
