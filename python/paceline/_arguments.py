@@ -180,7 +180,7 @@ PARAMETERS = {
         "shutdown": "wait cancel_futures",
         "Retry": "attempts on also statuses backoff max_backoff jitter retry_after on_result "
         "observe default_pause max_pause longer budget",
-        "RateLimiter": "limit per burst margin adaptive shared",
+        "RateLimiter": "limit per burst margin adaptive shared when_lost",
         "Outcome": "index status value exception attempts permit_wait started_at duration "
         "operation",
         "BatchReport": "outcomes ended_by elapsed paused max_workers",

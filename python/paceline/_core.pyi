@@ -102,13 +102,19 @@ class RateLimiter:
             computer networks", Computer Networks and ISDN Systems 17 (1989).
         shared: What all who open it share one limit by: a name, for the processes of this user on
             this host, or a path (a ``Path``, or a string with a separator) to a file that need not
-            exist. It may be 10,000,000 permits at most. All give the same ``limit``, ``per`` and
-            ``burst``; when permits have left the window, those of a newcomer hold for everybody.
+            exist. It may be 10,000,000 permits at most. Or the address of a limit on a Redis or
+            Valkey server, for all hosts that reach it: ``redis://host:6379/0#name``. All give the
+            same ``limit``, ``per`` and ``burst``; when permits have left the window, those of a
+            newcomer hold for everybody.
+        when_lost: What becomes of those who wait while there is no contact with the server:
+            ``"wait"`` until it is back, or ``"raise"`` a ``ConnectionError``. Never does anything
+            start without a permit.
 
     Raises:
         ValueError: If a number is out of its range, or is not finite; if ``shared`` is in use with
             other numbers, or is no place where a limit can be.
-        OSError: If the file of a shared limit cannot be opened or made.
+        OSError: If the file of a shared limit cannot be opened or made; a ``ConnectionError`` if
+            the server does not answer.
         TypeError: If an argument is of another type.
 
     Example:
@@ -125,6 +131,7 @@ class RateLimiter:
         margin: float | timedelta | None = None,
         adaptive: bool = False,
         shared: str | PathLike[str] | None = None,
+        when_lost: Literal["wait", "raise"] = "wait",
     ) -> Self: ...
     def acquire(self, weight: int = 1, *, timeout: float | timedelta | None = None) -> bool:
         """Waits for a permit and takes it.

@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyConnectionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -16,7 +16,7 @@ use super::logging;
 use super::nesting;
 use super::shared::{self, Where};
 use crate::engine::clock::Clock;
-use crate::engine::limiter::{LOOK_AGAIN, Limiter, Rate, RateError, Shared, Turn};
+use crate::engine::limiter::{LOOK_AGAIN, Limiter, Rate, RateError, Shared, Trouble, Turn};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::scheduler::LONG_WAIT;
@@ -64,13 +64,19 @@ use crate::engine::time::Time;
 ///         computer networks", Computer Networks and ISDN Systems 17 (1989).
 ///     shared: What all who open it share one limit by: a name, for the processes of this user on
 ///         this host, or a path (a ``Path``, or a string with a separator) to a file that need not
-///         exist. It may be 10,000,000 permits at most. All give the same ``limit``, ``per`` and
-///         ``burst``; when permits have left the window, those of a newcomer hold for everybody.
+///         exist. It may be 10,000,000 permits at most. Or the address of a limit on a Redis or
+///         Valkey server, for all hosts that reach it: ``redis://host:6379/0#name``. All give the
+///         same ``limit``, ``per`` and ``burst``; when permits have left the window, those of a
+///         newcomer hold for everybody.
+///     when_lost: What becomes of those who wait while there is no contact with the server:
+///         ``"wait"`` until it is back, or ``"raise"`` a ``ConnectionError``. Never does anything
+///         start without a permit.
 ///
 /// Raises:
 ///     ValueError: If a number is out of its range, or is not finite; if ``shared`` is in use with
 ///         other numbers, or is no place where a limit can be.
-///     OSError: If the file of a shared limit cannot be opened or made.
+///     OSError: If the file of a shared limit cannot be opened or made; a ``ConnectionError`` if
+///         the server does not answer.
 ///     TypeError: If an argument is of another type.
 ///
 /// Example:
@@ -96,6 +102,8 @@ struct Spec {
     margin: Option<f64>,
     /// Where other processes share it.
     shared: Option<Where>,
+    /// Whether it raises while it has lost contact with its server.
+    raises: bool,
 }
 
 impl Spec {
@@ -147,8 +155,42 @@ impl RateLimiter {
         &self.clock
     }
 
-    pub(super) fn who_shares(&self) -> Shared {
+    pub(super) fn who_shares(&self, py: Python<'_>) -> Shared {
+        if self.limiter.is_shared() {
+            py.detach(|| self.limiter.fetch_holders());
+        }
         self.limiter.who_shares(&self.clock)
+    }
+
+    /// What becomes of those who wait while there is no contact with its server.
+    pub(super) fn when_lost(&self) -> &'static str {
+        match &self.makeup {
+            Makeup::Single(spec) if spec.raises => "raise",
+            _ => "wait",
+        }
+    }
+
+    /// Raises if nothing can be granted: while there is no contact, if that was asked for, or because
+    /// others use other numbers. Logs what has happened to those who count.
+    fn check_contact(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.limiter.is_shared() {
+            return Ok(());
+        }
+        for event in self.limiter.take_events() {
+            logging::limiter_event(py, &event)?;
+        }
+        match self.limiter.trouble() {
+            Some(Trouble::Refused(why)) => Err(PyValueError::new_err(why)),
+            Some(Trouble::Lost(why)) if self.raises(py) => Err(PyConnectionError::new_err(why)),
+            _ => Ok(()),
+        }
+    }
+
+    fn raises(&self, py: Python<'_>) -> bool {
+        match &self.makeup {
+            Makeup::Single(spec) => spec.raises,
+            Makeup::Combined(parts) => parts.iter().any(|part| part.bind(py).get().raises(py)),
+        }
     }
 
     pub(super) fn parts_of(this: &Bound<'_, Self>) -> Vec<Py<Self>> {
@@ -178,6 +220,15 @@ impl RateLimiter {
         Ok(())
     }
 
+    /// Waits for what only a server knows, if it is shared by one.
+    fn fetch(&self, py: Python<'_>, fetch: impl FnOnce(&Limiter) + Send) -> PyResult<()> {
+        if self.limiter.is_shared() && !self.limiter.has_to_be_watched() {
+            py.detach(|| fetch(&self.limiter));
+            return self.check_contact(py);
+        }
+        Ok(())
+    }
+
     /// Waits in the queue until `deadline`.
     fn wait_in_line(&self, py: Python<'_>, weight: u64, deadline: Time) -> PyResult<bool> {
         loop {
@@ -189,6 +240,7 @@ impl RateLimiter {
                 let turn = ticket.try_start(&self.clock);
                 let now = self.clock.now();
                 if turn != Turn::Ready {
+                    self.check_contact(py)?;
                     // The limit may have been lowered meanwhile.
                     self.grantable(weight)?;
                 }
@@ -205,7 +257,7 @@ impl RateLimiter {
                     Turn::At(due) => due,
                     Turn::Behind => deadline,
                 };
-                let until = if self.limiter.is_shared() {
+                let until = if self.limiter.has_to_be_watched() {
                     until.min(now + LOOK_AGAIN)
                 } else {
                     until
@@ -228,9 +280,10 @@ impl RateLimiter {
     #[pyo3(
         signature = (
             limit=Given(None), per=Given(None), *more,
-            burst=None, margin=None, adaptive=Given(None), shared=None, **unknown
+            burst=None, margin=None, adaptive=Given(None), shared=None, when_lost=None, **unknown
         ),
-        text_signature = "(limit, per, *, burst=None, margin=None, adaptive=False, shared=None)"
+        text_signature = "(limit, per, *, burst=None, margin=None, adaptive=False, shared=None, \
+            when_lost='wait')"
     )]
     #[allow(clippy::too_many_arguments)] // as many as there are options
     fn new(
@@ -242,6 +295,7 @@ impl RateLimiter {
         margin: Option<&Bound<'_, PyAny>>,
         adaptive: Given<'_>,
         shared: Option<&Bound<'_, PyAny>>,
+        when_lost: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         refuse("RateLimiter", more, unknown)?;
@@ -264,6 +318,7 @@ impl RateLimiter {
         .and_then(|rate| if adaptive { rate.adaptive() } else { Ok(rate) })
         .map_err(refused)?;
         let shared = shared.map(Where::from).transpose()?;
+        let raises = when_lost.map_or(Ok(false), shared::raises_when_lost)?;
         let clock = Clock::default();
         let limiter = match &shared {
             None => Limiter::new(rate),
@@ -276,6 +331,7 @@ impl RateLimiter {
                 rate: Guarded::new((rate, per.number)),
                 margin: margin.map(|margin| margin.number),
                 shared,
+                raises,
             }),
         })
     }
@@ -319,6 +375,9 @@ impl RateLimiter {
             return Ok(true);
         }
         let began = self.clock.now();
+        if timeout.is_some() {
+            self.fetch(py, |limiter| limiter.fetch_due(weight))?;
+        }
         let deadline = match timeout {
             None => Time::NEVER,
             Some(timeout) if self.limiter.takes_longer(weight, timeout, &self.clock) => {
@@ -408,8 +467,10 @@ impl RateLimiter {
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
     ///     TypeError: If ``weight`` is of another type.
     #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
-    fn try_acquire(&self, weight: Given<'_>) -> PyResult<bool> {
-        Ok(self.limiter.try_acquire(self.checked(weight)?, &self.clock))
+    fn try_acquire(&self, py: Python<'_>, weight: Given<'_>) -> PyResult<bool> {
+        let weight = self.checked(weight)?;
+        self.fetch(py, |limiter| limiter.fetch_permits(weight))?;
+        Ok(self.limiter.try_acquire(weight, &self.clock))
     }
 
     /// The least time until a permit would be granted, without taking it.
@@ -427,11 +488,10 @@ impl RateLimiter {
     ///     ValueError: If ``weight`` is below 1, or more than ``limit`` or ``burst``.
     ///     TypeError: If ``weight`` is of another type.
     #[pyo3(signature = (weight=Given(None)), text_signature = "($self, weight=1)")]
-    fn wait_time(&self, weight: Given<'_>) -> PyResult<f64> {
-        Ok(self
-            .limiter
-            .wait_time(self.checked(weight)?, &self.clock)
-            .as_secs_f64())
+    fn wait_time(&self, py: Python<'_>, weight: Given<'_>) -> PyResult<f64> {
+        let weight = self.checked(weight)?;
+        self.fetch(py, |limiter| limiter.fetch_due(weight))?;
+        Ok(self.limiter.wait_time(weight, &self.clock).as_secs_f64())
     }
 
     /// Gives no permit to anybody for a time.
@@ -663,6 +723,9 @@ impl Spec {
         }
         if let Some(shared) = &self.shared {
             let _ = write!(text, ", shared={shared}");
+        }
+        if self.raises {
+            text.push_str(", when_lost='raise'");
         }
         text.push(')');
         text

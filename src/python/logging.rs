@@ -19,6 +19,7 @@ use pyo3_log::{Caching, Logger, ResetHandle};
 
 use super::errors::is_exception;
 use super::failures::{Failure, Untold};
+use crate::engine::limiter::Event;
 use crate::engine::model::Running;
 
 const TARGET: &str = "paceline";
@@ -154,6 +155,22 @@ pub(crate) fn limiter_paused(py: Python<'_>, pause: Duration) -> PyResult<()> {
     refresh_levels(py);
     let fields = [("seconds", Value::from(pause.as_secs_f64()))];
     tell(py, event(py, Level::Info, "limiter_paused", &fields))
+}
+
+/// Something has happened to those who count for a limiter. Returns what is raised meanwhile and is not
+/// an `Exception`.
+pub(crate) fn limiter_event(py: Python<'_>, happened: &Event) -> PyResult<()> {
+    refresh_levels(py);
+    let mut fields = vec![
+        ("shared", Value::from(happened.place.as_str())),
+        ("reason", Value::from(happened.reason.as_str())),
+    ];
+    fields.extend(
+        happened
+            .seconds
+            .map(|seconds| ("seconds", Value::from(seconds))),
+    );
+    tell(py, event(py, Level::Warn, happened.name, &fields))
 }
 
 /// A batch has ended. For its owner; what is raised meanwhile and is not an `Exception` is returned

@@ -94,7 +94,7 @@ impl Place {
             signal,
             clock: limiter.clock().clone(),
             deadline,
-            shared: limiter.limiter().is_shared(),
+            shared: limiter.limiter().has_to_be_watched(),
             generation: process::generation(),
         }
     }

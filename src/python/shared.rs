@@ -2,13 +2,15 @@
 
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyConnectionError, PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::errors::show;
 use super::limiter::RateLimiter;
 use crate::engine::backends::host_file::{HostClock, HostFile, Place};
+#[cfg(feature = "redis")]
+use crate::engine::backends::redis::{Patience, RedisLimit};
 use crate::engine::clock::Clock;
 use crate::engine::limiter::{Limiter, OpenError, Rate, Why};
 
@@ -16,21 +18,45 @@ use crate::engine::limiter::{Limiter, OpenError, Rate, Why};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Where {
     text: String,
-    is_path: bool,
+    kind: Kind,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Name,
+    Path,
+    Server,
+}
+
+/// How addresses of servers begin.
+const SERVERS: [&str; 7] = [
+    "redis",
+    "rediss",
+    "redis+unix",
+    "valkey",
+    "valkeys",
+    "valkey+unix",
+    "unix",
+];
+
 impl Where {
-    /// From the argument `shared`: a name, or a path if it has a separator or is one.
+    /// From the argument `shared`: the address of a server, a name, or a path if it has a separator or
+    /// is one.
     pub(super) fn from(shared: &Bound<'_, PyAny>) -> PyResult<Self> {
         if let Ok(text) = shared.cast::<PyString>() {
             let text = text.to_str()?.to_owned();
-            let is_path = text.contains(std::path::is_separator);
-            if text.contains("://") {
-                return Err(PyValueError::new_err(format!(
-                    "shared must be a name or a path, not {text:?}"
-                )));
-            }
-            return Ok(Self { text, is_path });
+            let kind = match text.split_once("://") {
+                Some((scheme, _)) if SERVERS.contains(&scheme) => Kind::Server,
+                Some((scheme, _)) => {
+                    return Err(PyValueError::new_err(format!(
+                        "shared must be a name, a path, or an address as redis://host:6379/0#name, \
+                         not one that begins with {scheme:?}"
+                    )));
+                }
+                None if text.contains(std::path::is_separator) => Kind::Path,
+                None => Kind::Name,
+            };
+            return Ok(Self { text, kind });
         }
         let path: PyResult<PathBuf> = shared.extract();
         let text = path
@@ -40,11 +66,11 @@ impl Where {
         match text {
             Some(text) => Ok(Self {
                 text,
-                is_path: true,
+                kind: Kind::Path,
             }),
             None => Err(PyTypeError::new_err(format!(
-                "shared must be a name or a path, as in shared=\"descope\" or \
-                 shared=Path(\"/srv/limits/descope\"), not {}",
+                "shared must be a name, a path or an address, as in shared=\"descope\", \
+                 shared=Path(\"/srv/limits/descope\") or shared=\"redis://host:6379/0#descope\", not {}",
                 show(shared)?
             ))),
         }
@@ -52,10 +78,10 @@ impl Where {
 
     /// The limiter that all who open it share.
     pub(super) fn open(&self, py: Python<'_>, rate: Rate, clock: &Clock) -> PyResult<Limiter> {
-        let place = if self.is_path {
-            Place::Path(PathBuf::from(&self.text))
-        } else {
-            Place::Name(self.text.clone())
+        let place = match self.kind {
+            Kind::Path => Place::Path(PathBuf::from(&self.text)),
+            Kind::Name => Place::Name(self.text.clone()),
+            Kind::Server => return self.open_at_server(py, rate),
         };
         let host_clock = match clock {
             Clock::Monotonic => HostClock::System,
@@ -65,9 +91,26 @@ impl Where {
         file.map(HostFile::limiter).map_err(refused)
     }
 
+    #[cfg(feature = "redis")]
+    fn open_at_server(&self, py: Python<'_>, rate: Rate) -> PyResult<Limiter> {
+        let limiter = py.detach(|| RedisLimit::open(&self.text, rate, Patience::default()));
+        limiter.map_err(|error| match error {
+            OpenError::Value(message) => PyValueError::new_err(message),
+            OpenError::System(message) => PyConnectionError::new_err(message),
+        })
+    }
+
+    #[cfg(not(feature = "redis"))]
+    #[allow(clippy::unused_self)] // with the feature it is used
+    fn open_at_server(&self, _: Python<'_>, _: Rate) -> PyResult<Limiter> {
+        Err(PyValueError::new_err(
+            "this build of paceline has no Redis in it; its wheels have",
+        ))
+    }
+
     fn to_python<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let text = PyString::new(py, &self.text);
-        if self.is_path {
+        if self.kind == Kind::Path {
             py.import("pathlib")?.call_method1("Path", (text,))
         } else {
             Ok(text.into_any())
@@ -78,10 +121,23 @@ impl Where {
 /// As it is written in a `repr`.
 impl std::fmt::Display for Where {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let quoted = self.text.replace('\\', "\\\\").replace('\'', "\\'");
-        let name = self.is_path && !self.text.contains(std::path::is_separator);
+        let text = without_password(&self.text);
+        let quoted = text.replace('\\', "\\\\").replace('\'', "\\'");
+        let name = self.kind == Kind::Path && !self.text.contains(std::path::is_separator);
         let folder = if name { "./" } else { "" };
         write!(f, "'{folder}{quoted}'")
+    }
+}
+
+/// An address as it is shown, without the password.
+fn without_password(text: &str) -> String {
+    #[cfg(feature = "redis")]
+    {
+        crate::engine::backends::redis::without_password(text)
+    }
+    #[cfg(not(feature = "redis"))]
+    {
+        text.to_owned()
     }
 }
 
@@ -89,6 +145,23 @@ pub(super) fn refused(error: OpenError) -> PyErr {
     match error {
         OpenError::Value(message) => PyValueError::new_err(message),
         OpenError::System(message) => PyOSError::new_err(message),
+    }
+}
+
+/// From the argument `when_lost`.
+pub(super) fn raises_when_lost(when_lost: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let text = when_lost.cast::<PyString>().ok();
+    match text.map(|text| text.to_str()).transpose()? {
+        Some("wait") => Ok(false),
+        Some("raise") => Ok(true),
+        Some(_) => Err(PyValueError::new_err(format!(
+            "when_lost must be \"wait\" or \"raise\", not {}",
+            show(when_lost)?
+        ))),
+        None => Err(PyTypeError::new_err(format!(
+            "when_lost must be \"wait\" or \"raise\", not {}",
+            show(when_lost)?
+        ))),
     }
 }
 
@@ -115,6 +188,7 @@ pub(super) fn reduced<'py>(
     options.set_item("margin", this.margin_given())?;
     options.set_item("adaptive", limiter.getattr("adaptive")?)?;
     options.set_item("shared", shared.to_python(py)?)?;
+    options.set_item("when_lost", this.when_lost())?;
     let partial = py.import("functools")?.getattr("partial")?;
     let make = partial.call((limiter.get_type(),), Some(&options))?;
     let arguments = (limiter.getattr("limit")?, limiter.getattr("per")?);
@@ -125,14 +199,18 @@ pub(super) fn reduced<'py>(
 pub(super) fn stats<'py>(limiter: &Bound<'py, RateLimiter>) -> PyResult<Bound<'py, PyAny>> {
     let py = limiter.py();
     let this = limiter.get();
-    let told = this.who_shares();
+    let told = this.who_shares(py);
     let module = py.import("paceline._stats")?;
     let holder = module.getattr("LimiterHolder")?;
     let host = py.import("socket")?.call_method0("gethostname")?;
+    let host: String = host.extract()?;
     let holders: Vec<_> = told
         .holders
         .iter()
-        .map(|it| holder.call1((&host, it.process, it.since, it.waits_for)))
+        .map(|it| {
+            let host = it.host.as_ref().unwrap_or(&host);
+            holder.call1((host, it.process, it.since, it.waits_for))
+        })
         .collect::<PyResult<_>>()?;
     let (paused_for, why, by) = match told.pause {
         Some((left, why, by)) => {

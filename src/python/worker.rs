@@ -182,6 +182,7 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
                             logging::waiting_for_limit(py, granted.since(runtime.scheduler.now()));
                         });
                     }
+                    log_events(runtime);
                     runtime
                         .look_out
                         .wait(|soon| worker.look_out(soon.min(until)));
@@ -213,6 +214,24 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
             }
         }
     })
+}
+
+/// Logs what has happened to those who count for the limiter, if others share it.
+fn log_events(runtime: &Runtime) {
+    let shared = runtime.config.limiter.as_ref();
+    let Some(limiter) = shared.filter(|limiter| limiter.is_shared()) else {
+        return;
+    };
+    let events = limiter.take_events();
+    if !events.is_empty() {
+        attach_worker(|py| {
+            for event in &events {
+                if let Err(error) = logging::limiter_event(py, event) {
+                    error.write_unraisable(py, None);
+                }
+            }
+        });
+    }
 }
 
 /// Adds what owners have read who wait for more.

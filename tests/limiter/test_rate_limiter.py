@@ -106,7 +106,7 @@ def test_values_out_of_range_are_refused_by_name(
         (
             (5, 1, 2),
             {},
-            "by position (int): give it by name: limit, per, burst, margin, adaptive and shared",
+            "give it by name: limit, per, burst, margin, adaptive, shared and when_lost",
         ),
     ],
 )

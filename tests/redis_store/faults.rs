@@ -20,7 +20,10 @@ fn until(what: &str, holds: impl Fn() -> bool) {
 
 fn texts(taker: &Taker) -> Vec<String> {
     let events = taker.store.take_events();
-    events.iter().map(|it| it.text().to_owned()).collect()
+    events
+        .iter()
+        .map(|it| format!("{}: {}", it.name, it.reason))
+        .collect()
 }
 
 #[test]
@@ -31,11 +34,14 @@ fn a_lost_reply_charges_nothing_twice() {
     let proxy = Proxy::start(&server.socket());
     let taker = Taker::open(&proxy.address("x"), &rate(10, Duration::from_secs(60))).unwrap();
     for _ in 0..5 {
+        // Nobody in a hurry is granted more than it takes.
+        thread::sleep(ms(10));
         proxy.lose_replies(1);
         taker.take(1);
         assert!(proxy.lost_all());
     }
     for _ in 0..5 {
+        thread::sleep(ms(10));
         taker.take(1);
     }
     assert_eq!(server.ask::<u64>("ZCARD paceline:{x}:permits"), 10);
@@ -48,6 +54,7 @@ fn a_script_that_was_flushed_is_loaded_again() {
     };
     let taker = Taker::open(&server.address("x"), &rate(100, Duration::from_secs(60))).unwrap();
     for _ in 0..5 {
+        thread::sleep(ms(10));
         taker.take(1);
         server.ask::<String>("SCRIPT FLUSH");
     }
@@ -123,11 +130,7 @@ fn a_server_that_restarts_is_found_again_and_has_lost_what_was_granted() {
     starts.extend((0..5).map(|_| (taker.take(1).0, 1)));
     assert_eq!(most_in(starts, ms(1500)), 5);
     let texts = texts(&taker).join("; ");
-    for words in [
-        "limiter_lost: no contact",
-        "limiter_found",
-        "limiter_state_lost",
-    ] {
+    for words in ["limiter_lost: ", "limiter_found", "limiter_state_lost"] {
         assert!(texts.contains(words), "{texts}");
     }
 }
@@ -148,7 +151,7 @@ fn while_the_server_stands_still_nothing_starts_and_then_it_goes_on() {
     let is_lost = matches!(&due, Due::Lost(why) if why.contains("did not answer in time"));
     assert!(is_lost, "{due:?}");
     assert!(taker.store.ask_now(1).is_err());
-    assert!(taker.store.stats().is_err());
+    assert!(taker.store.fetch_stats().is_err());
     server.signal("CONT");
     taker.take(1);
     assert!(
@@ -184,7 +187,7 @@ fn who_hears_no_pauses_has_lost_contact() {
     let taker = Taker::open(&proxy.address("x"), &rate(1000, Duration::from_secs(1))).unwrap();
     proxy.deafen(true);
     let end = Instant::now() + Duration::from_secs(10);
-    while taker.store.lost().is_none() {
+    while taker.store.trouble().is_none() {
         assert!(Instant::now() < end, "not noticed");
         taker.take_before(1, Time::now() + ms(20));
     }

@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::Duration;
 
-use paceline::engine::backends::redis::{Due, Patience, RedisStore};
-use paceline::engine::limiter::Rate;
+use paceline::engine::backends::redis::{Due, Patience, RedisLimit};
+use paceline::engine::limiter::{Rate, Why};
 use paceline::engine::time::Time;
 
 use crate::proxy::Proxy;
@@ -161,7 +161,7 @@ fn a_pause_holds_for_all_at_once() {
         other.take(1);
         let until = Time::now() + ms(10);
         let said = Time::now();
-        pauses.store.pause_until(until);
+        pauses.store.pause_until(until, Why::Asked);
         heard(&other, until);
         took.push(Time::now().since(said));
         assert!(other.take(1).0 >= until);
@@ -182,13 +182,13 @@ fn a_pause_is_only_ever_lengthened() {
     let rate = rate(100, Duration::from_secs(1));
     let [first, second] = [(); 2].map(|()| Taker::open(&server.address("x"), &rate).unwrap());
     let until = Time::now() + ms(400);
-    first.store.pause_until(until);
+    first.store.pause_until(until, Why::Asked);
     heard(&second, until);
     assert!(second.take(1).0 >= until);
     let until = Time::now() + ms(400);
-    first.store.pause_until(until);
+    first.store.pause_until(until, Why::Asked);
     heard(&second, until);
-    second.store.pause_until(Time::now() + ms(10));
+    second.store.pause_until(Time::now() + ms(10), Why::Asked);
     assert!(second.take(1).0 >= until);
     let third = Taker::open(&server.address("x"), &rate).unwrap();
     assert!(
@@ -228,25 +228,21 @@ fn it_is_told_who_holds_a_limit() {
     first.take(7);
     first
         .store
-        .pause_until(Time::now() + Duration::from_secs(20));
-    let stats = second.store.stats().unwrap();
-    assert_eq!(stats.permits, 7);
+        .pause_until(Time::now() + Duration::from_secs(20), Why::Refused);
+    second.store.fetch_stats().unwrap();
+    let stats = second.store.shared();
+    let me = std::process::id();
+    assert_eq!(stats.used, 7);
     assert_eq!(stats.holders.len(), 2, "{stats:?}");
-    assert!(
-        stats
-            .holders
-            .iter()
-            .all(|it| it.process == std::process::id())
-    );
-    assert!(stats.paused > Duration::from_secs(19), "{stats:?}");
-    assert_eq!(
-        stats.paused_by.map(|(_, process)| process),
-        Some(std::process::id())
-    );
+    assert!(stats.holders.iter().all(|it| it.process == me));
+    let (left, why, by) = stats.pause.unwrap();
+    assert!(left > Duration::from_secs(19), "{left:?}");
+    assert_eq!((why, by), (Why::Refused, me));
     drop(first);
     let end = Time::now() + Duration::from_secs(10);
-    while second.store.stats().unwrap().holders.len() > 1 {
+    while second.store.shared().holders.len() > 1 {
         assert!(Time::now() < end, "it is still listed");
+        second.store.fetch_stats().unwrap();
     }
 }
 
@@ -315,13 +311,8 @@ fn many_are_served_in_few_trips() {
 fn an_address_that_is_none_is_refused() {
     let rate = rate(1, ms(100));
     let open = |address| {
-        let store = RedisStore::open(
-            address,
-            &rate,
-            Patience::default(),
-            std::sync::Arc::new(|| {}),
-        );
-        store.map(|_| ()).unwrap_err()
+        let limiter = RedisLimit::open(address, rate, Patience::default());
+        format!("{:?}", limiter.unwrap_err())
     };
     assert!(open("redis://cache").contains("put its name behind a #"));
     let refusal = open("redis://:secret@127.0.0.1:1#x");

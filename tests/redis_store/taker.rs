@@ -31,10 +31,12 @@ impl Taker {
         };
         let signal = Arc::<Signal>::default();
         let told = Arc::clone(&signal);
-        let news = Arc::new(move || told.notify());
+        let store = RedisStore::begin(address, rate, patience)?;
+        store.tell_news(Arc::new(move || told.notify()));
+        store.wait_for_contact()?;
         let stays = rate.per() + rate.margin();
         Ok(Self {
-            store: RedisStore::open(address, rate, patience, news)?,
+            store,
             signal,
             stays: u64::try_from(stays.as_nanos()).unwrap(),
         })

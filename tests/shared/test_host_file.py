@@ -199,9 +199,9 @@ def test_the_file_of_another_version_or_kind_is_refused(place: Path) -> None:
 @pytest.mark.parametrize(
     ("shared", "error", "words"),
     [
-        (5, TypeError, "shared must be a name or a path"),
-        (b"name", TypeError, "shared must be a name or a path"),
-        (True, TypeError, "shared must be a name or a path"),
+        (5, TypeError, "shared must be a name, a path or an address"),
+        (b"name", TypeError, "shared must be a name, a path or an address"),
+        (True, TypeError, "shared must be a name, a path or an address"),
         ("", ValueError, "shared must be a name of 1 to 200 bytes"),
         (".", ValueError, "does not begin with a dot"),
         ("a" * 201, ValueError, "shared must be a name of 1 to 200 bytes"),

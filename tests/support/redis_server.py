@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,13 @@ class Server:
         """Return the address of a limit there."""
         return f"redis+unix://{self.folder}/s#{name}"
 
+    def tell(self, command: str) -> str:
+        """Return the first line of what a command answers."""
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"{self.folder}/s")
+            connection.sendall(command.encode() + b"\r\n")
+            return connection.recv(1000).decode().splitlines()[0]
+
     def restart(self) -> None:
         """Kill it, and start one that knows nothing."""
         self.stop()
@@ -62,11 +70,11 @@ class Server:
 
 def _spawn(program: Path, folder: Path) -> subprocess.Popen[bytes]:
     options = ["--port", "0", "--unixsocket", f"{folder}/s", "--save", "", "--appendonly", "no"]
-    socket = folder / "s"
-    socket.unlink(missing_ok=True)
+    place = folder / "s"
+    place.unlink(missing_ok=True)
     process = subprocess.Popen([program, *options], cwd=folder, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 20
-    while not socket.exists():
+    while not place.exists():
         assert process.poll() is None, "the server has ended"
         assert time.monotonic() < end, "the server does not start"
         time.sleep(0.005)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::backend::{OpenError, Permit, Shared, SharedBy, Why};
+use super::backend::{News, OpenError, Permit, Shared, SharedBy, Why};
 use super::forecast::Forecast;
 use super::gate::{Gate, Taker};
 use super::margin::Ended;
@@ -41,15 +41,27 @@ macro_rules! either {
 }
 
 impl Admission {
-    pub(super) fn new(rate: Rate, shared_by: Option<&SharedBy>) -> Self {
+    pub(super) fn new(rate: Rate, shared_by: Option<(&SharedBy, News)>) -> Self {
         match shared_by {
             None => Self::Own(Gate::new(rate)),
-            Some(shared_by) => Self::Shared(Box::new(SharedGate::new(rate, shared_by.backend()))),
+            Some((shared_by, news)) => {
+                let backend = shared_by.backend(news);
+                Self::Shared(Box::new(SharedGate::new(rate, backend)))
+            }
         }
     }
 
-    pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
-        either!(self, gate => gate.due(weight, now))
+    /// When `weight` permits are due, of which none are needed before `not_before`.
+    pub(super) fn due(&mut self, weight: u64, not_before: Time, now: Time) -> Option<Time> {
+        match self {
+            Self::Own(gate) => gate.due(weight, now),
+            Self::Shared(gate) => gate.due(weight, not_before, now),
+        }
+    }
+
+    /// Whether others take of it too.
+    pub(super) const fn is_shared(&self) -> bool {
+        matches!(self, Self::Shared(_))
     }
 
     /// Takes the first step of [`charge`](Self::charge): permits that others may have taken. None if
@@ -189,9 +201,9 @@ impl Admission {
     }
 
     /// Tells others for how many permits the first waits who waits for this rate; None if nobody does.
-    pub(super) fn tell_waiting(&mut self, weight: Option<u64>, now: Option<Time>) {
+    pub(super) fn tell_waiting(&mut self, weight: Option<u64>, waiting: usize, now: Option<Time>) {
         if let Self::Shared(gate) = self {
-            gate.tell_waiting(weight, now);
+            gate.tell_waiting(weight, waiting, now);
         }
     }
 

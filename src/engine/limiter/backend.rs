@@ -22,6 +22,8 @@ pub const LOOK_AGAIN: Duration = Duration::from_millis(20);
 pub(in crate::engine) struct Request {
     pub(in crate::engine) weight: u64,
     pub(in crate::engine) now: Time,
+    /// Nothing is needed earlier, whatever is free.
+    pub(in crate::engine) not_before: Time,
     /// Nanoseconds that the permits stay.
     pub(in crate::engine) stays: u64,
     pub(in crate::engine) arrival: Arrival,
@@ -39,11 +41,12 @@ pub(in crate::engine) enum Due {
 
 /// Permits that were taken, as their backend knows them.
 #[derive(Debug)]
-pub(in crate::engine) struct Permit {
-    /// Where each of them is, and what is written there.
-    pub(in crate::engine) slots: Slots,
-    /// The pace before and after.
-    pub(in crate::engine) pace: Option<(u64, u64)>,
+pub(in crate::engine) enum Permit {
+    /// Where each of them is, and what is written there; the pace before and after.
+    Slots(Slots, Option<(u64, u64)>),
+    /// A number and a weight.
+    #[cfg(feature = "redis")]
+    Numbered(i64, u64),
 }
 
 /// One slot is most often enough, and takes no memory of its own.
@@ -97,8 +100,9 @@ pub(in crate::engine) trait Backend: fmt::Debug + Send {
     /// The permits leave at that time, which is earlier than was said.
     fn settle(&mut self, permit: Permit, leaves: Time, now: Time);
 
-    /// Somebody of this process waits for so many permits, or nobody does any more.
-    fn wait(&mut self, weight: Option<u64>, now: Time);
+    /// Somebody of this process waits for so many permits, and so many wait in all; or nobody does any
+    /// more.
+    fn wait(&mut self, weight: Option<u64>, waiting: usize, now: Time);
 
     /// Nothing starts before.
     fn paused_until(&mut self, now: Time) -> Time;
@@ -125,8 +129,63 @@ pub(in crate::engine) trait Backend: fmt::Debug + Send {
 
 /// Where a limit is shared: makes what each process has of it.
 pub(in crate::engine) trait Sharing: fmt::Debug + Send + Sync {
-    /// What the process that calls counts by.
-    fn backend(&self) -> Box<dyn Backend>;
+    /// What the process that calls counts by. `news` is called when those who wait are to look again,
+    /// with nothing locked.
+    fn backend(&self, news: News) -> Box<dyn Backend>;
+
+    /// Whether those who wait are to look again by themselves every [`LOOK_AGAIN`].
+    fn has_to_be_watched(&self) -> bool {
+        true
+    }
+
+    /// Waits for an answer, where that is not known here at once.
+    fn fetch(&self, _what: Fetch) {}
+
+    /// Why nothing is granted at all.
+    fn trouble(&self) -> Option<Trouble> {
+        None
+    }
+
+    /// What is to be logged.
+    fn take_events(&self) -> Vec<Event> {
+        Vec::new()
+    }
+}
+
+/// What is called when those who wait are to look again.
+pub(in crate::engine) type News = Arc<dyn Fn() + Send + Sync>;
+
+/// What may have to be asked of a server, and waited for.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::engine) enum Fetch {
+    /// So many permits, if they may be taken now.
+    Permits(u64),
+    /// When so many would be granted.
+    Due(u64),
+    /// Who shares it.
+    Holders,
+}
+
+/// Why nothing is granted: the user's message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// There is no contact with the server.
+    Lost(String),
+    /// Others use other numbers.
+    Refused(String),
+}
+
+/// Something to be logged, as a warning.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// What has happened, in one word.
+    pub name: &'static str,
+    /// Where the limit is shared.
+    pub place: String,
+    /// Why.
+    pub reason: String,
+    /// For how long it lasted.
+    pub seconds: Option<f64>,
 }
 
 /// Why everybody pauses.
@@ -154,6 +213,8 @@ pub struct Shared {
 /// A process that has a limit.
 #[derive(Debug, Clone)]
 pub struct Holder {
+    /// Its host, if that may be another one.
+    pub host: Option<String>,
     /// Its number.
     pub process: u32,
     /// When it opened the limit, in seconds since 1970.

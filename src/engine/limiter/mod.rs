@@ -34,7 +34,7 @@ mod ticket;
 mod window;
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -43,9 +43,9 @@ pub(in crate::engine) use self::adaptive::Adaptive;
 use self::admission::Admission;
 use self::backend::SharedBy;
 pub(in crate::engine) use self::backend::{
-    Backend, Counted, Due, Permit, Request, Sharing, Slot, Slots,
+    Backend, Counted, Due, Fetch, News, Permit, Request, Sharing, Slot, Slots,
 };
-pub use self::backend::{Holder, LOOK_AGAIN, OpenError, Shared, Why};
+pub use self::backend::{Event, Holder, LOOK_AGAIN, OpenError, Shared, Trouble, Why};
 use self::gate::Taker;
 pub use self::margin::Ended;
 pub(in crate::engine) use self::pacing::{Arrival, Pacing};
@@ -81,6 +81,8 @@ struct Part {
     recovers: AtomicBool,
     /// Where it is counted, if other processes take of it too.
     shared_by: Option<SharedBy>,
+    /// For those who have news.
+    this: Weak<Self>,
     state: PerProcess<Mutex<PartState>>,
 }
 
@@ -114,14 +116,31 @@ impl Part {
     }
 
     fn fresh_state(&self) -> Mutex<PartState> {
-        PartState::new(**self.rate.load(), self.shared_by.as_ref())
+        PartState::new(
+            **self.rate.load(),
+            self.shared_by.as_ref(),
+            self.this.clone(),
+        )
+    }
+
+    /// Those who may have their turn by news look again.
+    fn hear_news(&self) {
+        if let Some(state) = self.state.current() {
+            let told = lock(&state).queue.by_news();
+            wake(&told);
+        }
     }
 }
 
 impl PartState {
-    fn new(rate: Rate, shared_by: Option<&SharedBy>) -> Mutex<Self> {
+    fn new(rate: Rate, shared_by: Option<&SharedBy>, part: Weak<Part>) -> Mutex<Self> {
+        let news: News = Arc::new(move || {
+            if let Some(part) = part.upgrade() {
+                part.hear_news();
+            }
+        });
         Mutex::new(Self {
-            gate: Admission::new(rate, shared_by),
+            gate: Admission::new(rate, shared_by.map(|shared_by| (shared_by, news))),
             queue: Queue::default(),
         })
     }
@@ -181,16 +200,17 @@ impl Limiter {
     }
 
     fn counted_by(rate: Rate, shared_by: Option<SharedBy>) -> Self {
-        let part = Part {
+        let part = Arc::new_cyclic(|this: &Weak<Part>| Part {
             number: next_number(),
             rate: ArcSwap::from_pointee(rate),
             largest_weight: AtomicU64::new(rate.largest_weight()),
             recovers: AtomicBool::new(false),
-            state: PerProcess::new(PartState::new(rate, shared_by.as_ref())),
+            state: PerProcess::new(PartState::new(rate, shared_by.as_ref(), this.clone())),
             shared_by,
-        };
+            this: this.clone(),
+        });
         Self {
-            parts: Arc::new([Arc::new(part)]),
+            parts: Arc::new([part]),
             learns: rate.bound().is_some(),
         }
     }
@@ -238,7 +258,55 @@ impl Limiter {
         }
     }
 
-    /// Whether who waits is to look again every [`LOOK_AGAIN`], as other processes take permits too.
+    /// Whether who waits is to look again every [`LOOK_AGAIN`], as other processes take permits too and
+    /// nobody tells of it.
+    #[must_use]
+    pub fn has_to_be_watched(&self) -> bool {
+        self.sharing().any(|sharing| sharing.has_to_be_watched())
+    }
+
+    fn sharing(&self) -> impl Iterator<Item = &SharedBy> {
+        self.parts.iter().filter_map(|part| part.shared_by.as_ref())
+    }
+
+    /// Waits for what [`try_acquire`](Self::try_acquire) needs, where that is not known here.
+    pub fn fetch_permits(&self, weight: u64) {
+        self.fetch(Fetch::Permits(weight));
+    }
+
+    /// The same for [`wait_time`](Self::wait_time).
+    pub fn fetch_due(&self, weight: u64) {
+        self.fetch(Fetch::Due(weight));
+    }
+
+    /// The same for [`who_shares`](Self::who_shares).
+    pub fn fetch_holders(&self) {
+        self.fetch(Fetch::Holders);
+    }
+
+    fn fetch(&self, what: Fetch) {
+        for part in &*self.parts {
+            if let Some(sharing) = &part.shared_by {
+                // A forked child has a connection of its own from here on.
+                part.with(|_| ());
+                sharing.fetch(what);
+            }
+        }
+    }
+
+    /// Why nothing is granted at all, if so.
+    #[must_use]
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.sharing().find_map(|sharing| sharing.trouble())
+    }
+
+    /// What is to be logged of those who count.
+    #[must_use]
+    pub fn take_events(&self) -> Vec<Event> {
+        self.sharing().flat_map(|it| it.take_events()).collect()
+    }
+
+    /// Whether other processes take permits too.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         self.parts.iter().any(|part| part.shared_by.is_some())
@@ -531,7 +599,7 @@ fn all_who_wait(states: &[MutexGuard<'_, PartState>]) -> Vec<Arc<Signal>> {
 fn are_free(states: &mut [MutexGuard<'_, PartState>], weight: u64, now: Time) -> bool {
     let start = (now, Arrival::Direct);
     states.iter_mut().all(|state| {
-        state.gate.due(weight, now).is_none() && state.lets_in(Queue::LAST, weight, start, now)
+        state.gate.due(weight, now, now).is_none() && state.lets_in(Queue::LAST, weight, start, now)
     })
 }
 

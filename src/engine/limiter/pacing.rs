@@ -59,6 +59,11 @@ impl Pacing {
         self.earned
     }
 
+    /// Between permits.
+    pub(in crate::engine) const fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// When `weight` permits may start, not before `now`.
     pub(in crate::engine) fn due(&self, weight: u64, now: Time) -> Time {
         match self.decide(weight, now) {

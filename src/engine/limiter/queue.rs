@@ -91,6 +91,19 @@ impl Queue {
         first.map(|first| first.weight)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiters.len()
+    }
+
+    /// The signals of those who may have their turn by news from elsewhere: the first who waits for
+    /// this rate, and all who wait for others too.
+    pub(super) fn by_news(&self) -> Vec<Arc<Signal>> {
+        let first = self.waiters.iter().find(|it| it.hold == Hold::Firm);
+        let first = first.filter(|first| !first.combined);
+        let signals = first.map(|first| &first.signal).into_iter();
+        signals.chain(self.combined()).cloned().collect()
+    }
+
     /// The signals of those who wait for other rates too.
     pub(super) fn combined(&self) -> impl Iterator<Item = &Arc<Signal>> {
         let combined = self.waiters.iter().filter(|waiter| waiter.combined);

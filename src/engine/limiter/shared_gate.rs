@@ -67,13 +67,17 @@ impl SharedGate {
     }
 
     /// When `weight` permits may be given, if nobody else takes any; `None` is now.
-    pub(super) fn due(&mut self, weight: u64, now: Time) -> Option<Time> {
+    /// Nothing is needed before `not_before`.
+    pub(super) fn due(&mut self, weight: u64, not_before: Time, now: Time) -> Option<Time> {
         let now = self.settle(now);
         if weight > self.speed.largest_weight() {
             return Some(Time::NEVER);
         }
         let here = self.opens_here(weight, now);
-        let request = self.request(weight, now, Arrival::Direct, Taker::Anybody);
+        let request = Request {
+            not_before: here.max(not_before),
+            ..self.request(weight, now, Arrival::Direct, Taker::Anybody)
+        };
         let due = match self.backend.due(&request) {
             Due::Now => here,
             Due::At(due) => due.max(here),
@@ -276,11 +280,11 @@ impl SharedGate {
     }
 
     /// Tells the others for how many permits the first of those waits who wait for this rate.
-    pub(super) fn tell_waiting(&mut self, weight: Option<u64>, now: Option<Time>) {
+    pub(super) fn tell_waiting(&mut self, weight: Option<u64>, waiting: usize, now: Option<Time>) {
         let now = now.unwrap_or(self.latest);
         // One that may not start yet for reasons of this process lets others go first.
         let weight = weight.filter(|weight| self.opens_here(*weight, now) <= now);
-        self.backend.wait(weight, now);
+        self.backend.wait(weight, waiting, now);
     }
 
     pub(super) fn shared(&mut self, now: Time) -> Shared {
@@ -305,6 +309,7 @@ impl SharedGate {
         Request {
             weight,
             now,
+            not_before: now,
             stays: if self.is_learnt(taker) {
                 self.longest
             } else {

@@ -85,7 +85,8 @@ impl Ticket {
                 });
                 for state in states {
                     let waits_for = state.queue.first_weight();
-                    state.gate.tell_waiting(waits_for, Some(now));
+                    let waiting = state.queue.len();
+                    state.gate.tell_waiting(waits_for, waiting, Some(now));
                 }
                 told
             };
@@ -101,10 +102,7 @@ impl Ticket {
         if !self.is_in_line() {
             return (Turn::Behind, Vec::new());
         }
-        let due: Vec<_> = states
-            .iter_mut()
-            .map(|state| state.gate.due(self.weight, now).unwrap_or(now))
-            .collect();
+        let due = dues(states, self.weight, now);
         let start = due.iter().copied().max().unwrap_or(now);
         let arrival = (start, Arrival::Queued);
         let free: Vec<_> = states
@@ -130,8 +128,8 @@ impl Ticket {
 
     /// Whether who waits with it is to look again every [`LOOK_AGAIN`](super::LOOK_AGAIN).
     #[must_use]
-    pub fn is_shared(&self) -> bool {
-        self.limiter.is_shared()
+    pub fn has_to_be_watched(&self) -> bool {
+        self.limiter.has_to_be_watched()
     }
 
     /// Whether it is certain that the turn does not come by `deadline`, whatever calls end before.
@@ -159,7 +157,7 @@ impl Ticket {
             let told = self.limiter.locked(|states| {
                 let told = each(states, |queue| queue.leave(self.number));
                 let empty = states.iter_mut().filter(|state| state.queue.is_empty());
-                empty.for_each(|state| state.gate.tell_waiting(None, None));
+                empty.for_each(|state| state.gate.tell_waiting(None, 0, None));
                 told
             });
             wake(&told);
@@ -177,6 +175,22 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.leave();
     }
+}
+
+/// When each rate has its permits. Those that are asked for elsewhere are not to come before the others
+/// have theirs.
+fn dues(states: &mut [MutexGuard<'_, PartState>], weight: u64, now: Time) -> Vec<Time> {
+    let mut due = vec![now; states.len()];
+    let mut start = now;
+    for of_others in [false, true] {
+        for (state, due) in states.iter_mut().zip(&mut due) {
+            if state.gate.is_shared() == of_others {
+                *due = state.gate.due(weight, start, now).unwrap_or(now);
+                start = start.max(*due);
+            }
+        }
+    }
+    due
 }
 
 /// Changes every queue. Returns the signals of those whose turn may have come by it.

@@ -152,6 +152,7 @@ pub(super) fn holders(map: &Map) -> Vec<Holder> {
         let waits = field(map, entry, Field::Turn).load(Relaxed) != 0;
         let weight = field(map, entry, Field::Weight).load(Relaxed);
         Some(Holder {
+            host: None,
             process,
             since: Duration::from_nanos(since).as_secs_f64(),
             waits_for: if waits { weight } else { 0 },

@@ -24,8 +24,8 @@ use self::layout::{Numbers, Word};
 use self::map::Map;
 pub use self::place::Place;
 use crate::engine::limiter::{
-    Adaptive, Arrival, Backend, Counted, Due, LOOK_AGAIN, Limiter, OpenError, Pacing, Permit, Rate,
-    Request, Shared, Sharing, Stamp, Why,
+    Adaptive, Arrival, Backend, Counted, Due, LOOK_AGAIN, Limiter, News, OpenError, Pacing, Permit,
+    Rate, Request, Shared, Sharing, Slots, Stamp, Why,
 };
 use crate::engine::time::Time;
 
@@ -69,7 +69,7 @@ impl HostFile {
 }
 
 impl Sharing for HostFile {
-    fn backend(&self) -> Box<dyn Backend> {
+    fn backend(&self, _: News) -> Box<dyn Backend> {
         let now = self.clock.read(Time::now());
         Box::new(HostBackend {
             seat: Seat::take(self.file.map(), now),
@@ -268,7 +268,7 @@ impl Backend for HostBackend {
             ring::give_back(self.map(), &slots);
             return None;
         };
-        let permit = Permit { slots, pace };
+        let permit = Permit::Slots(slots, pace);
         // Who replaces the file has not seen the permit, perhaps; and who pauses is to be heard to the
         // last instant.
         if self.file.has_moved() || self.is_closed(at) {
@@ -285,19 +285,24 @@ impl Backend for HostBackend {
     }
 
     fn give_back(&mut self, permit: Permit) {
-        if let Some((before, after)) = permit.pace {
+        let Some((slots, pace)) = of_file(permit) else {
+            return;
+        };
+        if let Some((before, after)) = pace {
             let word = self.map().at(Word::Earned);
             let _ = word.compare_exchange(after, before, AcqRel, Relaxed);
         }
-        ring::give_back(self.map(), &permit.slots);
+        ring::give_back(self.map(), &slots);
     }
 
     fn settle(&mut self, permit: Permit, leaves: Time, now: Time) {
-        let leaves = self.instant(now).to_host(leaves);
-        ring::settle(self.map(), &permit.slots, leaves);
+        if let Some((slots, _)) = of_file(permit) {
+            let leaves = self.instant(now).to_host(leaves);
+            ring::settle(self.map(), &slots, leaves);
+        }
     }
 
-    fn wait(&mut self, weight: Option<u64>, now: Time) {
+    fn wait(&mut self, weight: Option<u64>, _: usize, now: Time) {
         let host = self.clock.read(now);
         self.seat.wait(self.file.map(), weight, host);
     }
@@ -396,6 +401,16 @@ impl Backend for HostBackend {
 impl Drop for HostBackend {
     fn drop(&mut self) {
         self.seat.leave(self.file.map());
+    }
+}
+
+/// A permit of the file's: all that it is given are.
+#[allow(clippy::unnecessary_wraps)] // where there is no other backend
+fn of_file(permit: Permit) -> Option<(Slots, Option<(u64, u64)>)> {
+    match permit {
+        Permit::Slots(slots, pace) => Some((slots, pace)),
+        #[cfg(feature = "redis")]
+        Permit::Numbered(..) => None,
     }
 }
 

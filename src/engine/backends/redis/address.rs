@@ -69,7 +69,9 @@ const fn is_blank(it: char) -> bool {
     it.is_ascii_whitespace() || it.is_ascii_control()
 }
 
-fn without_password(text: &str) -> String {
+/// An address as it is shown.
+#[must_use]
+pub fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else {
         return text.to_owned();
     };

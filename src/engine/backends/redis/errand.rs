@@ -4,8 +4,6 @@ use std::time::Instant;
 
 use super::link::Link;
 use super::standing::Contact;
-use super::state::State;
-use super::stats::Stats;
 use crate::engine::time::Time;
 
 impl Link {
@@ -34,12 +32,12 @@ impl Link {
     pub(super) fn would_be_granted(&self, weight: u64) -> Result<Time, String> {
         let _one = self.one_errand();
         self.ask(|outgoing| outgoing.ask = Some(weight))?;
-        self.with(State::answer).ok_or_else(|| self.silence())
+        self.with(|state| state.answer())
+            .ok_or_else(|| self.silence())
     }
 
-    pub(super) fn stats(&self) -> Result<Stats, String> {
+    pub(super) fn fetch_stats(&self) -> Result<(), String> {
         let _one = self.one_errand();
-        self.ask(|outgoing| outgoing.stats = true)?;
-        self.take_stats().ok_or_else(|| self.silence())
+        self.ask(|outgoing| outgoing.stats = true)
     }
 }

@@ -6,9 +6,11 @@ use crate::engine::time::Time;
 
 /// How much later than its time a permit may be taken, in nanoseconds.
 const LATE: u64 = 5_000_000;
-/// For how long permits are asked for in advance, at the pace at which they are taken: they are to be
-/// gone well before they are late.
-const AHEAD: u64 = 3_000_000;
+/// Who asks again so soon after it has taken the last, in nanoseconds, would take more at once.
+const BUSY: u64 = 2_000_000;
+/// After one was given back, so many times as many as before are to be taken in time before more are
+/// asked for again, at most.
+const WARIEST: u32 = 128;
 /// At most so many are asked for at once.
 pub(super) const MOST: u32 = 32;
 /// Whoever takes one permit in so many nanoseconds, or fewer, needs none in advance.
@@ -33,10 +35,14 @@ struct Grant {
 #[derive(Debug)]
 pub(super) struct Held {
     grants: VecDeque<Grant>,
-    /// At most so many are asked for in advance: fewer when some had to be given back.
+    /// So many are asked for at once by one who is busy: twice as many when all were taken in time,
+    /// half as many when some had to be given back.
     bound: u32,
-    /// Since one was given back.
+    is_busy: bool,
+    /// In time, since that changed.
     taken: u32,
+    /// So many times `bound` are to be taken before it grows.
+    wary: u32,
     /// Nanoseconds from one that is taken to the next, averaged.
     interval: u64,
     last_taken: Time,
@@ -47,7 +53,9 @@ impl Default for Held {
         Self {
             grants: VecDeque::new(),
             bound: 1,
+            is_busy: false,
             taken: 0,
+            wary: 1,
             interval: SLOW,
             last_taken: Time::default(),
         }
@@ -74,6 +82,11 @@ impl Held {
         self.grants.iter().position(fits)
     }
 
+    /// When the first of all is due.
+    pub(super) fn next_due(&self) -> Option<Time> {
+        self.grants.front().map(|grant| grant.due)
+    }
+
     /// How many of that weight there are, and when the last is due.
     pub(super) fn stock(&self, weight: u64) -> (u32, Option<Time>) {
         let of_weight = self.grants.iter().filter(|it| it.permit.weight == weight);
@@ -90,17 +103,20 @@ impl Held {
         let since = now.nanos_since(self.last_taken).min(SLOW);
         self.interval = self.interval - self.interval / 4 + since / 4;
         self.last_taken = now;
-        self.taken += 1;
-        if self.taken > self.bound {
+        self.taken += u32::from(self.is_busy);
+        if self.taken >= self.bound * self.wary {
             self.bound = (self.bound * 2).min(MOST);
             self.taken = 0;
         }
         self.grants.remove(place).map(|grant| grant.permit)
     }
 
-    /// How many permits are worth asking for at once, so that they are taken in time.
-    pub(super) fn worth_asking(&self) -> u32 {
-        self.taken_in(AHEAD).clamp(1, self.bound)
+    /// How many permits are worth asking for at once.
+    pub(super) fn worth_asking(&mut self, now: Time) -> u32 {
+        if self.grants.is_empty() {
+            self.is_busy = now.nanos_since(self.last_taken) < BUSY;
+        }
+        if self.is_busy { self.bound } else { 1 }
     }
 
     /// How many are taken in so many nanoseconds.
@@ -113,6 +129,7 @@ impl Held {
         let late: Vec<_> = self.remove(|grant| now > grant.until);
         if !late.is_empty() {
             self.bound = (self.bound / 2).max(1);
+            self.wary = (self.wary * 2).min(WARIEST);
             self.taken = 0;
         }
         late
@@ -192,22 +209,40 @@ mod tests {
         let mut held = Held::default();
         let mut now = 0;
         for number in 0..200 {
+            held.worth_asking(at(now));
             held.put(permit(number), at(now), at(now));
             assert!(held.take(1, at(now)).is_some());
             now += 50;
         }
-        assert_eq!(held.worth_asking(), MOST);
-        // One that nobody took in time,
+        assert_eq!(held.worth_asking(at(now)), MOST);
+        // One that nobody took in time.
         held.put(permit(1000), at(now), at(now));
         assert_eq!(held.late(at(now + 5001)).len(), 1);
-        assert_eq!(held.worth_asking(), MOST / 2);
-        // and then they are slow.
-        for number in 0..200 {
-            now += 10_000;
-            held.put(permit(number), at(now), at(now));
+        assert_eq!(held.worth_asking(at(now)), MOST / 2);
+        assert_eq!(
+            held.worth_asking(at(now + 10_000)),
+            1,
+            "it does something else"
+        );
+    }
+
+    #[test]
+    fn who_was_wrong_is_wary() {
+        let mut held = Held::default();
+        let mut lost = 0;
+        let mut now = 0;
+        // One that takes one every time, and nothing in advance.
+        for number in 0..1000 {
+            let asked = held.worth_asking(at(now));
+            for _ in 0..asked {
+                held.put(permit(number), at(now), at(now));
+            }
             assert!(held.take(1, at(now)).is_some());
+            now += 1000;
+            let later = at(now + 6000);
+            lost += held.late(later).len();
         }
-        assert_eq!(held.worth_asking(), 1);
+        assert!(lost <= 20, "{lost}");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the threads of one process's end share with those who ask.
 
 use std::process;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::address::Address;
@@ -11,18 +11,16 @@ use super::outgoing::Outgoing;
 use super::patience::Patience;
 use super::standing::Contact;
 use super::state::State;
-use super::stats::{self, Stats};
+use super::stats;
+use crate::engine::limiter::{News, Shared as Sharers};
 use crate::engine::lock::lock;
-
-/// What is called when there are news, by a thread of the store's: those who wait are to look again.
-pub type News = Arc<dyn Fn() + Send + Sync>;
 
 /// What is behind the lock.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) state: State,
     pub(super) ear: Ear,
-    pub(super) stats: Option<Stats>,
+    pub(super) stats: Option<Sharers>,
     pub(super) stopped: bool,
 }
 
@@ -30,7 +28,7 @@ pub(super) struct Shared {
 pub(super) struct Link {
     address: Address,
     patience: Patience,
-    news: News,
+    news: Mutex<Option<News>>,
     /// What this holder is called at the server,
     holder: String,
     /// and by people.
@@ -44,7 +42,7 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(address: Address, state: State, patience: Patience, news: News) -> Self {
+    pub(super) fn new(address: Address, state: State, patience: Patience) -> Self {
         let holder = format!("{}-{:016x}", process::id(), fastrand::u64(..));
         let keys = [
             address.key("limit"),
@@ -57,7 +55,7 @@ impl Link {
             script: Script::new(keys),
             address,
             patience,
-            news,
+            news: Mutex::new(None),
             holder,
             who: format!("{} {}", stats::host(), process::id()),
             shared: Mutex::new(Shared {
@@ -119,11 +117,19 @@ impl Link {
         self.locked().stopped
     }
 
+    /// Calls `news` from now on when there are some.
+    pub(super) fn tell_news(&self, news: News) {
+        *lock(&self.news) = Some(news);
+    }
+
     /// Tells everybody that there are news.
     pub(super) fn tell(&self) {
         self.wake.notify_all();
         self.done.notify_all();
-        (self.news)();
+        let news = lock(&self.news).clone();
+        if let Some(news) = news {
+            news();
+        }
     }
 
     /// Waits until something is to be done, or for so long; None is for ever.
@@ -157,10 +163,6 @@ impl Link {
     /// Keeps others from asking something until the answer is there.
     pub(super) fn one_errand(&self) -> MutexGuard<'_, ()> {
         lock(&self.errands)
-    }
-
-    pub(super) fn take_stats(&self) -> Option<Stats> {
-        self.locked().stats.take()
     }
 
     pub(super) fn silence(&self) -> String {

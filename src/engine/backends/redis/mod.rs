@@ -20,6 +20,7 @@ mod held;
 mod known;
 mod lateness;
 mod ledger;
+mod limit;
 mod line;
 mod link;
 mod numbers;
@@ -38,17 +39,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::address::Address;
+pub use self::address::without_password;
 pub use self::due::Due;
 pub use self::held::Permit;
+pub use self::limit::RedisLimit;
 use self::link::Link;
-pub use self::link::News;
 use self::numbers::Numbers;
 pub use self::patience::Patience;
-use self::standing::Contact;
-pub use self::standing::Event;
 use self::state::State;
-pub use self::stats::{Holder, Stats};
-use crate::engine::limiter::Rate;
+use crate::engine::limiter::{Event, Rate, Shared, Trouble, Why};
 use crate::engine::process;
 use crate::engine::time::Time;
 
@@ -66,28 +65,42 @@ impl fmt::Debug for RedisStore {
 }
 
 impl RedisStore {
-    /// Connects to the server and the limit that `address` names, as in
-    /// `redis://user:password@cache:6379/0#name`. Waits for it.
+    /// Begins to connect to the server and the limit that `address` names, as in
+    /// `redis://user:password@cache:6379/0#name`.
     ///
     /// # Errors
     ///
-    /// In words for the user: the address, the server, or others use other numbers.
-    pub fn open(
-        address: &str,
-        rate: &Rate,
-        patience: Patience,
-        news: News,
-    ) -> Result<Self, String> {
+    /// In words for the user: the address is none, or the numbers are too large.
+    pub fn begin(address: &str, rate: &Rate, patience: Patience) -> Result<Self, String> {
         let address = Address::parse(address)?;
-        let state = State::new(Numbers::new(rate)?, address.shown());
-        let link = Arc::new(Link::new(address, state, patience, news));
-        speaking::start(&link)?;
-        let store = Self {
+        Ok(Self::of(address, Numbers::new(rate)?, patience))
+    }
+
+    fn of(address: Address, numbers: Numbers, patience: Patience) -> Self {
+        let state = State::new(numbers, address.shown());
+        let link = Arc::new(Link::new(address, state, patience));
+        if let Err(why) = speaking::start(&link) {
+            link.with(|state| state.lost(&why, Time::now()));
+        }
+        Self {
             link,
             made_in: process::generation(),
-        };
-        store.link.wait_for_contact()?;
-        Ok(store)
+        }
+    }
+
+    /// Waits until there is contact with the server.
+    ///
+    /// # Errors
+    ///
+    /// In words, if there is none, or others use other numbers.
+    pub fn wait_for_contact(&self) -> Result<(), String> {
+        self.link.wait_for_contact()
+    }
+
+    /// Has `news` called when those who wait are to look again, by a thread of the store's with nothing
+    /// locked.
+    pub fn tell_news(&self, news: Arc<dyn Fn() + Send + Sync>) {
+        self.link.tell_news(news);
     }
 
     /// When `weight` permits may be taken; asks the server where that is not known. `behind` others
@@ -98,11 +111,23 @@ impl RedisStore {
             .with(|state| state.due(weight, behind, not_before, now))
     }
 
+    /// How long before they are needed permits are to be asked for.
+    #[must_use]
+    pub fn early(&self) -> Duration {
+        self.link.with(|state| state.early())
+    }
+
     /// Takes `weight` permits that are due, to stay in the window for so many nanoseconds. None if
     /// there are none, or they are late.
     #[must_use]
     pub fn take(&self, weight: u64, now: Time, stays: u64) -> Option<Permit> {
         self.link.with(|state| state.take(weight, now, stays))
+    }
+
+    /// Nothing was started with a permit.
+    pub fn give_back(&self, permit: Permit) {
+        self.link
+            .with(|state| state.outgoing().give_back(vec![permit]));
     }
 
     /// A permit leaves the window then, not when it was said before.
@@ -111,9 +136,14 @@ impl RedisStore {
             .with(|state| state.outgoing().leaves(permit, leaves));
     }
 
+    /// One waits here for so many permits; 0 if nobody does.
+    pub fn wait(&self, weight: u64) {
+        self.link.with(|state| state.wait(weight));
+    }
+
     /// Nothing starts before `until`, for all who share the limit.
-    pub fn pause_until(&self, until: Time) {
-        self.link.with(|state| state.pause_until(until));
+    pub fn pause_until(&self, until: Time, why: Why) {
+        self.link.with(|state| state.pause_until(until, why));
     }
 
     /// Until when nothing starts, whoever has paused it.
@@ -122,9 +152,20 @@ impl RedisStore {
         self.link.with(|state| state.paused_until())
     }
 
-    /// Permits are paced with that margin from now on.
-    pub fn follow_margin(&self, margin: Duration) {
-        self.link.with(|state| state.follow_margin(margin));
+    /// So much time is between paced permits from now on.
+    pub fn pace(&self, interval: Duration) {
+        self.link.with(|state| state.pace(interval));
+    }
+
+    /// Permits of this process are given as if that were the limit.
+    pub fn bound(&self, limit: u64) {
+        self.link.with(|state| state.bound(limit));
+    }
+
+    /// When the next permit is to be had, if that is known and to come.
+    #[must_use]
+    pub fn next_known(&self, now: Time) -> Option<Time> {
+        self.link.with(|state| state.next_known(now))
     }
 
     /// What is to be logged.
@@ -133,13 +174,10 @@ impl RedisStore {
         self.link.with(State::take_events)
     }
 
-    /// Why nothing starts, if there is no contact with the server.
+    /// Why nothing is granted, if so.
     #[must_use]
-    pub fn lost(&self) -> Option<String> {
-        self.link.with(|state| match state.contact() {
-            Contact::Lost(_, why) | Contact::Refused(why) => Some(why.clone()),
-            Contact::Opening | Contact::Up => None,
-        })
+    pub fn trouble(&self) -> Option<Trouble> {
+        self.link.with(|state| state.trouble())
     }
 
     /// Whether `weight` permits may be taken now, and are held if so. Waits for the server.
@@ -160,13 +198,23 @@ impl RedisStore {
         self.link.would_be_granted(weight)
     }
 
-    /// Who holds the limit, and how it stands. Waits for the server.
+    /// Asks who holds the limit, and how it stands, for [`shared`](Self::shared). Waits for the server.
     ///
     /// # Errors
     ///
     /// Without contact, in words.
-    pub fn stats(&self) -> Result<Stats, String> {
-        self.link.stats()
+    pub fn fetch_stats(&self) -> Result<(), String> {
+        self.link.fetch_stats()
+    }
+
+    /// Who holds the limit, and how it stands, as of the last time that it was asked for.
+    #[must_use]
+    pub fn shared(&self) -> Shared {
+        let shared = self.link.locked();
+        Shared {
+            place: Some(self.link.address().shown().to_owned()),
+            ..shared.stats.clone().unwrap_or_default()
+        }
     }
 }
 

@@ -1,29 +1,7 @@
 //! How it stands with the server, and what is to be logged of that.
 
-use log::Level;
-
+use crate::engine::limiter::{Event, Trouble};
 use crate::engine::time::Time;
-
-/// Something to be logged.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Event {
-    level: Level,
-    text: String,
-}
-
-impl Event {
-    /// How grave it is.
-    #[must_use]
-    pub const fn level(&self) -> Level {
-        self.level
-    }
-
-    /// What has happened.
-    #[must_use]
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-}
 
 /// Whether there is contact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,32 +37,38 @@ impl Standing {
         &self.contact
     }
 
+    /// Why nothing is granted, if so.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        match &self.contact {
+            Contact::Lost(_, why) => Some(Trouble::Lost(why.clone())),
+            Contact::Refused(why) => Some(Trouble::Refused(why.clone())),
+            Contact::Opening | Contact::Up => None,
+        }
+    }
+
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
-    fn warn(&mut self, text: String) {
+    fn note(&mut self, name: &'static str, reason: &str, seconds: Option<f64>) {
         self.events.push(Event {
-            level: Level::Warn,
-            text,
+            name,
+            place: self.shown.clone(),
+            reason: reason.to_owned(),
+            seconds,
         });
     }
 
-    /// What was granted is not known any more, for that reason.
+    /// What was granted is not known any more, for that reason: nothing starts for one window.
     pub(super) fn state_lost(&mut self, why: &str) {
-        let shown = &self.shown;
-        let text = format!("limiter_state_lost: {shown}: {why}; nothing starts for one window");
-        self.warn(text);
+        self.note("limiter_state_lost", why, None);
     }
 
     /// Contact is back, or there for the first time.
     pub(super) fn found(&mut self, now: Time) {
         if let Contact::Lost(since, _) = &self.contact {
             let lasted = now.since(*since).as_secs_f64();
-            let shown = &self.shown;
-            self.warn(format!(
-                "limiter_found: {shown} answers again after {lasted:.1} s"
-            ));
+            self.note("limiter_found", "it answers again", Some(lasted));
         }
         self.contact = Contact::Up;
     }
@@ -97,9 +81,7 @@ impl Standing {
             return;
         }
         if self.contact != Contact::Opening {
-            self.warn(format!(
-                "limiter_lost: {text}; nothing starts until it answers"
-            ));
+            self.note("limiter_lost", why, None);
         }
         self.contact = Contact::Lost(now, text);
     }

@@ -13,7 +13,9 @@ use super::outgoing::{Outgoing, Wanted};
 use super::request::{Message, Reply};
 use super::sent::Sent;
 use super::server_clock::ServerClock;
-use super::standing::{Contact, Event, Standing};
+use super::standing::{Contact, Standing};
+use super::stats::REFUSED;
+use crate::engine::limiter::{Event, Trouble, Why};
 use crate::engine::time::Time;
 
 /// Who is heard on its own channel more rarely is to be heard with the next request.
@@ -38,7 +40,11 @@ pub(super) struct State {
     since: i64,
     closed: Closed,
     lateness: Lateness,
-    waiting: u32,
+    /// The limit in effect.
+    limit: u64,
+    waits_for: u64,
+    why: Why,
+    /// When a weight would be granted that was asked about.
     answer: Option<Time>,
 }
 
@@ -47,6 +53,7 @@ impl State {
         Self {
             interval: numbers.interval(numbers.margin()),
             ledger: Ledger::new(numbers.stays()),
+            limit: numbers.limit(),
             numbers,
             clock: ServerClock::default(),
             held: Held::default(),
@@ -59,7 +66,8 @@ impl State {
             since: 0,
             closed: Closed::default(),
             lateness: Lateness::default(),
-            waiting: 0,
+            waits_for: 0,
+            why: Why::Asked,
             answer: None,
         }
     }
@@ -95,23 +103,48 @@ impl State {
         self.answered
     }
 
-    pub(super) const fn answer(&mut self) -> Option<Time> {
-        self.answer.take()
+    pub(super) const fn answer(&self) -> Option<Time> {
+        self.answer
     }
 
     pub(super) fn take_events(&mut self) -> Vec<Event> {
         self.standing.take_events()
     }
 
-    /// The time between paced permits, with the margin in effect.
-    pub(super) fn follow_margin(&mut self, margin: Duration) {
-        self.interval = self.numbers.interval(margin);
+    pub(super) fn trouble(&self) -> Option<Trouble> {
+        self.standing.trouble()
+    }
+
+    /// The time between paced permits.
+    pub(super) const fn pace(&mut self, interval: Duration) {
+        self.interval = interval;
+    }
+
+    /// No more are to be in the window than that, for the permits of this process.
+    pub(super) const fn bound(&mut self, limit: u64) {
+        self.limit = limit;
+    }
+
+    pub(super) const fn wait(&mut self, weight: u64) {
+        self.waits_for = weight;
+    }
+
+    /// How long before permits are needed they are to be asked for.
+    pub(super) const fn early(&self) -> Duration {
+        Duration::from_nanos(self.lateness.early())
+    }
+
+    /// When the next permit is to be had, if that is known and to come.
+    pub(super) fn next_known(&self, now: Time) -> Option<Time> {
+        let held = self.held.next_due();
+        let opens = self.closed.opens();
+        let next = held.or(self.answer).map_or(opens, |due| due.max(opens));
+        (next > now).then_some(next)
     }
 
     /// When `weight` permits may be taken; asks the server where that is not known. `behind` others
     /// wait too.
     pub(super) fn due(&mut self, weight: u64, behind: u32, not_before: Time, now: Time) -> Due {
-        self.waiting = behind + 1;
         match self.contact() {
             Contact::Up => {}
             Contact::Opening => return Due::Asked,
@@ -151,7 +184,7 @@ impl State {
             return;
         }
         let waiting = (behind + 1).min(MOST);
-        let wanted = self.held.worth_asking().max(waiting);
+        let wanted = self.held.worth_asking(now).max(waiting);
         let taken_meanwhile = self.held.taken_in(self.lateness.round_trip());
         if stock <= taken_meanwhile.clamp(wanted / 8, wanted / 2) {
             self.outgoing.want = Some(Wanted {
@@ -173,7 +206,7 @@ impl State {
         let usable = *self.contact() == Contact::Up && now >= self.closed.opens();
         self.give_back_late(now);
         let permit = usable.then(|| self.held.take(weight, now)).flatten()?;
-        self.waiting = self.waiting.saturating_sub(1);
+        self.waits_for = 0;
         let leaves = now.plus_nanos(stays);
         self.outgoing.leaves(permit, leaves);
         self.ledger.put(weight, leaves, now);
@@ -181,8 +214,9 @@ impl State {
     }
 
     /// Nothing starts before `until`, for all who share it.
-    pub(super) fn pause_until(&mut self, until: Time) {
+    pub(super) fn pause_until(&mut self, until: Time, why: Why) {
         if self.closed.pause(until) {
+            self.why = why;
             self.outgoing.pause = self.outgoing.pause.max(Some(until));
             self.hold_back();
         }
@@ -268,12 +302,17 @@ impl State {
         let want = sent.want;
         self.sent = Some(sent);
         let pause = self.outgoing.pause.take();
+        let why = if self.why == Why::Refused {
+            REFUSED
+        } else {
+            "asked"
+        };
         Message {
             number: self.made,
             holder,
             channel,
             numbers: self.numbers.text(),
-            limit: self.numbers.limit(),
+            limit: self.limit,
             burst: self.numbers.burst(),
             interval: self.interval,
             stays: (self.numbers.stays() + late).div_ceil(1000),
@@ -286,7 +325,7 @@ impl State {
             want,
             ask: asked.unwrap_or(0),
             echo: now.since(heard) > ECHO_EVERY,
-            who: format!("{who} {} {}", self.since, self.waiting),
+            who: format!("{who} {} {} {why}", self.since, self.waits_for),
             returned,
             leaves,
         }

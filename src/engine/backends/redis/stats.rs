@@ -7,95 +7,69 @@ use redis::RedisResult;
 
 use super::ear::OVER;
 use super::line::{Failure, Line, Script};
+use crate::engine::limiter::{Holder, Shared, Why};
 
-/// One process that holds a limit.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Its host,
-    pub host: String,
-    /// its number there,
-    pub process: u32,
-    /// since when it holds it,
-    pub since: Duration,
-    /// when it was last heard of,
-    pub seen: Duration,
-    /// and how many waited in it then.
-    pub waiting: u64,
-}
-
-/// How a limit stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stats {
-    /// Who holds it: those who hear of its pauses.
-    pub holders: Vec<Holder>,
-    /// The weight of the permits that count.
-    pub permits: u64,
-    /// How long all pause yet,
-    pub paused: Duration,
-    /// and the host and process that wanted it.
-    pub paused_by: Option<(String, u32)>,
-    /// For how long nothing is granted yet, as the server has lost what was.
-    pub learning: Duration,
-}
+/// How it is written that a server has refused a call.
+pub(super) const REFUSED: &str = "refused";
 
 /// Reads how the limit stands. A request before has brought it up to date.
-pub(super) fn read(line: &mut Line, script: &Script, channel: &str) -> Result<Stats, Failure> {
+pub(super) fn read(line: &mut Line, script: &Script, channel: &str) -> Result<Shared, Failure> {
     let (limit, holders) = script.limit();
     let connection = line.connection();
     let (fields, listed): (HashMap<String, String>, HashMap<String, String>) = redis::pipe()
         .hgetall(limit)
         .hgetall(holders)
         .query(connection)?;
-    let mut holders_seen = Vec::new();
-    let number = |name: &str| fields.get(name).and_then(|it| it.parse().ok()).unwrap_or(0);
-    let now = number("now");
+    let mut seen = Vec::new();
     for (name, text) in &listed {
         // Who does not listen on its channel has gone, whatever has become of it.
         let own = format!("{channel}:{name}");
         let mut listeners = redis::cmd("PUBSUB");
         let heard: RedisResult<(String, u64)> = listeners.arg("NUMSUB").arg(&own).query(connection);
         if heard.map_or(true, |(_, listeners)| listeners > 0) {
-            holders_seen.extend(holder(text, now));
+            seen.extend(holder(text));
         }
     }
-    holders_seen.sort_by_key(|holder| std::cmp::Reverse(holder.since));
+    seen.sort_by(|one, other| one.since.total_cmp(&other.since));
+    let number =
+        |name: &str| -> i64 { fields.get(name).and_then(|it| it.parse().ok()).unwrap_or(0) };
+    let left = number("paused").saturating_sub(number("now")).max(0);
     let paused_by = fields.get("paused_by").and_then(|text| {
-        let (host, rest) = text.split_once(' ')?;
-        let process = rest.split(' ').next()?.parse().ok()?;
-        Some((host.to_owned(), process))
+        let mut words = text.split(' ');
+        let process = words.nth(1)?.parse().ok()?;
+        let why = if words.nth(2)? == REFUSED {
+            Why::Refused
+        } else {
+            Why::Asked
+        };
+        Some((Duration::from_micros(left.unsigned_abs()), why, process))
     });
-    let paused = from(number("paused"), now);
-    Ok(Stats {
-        holders: holders_seen,
-        permits: u64::try_from(number("weight")).unwrap_or(0),
-        paused,
-        paused_by: paused_by.filter(|_| !paused.is_zero()),
-        learning: from(number("closed"), now),
+    Ok(Shared {
+        place: None,
+        used: u64::try_from(number("weight")).unwrap_or(0),
+        pause: paused_by.filter(|_| left > 0),
+        holders: seen,
     })
 }
 
-/// From the text that the script keeps: when it was seen, its host, process, since when, and how many
-/// wait.
-fn holder(text: &str, now: i64) -> Option<Holder> {
+/// From the text that the script keeps: when it was seen, its host, process, since when, what it
+/// waits for.
+fn holder(text: &str) -> Option<Holder> {
     let mut words = text.split(' ');
     let seen: i64 = words.next()?.parse().ok()?;
     let host = words.next()?.to_owned();
     let process = words.next()?.parse().ok()?;
     let since: i64 = words.next()?.parse().ok()?;
-    let waiting = words.next()?.parse().ok()?;
+    let waits_for = words.next()?.parse().ok()?;
+    // At first it does not know the time at the server.
+    let since = if since == 0 { seen } else { since };
+    let since = Duration::from_micros(since.unsigned_abs());
     Some(Holder {
-        host,
+        host: Some(host),
         process,
-        since: from(now, if since == 0 { seen } else { since }),
-        seen: from(now, seen),
-        waiting,
+        since: since.as_secs_f64(),
+        waits_for,
     })
-}
-
-/// Microseconds from one time to the next.
-fn from(later: i64, earlier: i64) -> Duration {
-    let micros = later.saturating_sub(earlier).max(0);
-    Duration::from_micros(micros.unsigned_abs())
 }
 
 /// Takes a holder off the list, and ends its listening.
