@@ -103,22 +103,26 @@ fn other_numbers_are_refused_while_permits_count() {
     thread::sleep(ms(700));
     let second = Taker::open(&address, &rate(3, ms(500))).unwrap();
     second.take(1);
-    // Now it is the first that has other numbers.
-    let end = Time::now() + Duration::from_secs(10);
-    loop {
-        let now = Time::now();
-        match first.store.due(1, 0, now, now) {
-            Due::Refused(why) => {
-                assert!(
-                    why.contains("limit=3, per=0.5, which is not limit=2"),
-                    "{why}"
-                );
-                break;
-            }
-            due => assert!(now < end, "{due:?}"),
-        }
-        thread::sleep(ms(1));
-    }
+    // Those hold for the first, too.
+    first.take(1);
+    assert_eq!(first.store.take_news().0.map(|it| it.limit()), Some(3));
+    assert_eq!(first.store.ask_now(2), Ok(false));
+}
+
+#[test]
+fn a_change_holds_for_all_and_keeps_what_counts() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let [first, second] =
+        [(); 2].map(|()| Taker::open(&server.address("x"), &rate(2, ms(500))).unwrap());
+    let (start, _) = first.take(2);
+    first.store.change(&rate(3, ms(1500))).unwrap();
+    second.take(1);
+    let (next, _) = second.take(2);
+    assert!(next.since(start) >= ms(1500), "{:?}", next.since(start));
+    let changed = second.store.take_news().0.unwrap();
+    assert_eq!((changed.limit(), changed.per()), (3, ms(1500)));
 }
 
 #[test]

@@ -86,7 +86,9 @@ impl Caller {
             .arg(call.count)
             .arg(0)
             .arg(0)
-            .arg("host 1 0 0")
+            .arg("host 1 0 0 asked")
+            .arg(0)
+            .arg(0)
             .arg(call.returned.len())
             .arg(&call.returned);
         for (permit, leaves) in &call.leaves {

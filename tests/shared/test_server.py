@@ -17,7 +17,7 @@ import redis_server
 from redis_server import Server
 from sharing import Other, fullest_window, rate_reached, sharing
 
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, RateLimiter, Retry
 
 MINUTE = 60.0
 
@@ -31,6 +31,12 @@ pytestmark = pytest.mark.skipif(
 def server() -> Iterator[Server]:
     with redis_server.running() as server:
         yield server
+
+
+class RefusedError(Exception):
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("429 Too Many Requests")
+        self.status_code, self.headers = 429, {"Retry-After": str(retry_after)}
 
 
 def test_two_limiters_of_one_name_are_one_limit(server: Server) -> None:
@@ -163,6 +169,40 @@ def test_other_numbers_are_refused_while_permits_count(server: Server) -> None:
     time.sleep(0.5)
     newcomer = RateLimiter(2, per=MINUTE, shared=server.address("x"))
     assert newcomer.try_acquire()
+    assert limiter.try_acquire(), "those of the newcomer hold for everybody"
+    assert not limiter.try_acquire()
+    assert (limiter.limit, limiter.per) == (2, MINUTE)
+
+
+def test_an_update_holds_for_all_and_keeps_what_counts(server: Server) -> None:
+    settings = {"limit": 5, "per": MINUTE, "shared": server.address("x")}
+    limiter = RateLimiter(5, per=MINUTE, shared=server.address("x"))
+    with Other(**settings) as other:
+        assert other.tell("limiter.acquire(4)") == "True"
+        limiter.update(8, per=MINUTE)
+        assert limiter.acquire(2, timeout=10)
+        while other.tell("limiter.limit") != "8":
+            time.sleep(0.01)
+        assert other.tell("limiter.try_acquire(2)") == "True"
+        assert not limiter.try_acquire()
+
+
+def test_a_refusal_pauses_other_processes_and_cuts_an_adaptive_limit(server: Server) -> None:
+    address = server.address("x")
+    limiter = RateLimiter(20, per=MINUTE, adaptive=True, shared=address)
+    left = [RefusedError(1)]
+
+    def refused_once() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    with Other(limit=20, per=MINUTE, adaptive=True, shared=address) as other:
+        with BatchExecutor(limiter, 1, retry=Retry(2)) as executor:
+            assert executor.execute_batch([refused_once]) == ["done"]
+        assert other.tell("limiter.acquire(8)") == "True"
+        assert other.tell("limiter.effective_limit") == "10"
+        assert other.tell("limiter.try_acquire()") == "False", "ten of twenty"
 
 
 def test_a_copy_and_a_child_share_it(server: Server) -> None:
@@ -213,7 +253,7 @@ def test_a_combination_takes_of_both_or_none(server: Server) -> None:
 def test_nothing_is_left_of_a_process_that_ends(server: Server) -> None:
     program = """
 import sys
-from paceline import BatchExecutor, RateLimiter
+from paceline import BatchExecutor, RateLimiter, Retry
 limiter = RateLimiter(3, per=0.1, shared=sys.argv[1])
 with BatchExecutor(limiter, 2) as executor:
     executor.execute_batch([int] * 9)

@@ -16,8 +16,9 @@
 --       15 permits wanted   16 of that weight   17 not before   18 so many of them at any time, the
 --       rest only if they may start now
 --       19 tell when so many would be granted, or 0   20 1 if the holder is to hear its own channel
---       21 who the holder is   22 how many permits follow that are given back, then those, and the
---       rest in pairs: a permit that leaves then, or with a + a permit to be counted until then
+--       21 who the holder is   22 1 if those numbers are to hold for everybody from now on
+--       23 1 if the limit in effect was cut   24 how many permits follow that are given back, then
+--       those, and the rest in pairs: a permit that leaves then, or with a + one to be counted so long
 -- Returns the time, the generation, the last permit, until when all pause, until when nothing is
 -- granted, what 19 asks for; then each permit granted and its time.
 
@@ -87,11 +88,22 @@ if redis.call('EXISTS', permits) == 0 then
 end
 forget_those_that_left()
 
-if kept[1] and kept[1] ~= numbers then
-  if total > 0 or paused > now or closed > now then
+local others = kept[1] and kept[1] ~= numbers
+if others then
+  if ARGV[22] == '1' then
+    -- What counts stays so much longer as the window is longer.
+    local window = '^%d+ (%d+)'
+    local longer = tonumber(string.match(numbers, window)) - tonumber(string.match(kept[1], window))
+    for _, permit in ipairs(redis.call('ZRANGE', permits, 0, -1)) do
+      redis.call('ZINCRBY', permits, whole(longer / 1000), permit)
+    end
+    forget_those_that_left()
+  elseif total > 0 or paused > now or closed > now then
     return redis.error_reply('NUMBERS ' .. kept[1])
+  else
+    earned = 0
   end
-  earned, longest = 0, stays
+  longest = stays
 end
 
 -- Something is lost: of what was granted, not all is here, or it is not known when it leaves.
@@ -159,8 +171,8 @@ if before and string.sub(before, 1, #request + 1) == request .. ' ' then
 end
 
 if not is_repeated then
-  local place = 23 + tonumber(ARGV[22])
-  for index = 23, place - 1 do
+  local place = 25 + tonumber(ARGV[24])
+  for index = 25, place - 1 do
     local permit = ARGV[index]
     if redis.call('ZREM', permits, permit) == 1 then
       local weight = weight_of(permit)
@@ -230,6 +242,12 @@ redis.call('PEXPIRE', holders, whole(math.max(milliseconds, HOUR)))
 
 if changed then
   redis.call('PUBLISH', channel, 'generation ' .. whole(generation))
+end
+if others then
+  redis.call('PUBLISH', channel, 'numbers ' .. numbers)
+end
+if ARGV[23] == '1' and not is_repeated then
+  redis.call('PUBLISH', channel, 'cut ' .. holder)
 end
 if ARGV[20] == '1' then
   redis.call('PUBLISH', channel .. ':' .. holder, 'heard')

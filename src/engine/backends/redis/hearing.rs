@@ -70,9 +70,12 @@ fn note(link: &Link, epoch: u64, message: Option<&Msg>) -> bool {
     shared.ear.hear(now);
     let words = text.as_deref().and_then(|text| text.split_once(' '));
     let state = &mut shared.state;
-    match words.map(|(what, number)| (what, number.parse().unwrap_or(0))) {
-        Some(("pause", until)) => state.hear_pause(until, now),
-        Some(("generation", generation)) => state.hear_generation(generation, now),
+    match words {
+        Some(("pause", until)) => state.hear_pause(number(until), now),
+        Some(("generation", generation)) => state.hear_generation(number(generation), now),
+        Some(("numbers", numbers)) => state.hear_numbers(numbers),
+        Some(("cut", holder)) if holder != link.me().0 => state.terms().hear_cut(),
+        Some(("cut", _)) => {}
         // An echo is for this thread alone.
         _ if message.is_some() => return text.as_deref() != Some(OVER),
         _ => {}
@@ -80,4 +83,8 @@ fn note(link: &Link, epoch: u64, message: Option<&Msg>) -> bool {
     drop(shared);
     link.tell();
     true
+}
+
+fn number(text: &str) -> i64 {
+    text.parse().unwrap_or(0)
 }

@@ -71,6 +71,7 @@ impl Sharing for RedisLimit {
             store,
             limit: self.rate.limit(),
             adaptive: None,
+            is_cut: false,
             waiting: 0,
         })
     }
@@ -105,6 +106,8 @@ struct RedisBackend {
     limit: u64,
     /// The limit in effect, once it was cut.
     adaptive: Option<Adaptive>,
+    /// Another process has cut it.
+    is_cut: bool,
     waiting: u32,
 }
 
@@ -114,10 +117,19 @@ impl RedisBackend {
         if let Some(pacing) = request.pacing {
             self.store.pace(pacing.interval());
         }
+        self.follow_cut(request.adaptive, request.now);
         if self.adaptive.is_some() {
             self.grow(request.now);
             let effective = self.effective().max(request.weight);
             self.store.bound(effective.min(self.limit));
+        }
+    }
+
+    fn follow_cut(&mut self, adaptive: Option<Adaptive>, now: Time) {
+        if std::mem::take(&mut self.is_cut)
+            && let Some(adaptive) = adaptive
+        {
+            self.adaptive.get_or_insert(adaptive).cut(now);
         }
     }
 
@@ -134,7 +146,15 @@ impl RedisBackend {
 
 impl Backend for RedisBackend {
     fn refresh(&mut self, _: Time) -> Option<Rate> {
-        None
+        let (rate, is_cut) = self.store.take_news();
+        self.is_cut |= is_cut;
+        if let Some(rate) = &rate {
+            self.limit = rate.limit();
+            if let Some(adaptive) = &mut self.adaptive {
+                adaptive.change(rate.limit(), rate.longest());
+            }
+        }
+        rate
     }
 
     fn due(&mut self, request: &Request) -> Due {
@@ -194,7 +214,11 @@ impl Backend for RedisBackend {
     }
 
     fn cut(&mut self, adaptive: Adaptive, now: Time) -> bool {
-        self.adaptive.get_or_insert(adaptive).cut(now)
+        let cut = self.adaptive.get_or_insert(adaptive).cut(now);
+        if cut {
+            self.store.cut();
+        }
+        cut
     }
 
     fn hold(&mut self, _: Adaptive, longer: Duration, _: Time) {
@@ -210,6 +234,7 @@ impl Backend for RedisBackend {
         adaptive: Option<Adaptive>,
         now: Time,
     ) -> Counted {
+        self.follow_cut(adaptive, now);
         self.grow(now);
         let limit = self.limit;
         let next = self.store.next_known(now).map(|leaves| Stamp {
@@ -224,12 +249,13 @@ impl Backend for RedisBackend {
         }
     }
 
-    fn change(&mut self, _: Rate, _: Time) -> Result<(), OpenError> {
-        Err(OpenError::Value(
-            "the numbers of a limit on a server cannot be changed: let its permits leave the window \
-             and open it with others, or give it another name"
-                .to_owned(),
-        ))
+    fn change(&mut self, rate: Rate, _: Time) -> Result<(), OpenError> {
+        self.store.change(&rate).map_err(OpenError::Value)?;
+        self.limit = rate.limit();
+        if let Some(adaptive) = &mut self.adaptive {
+            adaptive.change(rate.limit(), rate.longest());
+        }
+        Ok(())
     }
 
     fn holders(&mut self, _: Time) -> Shared {

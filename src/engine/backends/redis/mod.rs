@@ -33,6 +33,7 @@ mod speaking;
 mod standing;
 mod state;
 mod stats;
+mod terms;
 
 use std::fmt;
 use std::sync::Arc;
@@ -152,14 +153,37 @@ impl RedisStore {
         self.link.with(|state| state.paused_until())
     }
 
+    /// Goes on at another rate, for all who share the limit.
+    ///
+    /// # Errors
+    ///
+    /// In words, if the numbers are too large.
+    pub fn change(&self, rate: &Rate) -> Result<(), String> {
+        let numbers = Numbers::new(rate)?;
+        self.link.with(|state| state.change_for_all(numbers));
+        Ok(())
+    }
+
+    /// A rate that holds for everybody now, if another process has changed it, and whether one has cut
+    /// the limit in effect.
+    #[must_use]
+    pub fn take_news(&self) -> (Option<Rate>, bool) {
+        self.link.with(|state| state.terms().take_news())
+    }
+
+    /// Tells the others that the limit in effect was cut.
+    pub fn cut(&self) {
+        self.link.with(|state| state.outgoing().has_cut = true);
+    }
+
     /// So much time is between paced permits from now on.
     pub fn pace(&self, interval: Duration) {
-        self.link.with(|state| state.pace(interval));
+        self.link.with(|state| state.terms().pace(interval));
     }
 
     /// Permits of this process are given as if that were the limit.
     pub fn bound(&self, limit: u64) {
-        self.link.with(|state| state.bound(limit));
+        self.link.with(|state| state.terms().bound(limit));
     }
 
     /// When the next permit is to be had, if that is known and to come.

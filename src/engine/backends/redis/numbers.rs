@@ -34,6 +34,22 @@ impl Numbers {
         })
     }
 
+    pub(super) const fn rate(&self) -> &Rate {
+        &self.rate
+    }
+
+    /// The same for other numbers, as [`text`](Self::text) has them.
+    pub(super) fn changed(&self, text: &str) -> Result<Self, String> {
+        let mut numbers = text.split(' ').map(|it| it.parse().unwrap_or(0));
+        let mut next = || numbers.next().unwrap_or(0);
+        let (limit, per, burst) = (next(), Duration::from_nanos(next()), next());
+        let rate = self
+            .rate
+            .shared_as(limit, per, (burst > 0).then_some(burst))
+            .map_err(|error| error.to_string())?;
+        Self::new(&rate)
+    }
+
     pub(super) const fn stays(&self) -> u64 {
         self.stays
     }

@@ -1,6 +1,7 @@
 //! What the next request is to say.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use super::held::Permit;
 use super::request::Want;
@@ -34,6 +35,10 @@ pub(super) struct Outgoing {
     /// What was taken, as the server has lost it.
     pub(super) report: bool,
     pub(super) has_moved: bool,
+    /// The numbers are to hold for everybody.
+    pub(super) changes: bool,
+    /// The limit in effect was cut.
+    pub(super) has_cut: bool,
     returned: Vec<Permit>,
     leaves: HashMap<Permit, Time>,
 }
@@ -57,6 +62,8 @@ impl Outgoing {
             || self.pause.is_some()
             || self.report
             || self.has_moved
+            || self.changes
+            || self.has_cut
             || !self.returned.is_empty()
     }
 
@@ -66,6 +73,13 @@ impl Outgoing {
 
     pub(super) fn leaves(&mut self, permit: Permit, at: Time) {
         self.leaves.insert(permit, at);
+    }
+
+    /// What was said to leave stays for a window that is longer, or shorter.
+    pub(super) fn stay_longer(&mut self, before: Duration, after: Duration) {
+        for leaves in self.leaves.values_mut() {
+            *leaves = *leaves + after - before;
+        }
     }
 
     /// The permits to be granted. None are wanted before it is known how late they may be.

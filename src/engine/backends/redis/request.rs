@@ -27,6 +27,7 @@ impl Permit {
 
 /// What a request says. Times are microseconds of the server's clock.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools)] // each is another thing said
 pub(super) struct Message<'a> {
     pub(super) number: u64,
     pub(super) holder: &'a str,
@@ -48,6 +49,8 @@ pub(super) struct Message<'a> {
     pub(super) ask: u64,
     pub(super) echo: bool,
     pub(super) who: String,
+    pub(super) changes: bool,
+    pub(super) has_cut: bool,
     pub(super) returned: Vec<Permit>,
     /// Names of permits, and when they leave.
     pub(super) leaves: Vec<(String, i64)>,
@@ -87,6 +90,8 @@ impl Message<'_> {
             self.ask.to_string(),
             flag(self.echo),
             self.who.clone(),
+            flag(self.changes),
+            flag(self.has_cut),
             self.returned.len().to_string(),
         ];
         arguments.extend(self.returned.iter().map(|permit| permit.name()));

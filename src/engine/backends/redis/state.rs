@@ -15,6 +15,7 @@ use super::sent::Sent;
 use super::server_clock::ServerClock;
 use super::standing::{Contact, Standing};
 use super::stats::REFUSED;
+use super::terms::Terms;
 use crate::engine::limiter::{Event, Trouble, Why};
 use crate::engine::time::Time;
 
@@ -24,8 +25,7 @@ const ECHO_EVERY: Duration = Duration::from_secs(1);
 /// The state of one holder.
 #[derive(Debug)]
 pub(super) struct State {
-    numbers: Numbers,
-    interval: Duration,
+    terms: Terms,
     clock: ServerClock,
     held: Held,
     ledger: Ledger,
@@ -40,8 +40,6 @@ pub(super) struct State {
     since: i64,
     closed: Closed,
     lateness: Lateness,
-    /// The limit in effect.
-    limit: u64,
     waits_for: u64,
     why: Why,
     /// When a weight would be granted that was asked about.
@@ -51,10 +49,8 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(numbers: Numbers, shown: &str) -> Self {
         Self {
-            interval: numbers.interval(numbers.margin()),
             ledger: Ledger::new(numbers.stays()),
-            limit: numbers.limit(),
-            numbers,
+            terms: Terms::new(numbers),
             clock: ServerClock::default(),
             held: Held::default(),
             standing: Standing::new(shown),
@@ -115,14 +111,8 @@ impl State {
         self.standing.trouble()
     }
 
-    /// The time between paced permits.
-    pub(super) const fn pace(&mut self, interval: Duration) {
-        self.interval = interval;
-    }
-
-    /// No more are to be in the window than that, for the permits of this process.
-    pub(super) const fn bound(&mut self, limit: u64) {
-        self.limit = limit;
+    pub(super) const fn terms(&mut self) -> &mut Terms {
+        &mut self.terms
     }
 
     pub(super) const fn wait(&mut self, weight: u64) {
@@ -234,16 +224,43 @@ impl State {
         self.hold_back();
     }
 
+    /// Goes on with other numbers, which the others have too.
+    pub(super) fn hear_numbers(&mut self, text: &str) {
+        match self.terms.hear_numbers(text) {
+            Ok(windows) => self.follow_windows(windows),
+            Err(why) => self.standing.refused(why),
+        }
+    }
+
+    /// Goes on with other numbers, which everybody is to have.
+    pub(super) fn change_for_all(&mut self, numbers: Numbers) {
+        let windows = self.terms.change(numbers);
+        self.outgoing.changes |= windows.is_some();
+        self.follow_windows(windows);
+    }
+
+    /// What was taken stays so much longer as the window is longer.
+    fn follow_windows(&mut self, windows: Option<(Duration, Duration)>) {
+        if let Some((before, after)) = windows {
+            self.outgoing.stay_longer(before, after);
+            self.ask_anew();
+        }
+    }
+
+    fn ask_anew(&mut self) {
+        let held = self.held.all();
+        self.outgoing.give_back(held);
+        self.outgoing.sync = true;
+    }
+
     /// The server has begun to count anew.
     pub(super) fn hear_generation(&mut self, generation: i64, now: Time) {
         if !self.known.tell(generation, now) {
             return;
         }
-        let held = self.held.all();
-        self.outgoing.give_back(held);
-        if self.ledger.current(now).len() > 0 {
-            self.outgoing.sync = true;
-        }
+        let is_behind = self.outgoing.sync || self.ledger.current(now).len() > 0;
+        self.ask_anew();
+        self.outgoing.sync = is_behind;
     }
 
     /// The next request, where one is due.
@@ -311,11 +328,11 @@ impl State {
             number: self.made,
             holder,
             channel,
-            numbers: self.numbers.text(),
-            limit: self.limit,
-            burst: self.numbers.burst(),
-            interval: self.interval,
-            stays: (self.numbers.stays() + late).div_ceil(1000),
+            numbers: self.terms.numbers().text(),
+            limit: self.terms.limit(),
+            burst: self.terms.numbers().burst(),
+            interval: self.terms.interval(),
+            stays: (self.terms.numbers().stays() + late).div_ceil(1000),
             generation: self.known.generation(),
             highest: self.known.highest(),
             age: self.known.age(now),
@@ -326,6 +343,8 @@ impl State {
             ask: asked.unwrap_or(0),
             echo: now.since(heard) > ECHO_EVERY,
             who: format!("{who} {} {} {why}", self.since, self.waits_for),
+            changes: std::mem::take(&mut self.outgoing.changes),
+            has_cut: std::mem::take(&mut self.outgoing.has_cut),
             returned,
             leaves,
         }
@@ -353,9 +372,7 @@ impl State {
         self.hold(reply, &request, now);
         self.hold_back();
         if jumped.is_some() || self.known.is_doubtful(reply, sent) {
-            let held = self.held.all();
-            self.outgoing.give_back(held);
-            self.outgoing.sync = true;
+            self.ask_anew();
         }
         if let Some(by) = jumped {
             self.outgoing.has_moved = true;
@@ -413,19 +430,21 @@ impl State {
 
     /// Nothing is heard of the server any more.
     pub(super) fn lost(&mut self, why: &str, now: Time) {
-        let held = self.held.all();
-        self.outgoing.give_back(held);
+        self.ask_anew();
         self.standing.lost(why, now);
-        self.outgoing.sync = true;
     }
 
-    /// Others use other numbers under that name.
+    /// Others use other numbers under that name. Who has it already goes on with them.
     pub(super) fn refused(&mut self, name: &str, theirs: &str) {
         if let Some(request) = self.sent.take() {
             self.answered = request.number;
         }
-        self.held.all();
-        self.standing.refused(self.numbers.unlike(name, theirs));
+        if self.since > 0 {
+            self.hear_numbers(theirs);
+            return;
+        }
+        self.standing
+            .refused(self.terms.numbers().unlike(name, theirs));
     }
 
     /// When it is to be looked at again though nobody asks.
