@@ -51,10 +51,12 @@ impl BatchExecutor {
         retry: Option<Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let retrying = retry.map(|retry| Retrying::new(&retry)).transpose()?;
+        let raises_when_lost = limiter.as_ref().is_some_and(|it| it.get().raises(py));
         let limiter = limiter.map(|limiter| limiter.get().limiter().clone());
         let config = Arc::new(Config {
             max_workers,
             limiter,
+            raises_when_lost,
             foreign,
             retrying,
             clock: Clock::default(),

@@ -186,7 +186,8 @@ impl RateLimiter {
         }
     }
 
-    fn raises(&self, py: Python<'_>) -> bool {
+    /// Whether it raises while there is no contact with its server.
+    pub(crate) fn raises(&self, py: Python<'_>) -> bool {
         match &self.makeup {
             Makeup::Single(spec) => spec.raises,
             Makeup::Combined(parts) => parts.iter().any(|part| part.bind(py).get().raises(py)),

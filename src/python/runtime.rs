@@ -19,6 +19,8 @@ use crate::engine::scheduler::Scheduler;
 pub(crate) struct Config {
     pub(crate) max_workers: usize,
     pub(crate) limiter: Option<Limiter>,
+    /// The limiter raises while it has lost contact with its server.
+    pub(crate) raises_when_lost: bool,
     /// The permits come from an object that is not ours.
     pub(crate) foreign: bool,
     pub(crate) retrying: Option<Retrying>,

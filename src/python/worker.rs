@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyConnectionError, PyValueError};
 use pyo3::prelude::*;
 
 use super::foreign::{Answer, caller_of, hand_on};
@@ -15,6 +15,7 @@ use super::pool::ThreadEntry;
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
 use super::work::{BatchContext, Operations};
+use crate::engine::limiter::Trouble;
 use crate::engine::lock::Guarded;
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Ask, Claim, Worker};
@@ -183,6 +184,9 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
                         });
                     }
                     log_events(runtime);
+                    if fail_without_contact(runtime, &mut worker) {
+                        continue;
+                    }
                     runtime
                         .look_out
                         .wait(|soon| worker.look_out(soon.min(until)));
@@ -214,6 +218,25 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
             }
         }
     })
+}
+
+/// Ends what the worker waits for, if no permit is to be had: the limiter has lost contact with its
+/// server and is to raise then, or others use it with other numbers. Called detached.
+pub(super) fn fail_without_contact(runtime: &Arc<Runtime>, worker: &mut Worker) -> bool {
+    let waits_for = worker.take_waits_for();
+    let shared = runtime.config.limiter.as_ref();
+    let (Some(batch), Some(limiter)) = (waits_for, shared.filter(|it| it.is_shared())) else {
+        return false;
+    };
+    let error = match limiter.trouble() {
+        Some(Trouble::Refused(why)) => PyValueError::new_err(why),
+        Some(Trouble::Lost(why)) if runtime.config.raises_when_lost => {
+            PyConnectionError::new_err(why)
+        }
+        _ => return false,
+    };
+    attach_worker(|py| hand_on(py, runtime, batch, Err(error.into_value(py))));
+    true
 }
 
 /// Logs what has happened to those who count for the limiter, if others share it.

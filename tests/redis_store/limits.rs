@@ -325,3 +325,46 @@ fn an_address_that_is_none_is_refused() {
         "{refusal}"
     );
 }
+
+#[test]
+fn a_user_with_a_password_needs_no_more_than_its_keys() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let allowed = "~paceline:* resetchannels &paceline:* +@scripting +@hash +@sortedset +@string +@pubsub \
+                   +@keyspace +@connection +time";
+    let created: String = server.ask(&format!("ACL SETUSER me on >p#ss {allowed} -@dangerous"));
+    assert_eq!(created, "OK");
+    let address = |password: &str| {
+        let socket = server.socket();
+        let socket = socket.display();
+        format!("redis+unix://{socket}?user=me&pass={password}#x")
+    };
+    let rate = rate(2, ms(300));
+    let refusal = Taker::open(&address("wrong"), &rate).map(|_| ());
+    let refusal = refusal.unwrap_err();
+    assert!(refusal.contains("pass=***"), "{refusal}");
+    assert!(!refusal.contains("wrong"), "{refusal}");
+    let taker = Taker::open(&address("p%23ss"), &rate).unwrap();
+    for _ in 0..5 {
+        taker.take(1);
+    }
+    taker.store.pause_until(Time::now() + ms(20), Why::Asked);
+    taker.take(1);
+    assert_eq!(taker.store.fetch_stats(), Ok(()));
+    assert_eq!(taker.store.shared().holders.len(), 1);
+}
+
+#[test]
+fn a_server_without_tls_is_told_from_one_that_is_not_there() {
+    let Some(server) = Server::start() else {
+        return;
+    };
+    let proxy = Proxy::start(&server.socket());
+    let address = proxy.address("x").replace("redis:", "rediss:");
+    let refusal = Taker::open(&address, &rate(2, ms(300))).map(|_| ());
+    let refusal = refusal.unwrap_err();
+    eprintln!("{refusal}");
+    assert!(refusal.contains("no contact with rediss://"), "{refusal}");
+    assert!(!refusal.contains("provider"), "{refusal}");
+}

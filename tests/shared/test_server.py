@@ -131,6 +131,12 @@ def test_without_contact_it_waits_or_raises(server: Server) -> None:
             raises.acquire()
     with pytest.raises(ConnectionError):
         raises.try_acquire()
+    with BatchExecutor(raises, 2) as executor:
+        with pytest.raises(ConnectionError, match="no contact") as caught:
+            executor.execute_batch([int] * 100)
+        assert caught.value.batch_report.counts["not_started"] > 0  # type: ignore[attr-defined]
+        with pytest.raises(ConnectionError):
+            executor.submit(int).result(20)
     assert not waits.acquire(timeout=0.2)
     assert not waits.try_acquire()
     server.restart()

@@ -30,6 +30,8 @@ pub struct Worker {
     pub(super) lease: Option<Lease>,
     /// The limit makes everybody wait until then, which its thread is to tell.
     pub(super) long_wait: Option<Time>,
+    /// What it waits for a permit for, as it was told last.
+    pub(super) waits_for: Option<BatchId>,
     /// It has called something before.
     pub(super) experienced: bool,
     /// The end of its last call, until the limiter is told.
@@ -43,6 +45,11 @@ impl Worker {
     #[must_use]
     pub fn lease(&self) -> Option<&Lease> {
         self.lease.as_ref()
+    }
+
+    /// The batch that it waits for a permit for, if it does. Takes it.
+    pub const fn take_waits_for(&mut self) -> Option<BatchId> {
+        self.waits_for.take()
     }
 
     /// Until when the limit makes everybody wait, if that is long and nobody was told. Takes it.

@@ -135,6 +135,7 @@ impl<W: Work> Scheduler<W> {
             serves: None,
             lease: None,
             long_wait: None,
+            waits_for: None,
             experienced: false,
             ended: None,
             may_repeat: false,

@@ -271,6 +271,7 @@ impl<W: Work> State<W> {
         if let Some(batch) = self.batches.get_mut(id) {
             batch.wait_since(unpaused);
         }
+        worker.waits_for = Some(id);
         self.tell_long_wait(worker, until, now);
         // What has expired is not to keep a place in the limiter's queue, though its owner may be
         // away and not end it.

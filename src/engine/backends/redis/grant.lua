@@ -14,7 +14,7 @@
 --       11 how long ago it was told anything   12 1 if permits of its own still count
 --       13 1 if this clock has moved against the holder's   14 pause until then, or 0
 --       15 permits wanted   16 of that weight   17 not before   18 so many of them at any time, the
---       rest only if they may start now
+--       rest only if they may start now, or the first few of them within 5 ms
 --       19 tell when so many would be granted, or 0   20 1 if the holder is to hear its own channel
 --       21 who the holder is   22 1 if those numbers are to hold for everybody from now on
 --       23 1 if the limit in effect was cut   24 how many permits follow that are given back, then
@@ -30,6 +30,8 @@ local known, highest = tonumber(ARGV[9]), tonumber(ARGV[10])
 
 -- How far this clock may be set back before nothing is known of when permits leave.
 local STEP = 500000
+-- Who is busy gets so many permits in advance that start so soon. More would be unfair to others.
+local FEW, SOON = 8, 5000
 -- Milliseconds that a reply is kept for a holder who sends its request again.
 local KEPT = 60000
 local HOUR = 3600000
@@ -199,11 +201,12 @@ if not is_repeated then
     redis.call('PUBLISH', channel, 'pause ' .. whole(paused))
   end
 
-  local weight = tonumber(ARGV[16])
+  local weight, firm = tonumber(ARGV[16]), tonumber(ARGV[18])
+  local few = firm > 0 and firm + FEW or 0
   if closed <= now then
     for index = 1, tonumber(ARGV[15]) do
       local at = due(weight, tonumber(ARGV[17]))
-      if at > now and index > tonumber(ARGV[18]) then
+      if index > firm and at > (index <= few and now + SOON or now) then
         break
       end
       count = count + 1
