@@ -6,6 +6,7 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -273,3 +274,19 @@ def test_statistics_tell_who_shares_it(place: Path) -> None:
     assert alone.holders == ()
     with pytest.raises(AttributeError, match="see its parts"):
         (limiter & RateLimiter(1, per=1)).stats()
+
+
+def test_calls_may_end_after_the_limit_was_lowered(place: Path) -> None:
+    """The file that is put in the place of theirs has fewer places than they know."""
+    limiter = RateLimiter(1000, per=MINUTE, shared=place)
+    assert limiter.try_acquire(500)
+    go = threading.Event()
+    with BatchExecutor(limiter, max_workers=4) as executor:
+        running = [executor.submit(go.wait, 30) for _ in range(4)]
+        while limiter.stats().permits < 504:
+            time.sleep(0.001)
+        limiter.update(10, MINUTE)
+        go.set()
+        assert [call.result(timeout=30) for call in running] == [True] * 4
+        limiter.update(1000, MINUTE)
+        assert executor.execute(lambda: "goes on") == "goes on"

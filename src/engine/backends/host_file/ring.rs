@@ -114,9 +114,13 @@ pub(super) fn settle(map: &Map, slots: &Slots, leaves: u64) {
     }
 }
 
+/// Writes another time for a permit, if it is still there. Where the file was replaced meanwhile, it
+/// stands elsewhere, and stays for as long as was said.
 fn put(map: &Map, slot: &Slot, leaves: u64) {
-    let word = map.slot(slot.place);
-    let _ = word.compare_exchange(slot.leaves, leaves, AcqRel, Relaxed);
+    if slot.place < map.slots() {
+        let word = map.slot(slot.place);
+        let _ = word.compare_exchange(slot.leaves, leaves, AcqRel, Relaxed);
+    }
 }
 
 /// When `weight` permits are due, if at most `capacity` may be in the window; `now` if they are.
