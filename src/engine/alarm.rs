@@ -6,7 +6,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -20,15 +20,19 @@ const STAYS: Duration = Duration::from_secs(2);
 
 static ALARM: LazyLock<PerProcess<Arc<Alarm>>> = LazyLock::new(|| PerProcess::new(Arc::default()));
 
-/// Gives the signal at that time, or soon after; at once where no thread can be had for it.
+/// How many calls are kept at least before those are looked for that nobody waits for any more.
+const FEW: usize = 64;
+
+/// Gives the signal at that time, or soon after, if it is still there; at once where no thread can be
+/// had for it.
 pub(super) fn ring_at(time: Time, signal: &Arc<Signal>) {
     let alarm = ALARM.get(Arc::default);
     let mut state = lock(&alarm.state);
     let first = state.calls.peek().map_or(Time::NEVER, |first| first.0.time);
-    state.calls.push(Reverse(Call {
+    state.push(Call {
         time,
-        signal: Arc::clone(signal),
-    }));
+        signal: Arc::downgrade(signal),
+    });
     if !state.runs {
         let same = Arc::clone(&alarm);
         let thread = thread::Builder::new().name("paceline-alarm".to_owned());
@@ -37,7 +41,7 @@ pub(super) fn ring_at(time: Time, signal: &Arc<Signal>) {
             let calls = std::mem::take(&mut state.calls);
             drop(state);
             for call in calls {
-                call.0.signal.notify();
+                call.0.give();
             }
         }
     } else if time < first {
@@ -55,13 +59,36 @@ struct Alarm {
 #[derive(Debug, Default)]
 struct State {
     calls: BinaryHeap<Reverse<Call>>,
+    /// How many there were when it was last seen to that somebody waits for them.
+    needed: usize,
     runs: bool,
 }
 
+impl State {
+    /// Most have their signals long before their time, which may be an hour away: what nobody waits for
+    /// is let go of whenever there is twice as much as was needed.
+    fn push(&mut self, call: Call) {
+        if self.calls.len() >= 2 * self.needed.max(FEW) {
+            self.calls.retain(|call| call.0.signal.strong_count() > 0);
+            self.needed = self.calls.len();
+        }
+        self.calls.push(Reverse(call));
+    }
+}
+
+/// A signal to be given, which keeps nothing of what it wakes alive.
 #[derive(Debug)]
 struct Call {
     time: Time,
-    signal: Arc<Signal>,
+    signal: Weak<Signal>,
+}
+
+impl Call {
+    fn give(&self) {
+        if let Some(signal) = self.signal.upgrade() {
+            signal.notify();
+        }
+    }
 }
 
 impl PartialEq for Call {
@@ -93,12 +120,12 @@ impl Alarm {
             while let Some(first) = state.calls.peek()
                 && first.0.time <= now
             {
-                due.extend(state.calls.pop().map(|call| call.0.signal));
+                due.extend(state.calls.pop());
             }
             if !due.is_empty() {
                 drop(state);
-                for signal in due {
-                    signal.notify();
+                for call in due {
+                    call.0.give();
                 }
                 state = lock(&self.state);
                 continue;
@@ -126,6 +153,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let done = Arc::<Signal>::default();
         let now = Time::now();
+        let mut signals = Vec::new();
         for wait in [30, 10, 20, 0] {
             let (told, done) = (Arc::clone(&told), Arc::clone(&done));
             let signal = Signal::calling(move || {
@@ -135,10 +163,26 @@ mod tests {
                     done.notify();
                 }
             });
-            ring_at(now + Duration::from_millis(wait), &Arc::new(signal));
+            let signal = Arc::new(signal);
+            ring_at(now + Duration::from_millis(wait), &signal);
+            signals.push(signal);
         }
         assert!(done.wait_until(now + Duration::from_secs(30)));
         assert!(Time::now().since(now) >= Duration::from_millis(30));
         assert_eq!(*lock(&told), [0, 10, 20, 30]);
+    }
+    #[test]
+    fn what_nobody_waits_for_is_not_kept_until_its_time() {
+        let far = Time::now() + Duration::from_secs(3600);
+        let mut state = State::default();
+        let mut push = |signal| state.push(Call { time: far, signal });
+        let waits = Arc::<Signal>::default();
+        push(Arc::downgrade(&waits));
+        for _ in 0..10_000 {
+            push(Arc::downgrade(&Arc::default()));
+        }
+        assert!(state.calls.len() <= 2 * FEW);
+        let kept = |call: &Reverse<Call>| call.0.signal.upgrade().is_some();
+        assert_eq!(state.calls.iter().filter(|call| kept(call)).count(), 1);
     }
 }

@@ -230,6 +230,13 @@ impl RateLimiter {
         Ok(())
     }
 
+    /// Raises if waiting for so many permits would never end: the limit may have been lowered meanwhile,
+    /// or nothing is granted.
+    pub(super) fn check_wait(&self, py: Python<'_>, weight: u64) -> PyResult<()> {
+        self.grantable(weight)?;
+        self.check_contact(py)
+    }
+
     /// Waits in the queue until `deadline`.
     fn wait_in_line(&self, py: Python<'_>, weight: u64, deadline: Time) -> PyResult<bool> {
         loop {
@@ -258,7 +265,7 @@ impl RateLimiter {
                     Turn::At(due) => due,
                     Turn::Behind => deadline,
                 };
-                let until = if self.limiter.has_to_be_watched() {
+                let until = if ticket.has_to_watch(turn) {
                     until.min(now + LOOK_AGAIN)
                 } else {
                     until

@@ -13,7 +13,6 @@ use pyo3::types::PyBool;
 use super::arguments::wait;
 use super::limiter::RateLimiter;
 use super::logging;
-use crate::engine::clock::Clock;
 use crate::engine::limiter::{LOOK_AGAIN, Ticket, Turn};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
@@ -73,28 +72,32 @@ impl Inbox {
 pub(crate) struct Place {
     ticket: Guarded<Ticket>,
     signal: Arc<Signal>,
-    clock: Clock,
+    limiter: Py<RateLimiter>,
+    weight: u64,
     deadline: Time,
-    shared: bool,
+    /// When it looks again by itself, as far as that is seen to.
+    looks_at: Guarded<Time>,
     generation: u64,
 }
 
 impl Place {
     /// At the end of the queue. `inbox` gets `number` whenever the turn may have come.
     fn new(
-        limiter: &RateLimiter,
+        limiter: &Bound<'_, RateLimiter>,
         weight: u64,
         deadline: Time,
         (inbox, number): (&Inbox, u64),
     ) -> Self {
+        let engine = limiter.get().limiter();
         let letters = Arc::clone(&inbox.0);
         let signal = Arc::new(Signal::calling(move || letters.put(number)));
         Self {
-            ticket: Guarded::new(limiter.limiter().enqueue(weight, Arc::clone(&signal))),
+            ticket: Guarded::new(engine.enqueue(weight, Arc::clone(&signal))),
             signal,
-            clock: limiter.clock().clone(),
+            limiter: limiter.clone().unbind(),
+            weight,
             deadline,
-            shared: limiter.limiter().has_to_be_watched(),
+            looks_at: Guarded::default(),
             generation: process::generation(),
         }
     }
@@ -116,48 +119,62 @@ impl Place {
         let timeout = timeout
             .map(|timeout| wait("timeout", timeout))
             .transpose()?;
-        let (limiter, clock) = (this.limiter(), this.clock());
+        let (engine, clock) = (this.limiter(), this.clock());
         let deadline = match timeout {
             None => Time::NEVER,
-            Some(_) if limiter.try_acquire(weight, clock) => return known(true),
-            Some(timeout) if limiter.takes_longer(weight, timeout, clock) => return known(false),
+            Some(_) if engine.try_acquire(weight, clock) => return known(true),
+            Some(timeout) if engine.takes_longer(weight, timeout, clock) => return known(false),
             Some(timeout) => clock.now() + timeout,
         };
         // Told by the first who waits, for all who wait behind.
-        if !limiter.anybody_waits() {
-            let expected = limiter.wait_time(weight, clock);
+        if !engine.anybody_waits() {
+            let expected = engine.wait_time(weight, clock);
             if expected > LONG_WAIT {
                 logging::waiting_for_limit_here(py, expected)?;
             }
         }
-        let place = Self::new(this, weight, deadline, (inbox.get(), number));
+        let place = Self::new(limiter, weight, deadline, (inbox.get(), number));
         Ok(Bound::new(py, place)?.into_any())
     }
 
     /// Takes the permits if the turn has come: True. False when the time is over, or is known to be
     /// over before; else a letter comes when to look again.
-    fn look(&self) -> PyResult<Option<bool>> {
+    fn look(&self, py: Python<'_>) -> PyResult<Option<bool>> {
         if self.generation != process::generation() {
             return Err(PyRuntimeError::new_err(
                 "this wait for a permit belongs to the process that this one was forked from",
             ));
         }
-        let (clock, deadline) = (&self.clock, self.deadline);
-        let (turn, hopeless) = self.ticket.with(|ticket| {
+        let this = self.limiter.get();
+        let (clock, deadline) = (this.clock(), self.deadline);
+        let (turn, hopeless, watched) = self.ticket.with(|ticket| {
             let turn = ticket.try_start(clock);
             let late = matches!(turn, Turn::At(due) if due > deadline);
-            (turn, late && ticket.comes_after(deadline, clock))
+            let hopeless = late && ticket.comes_after(deadline, clock);
+            (turn, hopeless, ticket.has_to_watch(turn))
         });
+        if turn != Turn::Ready {
+            this.check_wait(py, self.weight)?;
+        }
         let now = clock.now();
-        let until = match turn {
+        let mut until = match turn {
             Turn::Ready => return Ok(Some(true)),
             _ if now >= deadline || hopeless => return Ok(Some(false)),
             Turn::At(due) => due.min(deadline),
             Turn::Behind => deadline,
         };
-        if self.shared {
-            clock.give_at(&self.signal, until.min(now + LOOK_AGAIN));
-        } else if until != Time::NEVER {
+        if watched {
+            until = until.min(now + LOOK_AGAIN);
+        }
+        // One that looks before that is called all the same, and sees to the rest then.
+        let seen_to = self.looks_at.with(|looks_at| {
+            let seen_to = now < *looks_at && *looks_at <= until;
+            if !seen_to {
+                *looks_at = until;
+            }
+            seen_to
+        });
+        if !seen_to && until != Time::NEVER {
             clock.give_at(&self.signal, until);
         }
         Ok(None)

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ import paceline._waiting
 from paceline import RateLimiter
 
 MINUTE = 60.0
+
+
+@pytest.fixture
+def descriptors() -> Callable[[], int]:
+    """How many files and sockets are open."""
+    listing = Path("/proc/self/fd")
+    if not listing.exists():
+        pytest.skip("the system does not list them")
+    return lambda: len(list(listing.iterdir()))
 
 
 def test_a_permit_is_awaited_and_counts() -> None:
@@ -359,3 +369,54 @@ print("done")
         check=False,
     )
     assert (done.stdout, done.stderr, done.returncode) == ("done\n", "", 0)
+
+
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_wait_that_would_never_end_after_an_update_is_an_error(
+    tmp_path: Path, is_shared: bool
+) -> None:
+    async def main() -> None:
+        limiter = RateLimiter(
+            10, per=0.5, margin=0, shared=tmp_path / "limit" if is_shared else None
+        )
+        assert limiter.try_acquire(10)
+        heavy, light = (asyncio.create_task(limiter.acquire_async(it)) for it in (5, 1))
+        await asyncio.sleep(0)
+        limiter.update(2, 0.5)
+        with pytest.raises(ValueError, match="weight must be at most 2"):
+            await asyncio.wait_for(heavy, 30)
+        assert await asyncio.wait_for(light, 30)
+
+    asyncio.run(main())
+
+
+def test_loops_that_have_ended_keep_nothing_until_their_timeouts(
+    descriptors: Callable[[], int],
+) -> None:
+    limiter = RateLimiter(1, per=0.001, margin=0)
+
+    async def main() -> None:
+        await asyncio.gather(*(limiter.acquire_async(timeout=3600) for _ in range(3)))
+
+    asyncio.run(main())
+    before = descriptors()
+    for _ in range(30):
+        asyncio.run(main())
+    gc.collect()
+    assert descriptors() <= before + 2
+
+
+def test_of_many_who_wait_for_a_shared_limit_only_the_first_looks_again(tmp_path: Path) -> None:
+    async def main() -> None:
+        limiter = RateLimiter(1, per=MINUTE, shared=tmp_path / "limit")
+        assert limiter.try_acquire()
+        waiting = [asyncio.create_task(limiter.acquire_async()) for _ in range(2000)]
+        await asyncio.sleep(0.1)
+        before = time.process_time()
+        await asyncio.sleep(1)
+        assert time.process_time() - before < 0.25
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    asyncio.run(main())

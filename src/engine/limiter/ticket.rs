@@ -132,6 +132,20 @@ impl Ticket {
         self.limiter.has_to_be_watched()
     }
 
+    /// The same for one that was told to do this: one behind another that waits for the same rate alone
+    /// is told by that one, so that of many who wait only the first looks again and again.
+    #[must_use]
+    pub fn has_to_watch(&self, turn: Turn) -> bool {
+        self.has_to_be_watched() && !(turn == Turn::Behind && self.is_told())
+    }
+
+    fn is_told(&self) -> bool {
+        self.limiter.locked(|states| match states {
+            [state] => state.queue.reserved_before(self.number).is_none(),
+            _ => false,
+        })
+    }
+
     /// Whether it is certain that the turn does not come by `deadline`, whatever calls end before.
     pub fn comes_after(&self, deadline: Time, clock: impl TimeSource) -> bool {
         self.limiter.locked(|states| {
