@@ -310,7 +310,7 @@ pub(crate) fn signalled(worker: &Worker) -> bool {
     let _ = write!(start, "{worker:?}");
     let (_, flag) = start
         .0
-        .split_once("data: ")
+        .split_once("given: ")
         .expect("a worker prints its signal");
     let told = flag.starts_with("true");
     assert!(told || flag.starts_with("false"), "{flag}");
