@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use pyo3::exceptions::{PyConnectionError, PyOSError, PyTypeError, PyValueError};
+#[cfg(feature = "redis")]
+use pyo3::exceptions::PyConnectionError;
+use pyo3::exceptions::{PyOSError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
 

@@ -23,6 +23,7 @@ pub(in crate::engine) struct Request {
     pub(in crate::engine) weight: u64,
     pub(in crate::engine) now: Time,
     /// Nothing is needed earlier, whatever is free.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(in crate::engine) not_before: Time,
     /// Nanoseconds that the permits stay.
     pub(in crate::engine) stays: u64,
@@ -157,6 +158,7 @@ pub(in crate::engine) type News = Arc<dyn Fn() + Send + Sync>;
 
 /// What may have to be asked of a server, and waited for.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(not(feature = "redis"), allow(dead_code))]
 pub(in crate::engine) enum Fetch {
     /// So many permits, if they may be taken now.
     Permits(u64),

@@ -60,6 +60,7 @@ impl Pacing {
     }
 
     /// Between permits.
+    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(in crate::engine) const fn interval(&self) -> Duration {
         self.interval
     }

@@ -149,13 +149,13 @@ impl Link {
     pub(super) fn ask(&self, what: impl FnOnce(&mut Outgoing)) -> Result<(), String> {
         let number = self.with(|state| {
             what(state.outgoing());
-            state.next_number()
+            state.requests().next_number()
         });
         // The request under way, and this one.
         let until = Instant::now() + self.patience.answering * 2;
         self.wait_until(until, |state| match state.contact() {
             Contact::Lost(_, why) | Contact::Refused(why) => Some(Err(why.clone())),
-            _ if state.answered() >= number => Some(Ok(())),
+            _ if state.requests().answered() >= number => Some(Ok(())),
             Contact::Opening | Contact::Up => None,
         })
     }

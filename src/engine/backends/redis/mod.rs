@@ -26,6 +26,7 @@ mod link;
 mod numbers;
 mod outgoing;
 mod patience;
+mod presence;
 mod request;
 mod sent;
 mod server_clock;

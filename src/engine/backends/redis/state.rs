@@ -1,4 +1,6 @@
 //! What one process knows of a limit on a server. Everything here only computes.
+//!
+//! Long, as it composes all of that.
 
 use std::time::Duration;
 
@@ -10,11 +12,11 @@ use super::lateness::Lateness;
 use super::ledger::Ledger;
 use super::numbers::Numbers;
 use super::outgoing::{Outgoing, Wanted};
+use super::presence::Presence;
 use super::request::{Message, Reply};
-use super::sent::Sent;
+use super::sent::{Requests, Sent};
 use super::server_clock::ServerClock;
 use super::standing::{Contact, Standing};
-use super::stats::REFUSED;
 use super::terms::Terms;
 use crate::engine::limiter::{Event, Trouble, Why};
 use crate::engine::time::Time;
@@ -31,17 +33,11 @@ pub(super) struct State {
     ledger: Ledger,
     standing: Standing,
     outgoing: Outgoing,
-    sent: Option<Sent>,
-    /// Requests that were made, and those that were answered.
-    made: u64,
-    answered: u64,
+    requests: Requests,
     known: Known,
-    /// The server's time of the first reply.
-    since: i64,
+    presence: Presence,
     closed: Closed,
     lateness: Lateness,
-    waits_for: u64,
-    why: Why,
     /// When a weight would be granted that was asked about.
     answer: Option<Time>,
 }
@@ -55,15 +51,11 @@ impl State {
             held: Held::default(),
             standing: Standing::new(shown),
             outgoing: Outgoing::hello(),
-            sent: None,
-            made: 0,
-            answered: 0,
+            requests: Requests::default(),
             known: Known::default(),
-            since: 0,
+            presence: Presence::new(),
             closed: Closed::default(),
             lateness: Lateness::default(),
-            waits_for: 0,
-            why: Why::Asked,
             answer: None,
         }
     }
@@ -82,7 +74,7 @@ impl State {
 
     /// Whether there is something to be sent now.
     pub(super) fn has_to_send(&self) -> bool {
-        self.sent.is_none() && self.outgoing.is_urgent()
+        !self.requests.is_under_way() && self.outgoing.is_urgent()
     }
 
     /// Whether `weight` permits are held that may be taken now.
@@ -90,13 +82,8 @@ impl State {
         *self.contact() == Contact::Up && self.held.due(weight, now).is_some_and(|due| due <= now)
     }
 
-    /// The number of the next request.
-    pub(super) const fn next_number(&self) -> u64 {
-        self.made + 1
-    }
-
-    pub(super) const fn answered(&self) -> u64 {
-        self.answered
+    pub(super) const fn requests(&self) -> &Requests {
+        &self.requests
     }
 
     pub(super) const fn answer(&self) -> Option<Time> {
@@ -116,7 +103,7 @@ impl State {
     }
 
     pub(super) const fn wait(&mut self, weight: u64) {
-        self.waits_for = weight;
+        self.presence.wait_for(weight);
     }
 
     /// How long before permits are needed they are to be asked for.
@@ -164,8 +151,7 @@ impl State {
     }
 
     fn ask_for_more(&mut self, weight: u64, behind: u32, not_before: Time, now: Time) {
-        let is_asked = |sent: &Sent| sent.want.is_some_and(|want| want.weight == weight);
-        if self.sent.as_ref().is_some_and(is_asked) {
+        if self.requests.asks_for(weight) {
             return;
         }
         let (stock, last) = self.held.stock(weight);
@@ -196,7 +182,7 @@ impl State {
         let usable = *self.contact() == Contact::Up && now >= self.closed.opens();
         self.give_back_late(now);
         let permit = usable.then(|| self.held.take(weight, now)).flatten()?;
-        self.waits_for = 0;
+        self.presence.wait_for(0);
         let leaves = now.plus_nanos(stays);
         self.outgoing.leaves(permit, leaves);
         self.ledger.put(weight, leaves, now);
@@ -206,7 +192,7 @@ impl State {
     /// Nothing starts before `until`, for all who share it.
     pub(super) fn pause_until(&mut self, until: Time, why: Why) {
         if self.closed.pause(until) {
-            self.why = why;
+            self.presence.pause_for(why);
             self.outgoing.pause = self.outgoing.pause.max(Some(until));
             self.hold_back();
         }
@@ -289,10 +275,10 @@ impl State {
         heard: Time,
         now: Time,
     ) -> Message<'a> {
-        self.made += 1;
+        let number = self.requests.next_number();
         let asked = self.outgoing.ask.take();
         let sent = Sent {
-            number: self.made,
+            number,
             want: self.outgoing.take_want(&self.clock, now),
             generation: self.known.generation(),
             asks: asked.is_some(),
@@ -312,20 +298,15 @@ impl State {
         let holds = mine.len() > 0;
         if report {
             leaves.extend(mine.enumerate().map(|(part, (leaves, weight))| {
-                let name = format!("+{holder}.{}.{part}:{weight}", self.made);
+                let name = format!("+{holder}.{number}.{part}:{weight}");
                 (name, clock.there(leaves, now))
             }));
         }
         let want = sent.want;
-        self.sent = Some(sent);
+        self.requests.begin(sent);
         let pause = self.outgoing.pause.take();
-        let why = if self.why == Why::Refused {
-            REFUSED
-        } else {
-            "asked"
-        };
         Message {
-            number: self.made,
+            number,
             holder,
             channel,
             numbers: self.terms.numbers().text(),
@@ -342,7 +323,7 @@ impl State {
             want,
             ask: asked.unwrap_or(0),
             echo: now.since(heard) > ECHO_EVERY,
-            who: format!("{who} {} {} {why}", self.since, self.waits_for),
+            who: self.presence.text(who),
             changes: std::mem::take(&mut self.outgoing.changes),
             has_cut: std::mem::take(&mut self.outgoing.has_cut),
             returned,
@@ -352,15 +333,12 @@ impl State {
 
     /// A reply to the request under way, which was sent for the last time at `sent`.
     pub(super) fn hear(&mut self, reply: &Reply, (sent, now): (Time, Time)) {
-        let Some(request) = self.sent.take() else {
+        let Some(request) = self.requests.end() else {
             return;
         };
-        self.answered = request.number;
         self.lateness.hear(now.nanos_since(sent));
         let jumped = self.clock.hear(sent, now, reply.now);
-        if self.since == 0 {
-            self.since = reply.now;
-        }
+        self.presence.answer_at(reply.now);
         self.follow_generation(reply, request.generation, now);
         self.closed.hear_pause(reply.paused, &self.clock, now);
         if reply.closed > reply.now {
@@ -436,10 +414,8 @@ impl State {
 
     /// Others use other numbers under that name. Who has it already goes on with them.
     pub(super) fn refused(&mut self, name: &str, theirs: &str) {
-        if let Some(request) = self.sent.take() {
-            self.answered = request.number;
-        }
-        if self.since > 0 {
+        self.requests.end();
+        if self.presence.is_known() {
             self.hear_numbers(theirs);
             return;
         }
