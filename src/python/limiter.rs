@@ -5,6 +5,8 @@
 #![allow(clippy::doc_markdown)] // what is public is documented for Python
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use pyo3::exceptions::{PyAttributeError, PyConnectionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -16,12 +18,17 @@ use super::logging;
 use super::nesting;
 use super::shared::{self, Where};
 use crate::engine::clock::Clock;
-use crate::engine::limiter::{LOOK_AGAIN, Limiter, Rate, RateError, Shared, Trouble, Turn};
+use crate::engine::limiter::{
+    LOOK_AGAIN, Limiter, OpenError, Rate, RateError, Shared, Trouble, Turn,
+};
 use crate::engine::lock::Guarded;
 use crate::engine::process;
 use crate::engine::scheduler::LONG_WAIT;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
+
+/// How long an update waits for another process that opens or changes the limit.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// At most ``limit`` permits in any window of ``per`` seconds, first come first served.
 ///
@@ -547,17 +554,25 @@ impl RateLimiter {
     fn update(&self, py: Python<'_>, limit: Given<'_>, per: Given<'_>) -> PyResult<()> {
         let spec = self.spec("limit")?;
         let (limit, per) = rate(limit, per)?;
-        // Detached, as others may be changing it who share it.
+        // Detached, as others may be changing it who share it; and again, as long as others are.
         py.detach(|| {
-            let (rate, _) = spec.rate(self);
-            let changed = rate.changed(limit, per.duration);
-            let changed = changed.map_err(refused)?;
-            let done = spec.rate.with(|known| {
-                self.limiter.change(changed, &self.clock)?;
-                *known = (changed, per.number);
-                Ok(())
-            });
-            done.map_err(shared::refused)
+            let began = Time::now();
+            loop {
+                let (rate, _) = spec.rate(self);
+                let changed = rate.changed(limit, per.duration);
+                let changed = changed.map_err(refused)?;
+                let done = spec.rate.with(|known| {
+                    self.limiter.change(changed, &self.clock)?;
+                    *known = (changed, per.number);
+                    Ok(())
+                });
+                match done {
+                    Err(OpenError::Busy(_)) if Time::now().since(began) < PATIENCE => {
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                    done => return done.map_err(shared::refused),
+                }
+            }
         })
     }
 

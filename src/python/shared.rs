@@ -98,7 +98,9 @@ impl Where {
         let limiter = py.detach(|| RedisLimit::open(&self.text, rate, Patience::default()));
         limiter.map_err(|error| match error {
             OpenError::Value(message) => PyValueError::new_err(message),
-            OpenError::System(message) => PyConnectionError::new_err(message),
+            OpenError::System(message) | OpenError::Busy(message) => {
+                PyConnectionError::new_err(message)
+            }
         })
     }
 
@@ -146,7 +148,7 @@ fn without_password(text: &str) -> String {
 pub(super) fn refused(error: OpenError) -> PyErr {
     match error {
         OpenError::Value(message) => PyValueError::new_err(message),
-        OpenError::System(message) => PyOSError::new_err(message),
+        OpenError::System(message) | OpenError::Busy(message) => PyOSError::new_err(message),
     }
 }
 

@@ -4,6 +4,7 @@ import copy
 import multiprocessing
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import threading
@@ -290,3 +291,99 @@ def test_calls_may_end_after_the_limit_was_lowered(place: Path) -> None:
         assert [call.result(timeout=30) for call in running] == [True] * 4
         limiter.update(1000, MINUTE)
         assert executor.execute(lambda: "goes on") == "goes on"
+
+
+def test_permits_are_found_behind_others_that_stay_long(place: Path) -> None:
+    """Of a large limit not all slots are looked at for each permit."""
+    long, short = (RateLimiter(20_000, per=0.5, margin=margin, shared=place) for margin in (30, 0))
+    assert long.try_acquire()
+    for _ in range(3):
+        assert sum(short.try_acquire() for _ in range(20_000)) >= 19_999
+        time.sleep(0.5)
+
+
+def test_permits_that_a_refusal_gave_back_are_found(place: Path) -> None:
+    limiter = RateLimiter(20_000, per=MINUTE, shared=place)
+    assert limiter.try_acquire(10_000)
+    assert not limiter.try_acquire(10_001)
+    assert sum(limiter.try_acquire() for _ in range(10_001)) == 10_000
+
+
+def test_waits_for_many_permits_of_a_large_limit_are_foreseen(place: Path) -> None:
+    limiter = RateLimiter(20_000, per=1, margin=0, shared=place)
+    assert all(limiter.try_acquire(5_000) for _ in range(4))
+    assert 0 < limiter.wait_time(12_000) <= 1
+    assert limiter.acquire(12_000, timeout=30)
+
+
+def test_a_link_and_its_file_are_one_limit(place: Path) -> None:
+    limiter = RateLimiter(5, per=MINUTE, shared=place)
+    link = place.with_name("link")
+    link.symlink_to(place)
+    by_link = RateLimiter(5, per=MINUTE, shared=link)
+    assert limiter.try_acquire(2)
+    by_link.update(6, MINUTE)
+    assert by_link.try_acquire(3)
+    assert [limiter.try_acquire(2), limiter.try_acquire()] == [False, True]
+    assert link.is_symlink()
+
+
+def test_a_file_that_is_replaced_disturbs_no_neighbour(place: Path) -> None:
+    beside = [place.with_name(f"{place.name}.new"), place.with_name("other")]
+    limiter, *others = (RateLimiter(5, per=MINUTE, shared=path) for path in (place, *beside))
+    limiter.update(6, MINUTE)
+    assert all(other.try_acquire(5) and not other.try_acquire() for other in others)
+
+
+def test_a_process_goes_on_while_another_one_has_the_file_locked(place: Path) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    limiter = RateLimiter(1000, per=MINUTE, shared=place)
+    with Path(f"{place}.lock").open("r+") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        update = threading.Thread(target=limiter.update, args=(900, MINUTE))
+        update.start()
+        time.sleep(0.1)
+        began = time.monotonic()
+        assert limiter.try_acquire()
+        assert limiter.limit == 1000
+        assert time.monotonic() - began < 2
+        assert update.is_alive()
+    update.join(30)
+    assert limiter.limit == 900
+
+
+def test_a_file_whose_folder_has_gone_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    waits = RateLimiter(1000, per=MINUTE, shared=folder / "limit")
+    raises = RateLimiter(1000, per=MINUTE, shared=folder / "limit", when_lost="raise")
+    assert waits.try_acquire(900)
+    shutil.rmtree(folder)
+    time.sleep(1.1)
+    with caplog.at_level("WARNING", logger="paceline"):
+        assert not waits.acquire(timeout=0.1)
+        with pytest.raises(ConnectionError, match="limit"):
+            raises.acquire(timeout=30)
+        folder.mkdir()
+        assert waits.acquire(timeout=30)
+    told = [record.getMessage().split()[0].rstrip(":") for record in caplog.records]
+    assert "limiter_lost" in told
+    assert not raises.acquire(100, timeout=0.1)
+
+
+def test_what_does_not_fit_is_not_left_behind(place: Path) -> None:
+    program = """
+import resource, signal, sys
+from paceline import RateLimiter
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    RateLimiter(1_000_000, per=1, shared=sys.argv[1])
+except OSError as error:
+    print("cannot make the shared limit" in str(error))
+"""
+    pytest.importorskip("resource")
+    assert in_another_process(program, place) == "True"
+    assert sorted(path.name for path in place.parent.iterdir()) == [f"{place.name}.lock"]

@@ -276,3 +276,20 @@ def test_another_time_namespace_is_refused(place: Path) -> None:
     change_word(place, TIME_SPACE, 1)
     with pytest.raises(ValueError, match="another time namespace"):
         RateLimiter(5, per=MINUTE, shared=place)
+
+
+def test_processes_that_have_ended_leave_room_for_others(place: Path) -> None:
+    """Also those that could not say so, however many and however lately."""
+    limiter = RateLimiter(5, per=MINUTE, shared=place)
+    program = """
+import os, sys
+from paceline import RateLimiter
+kept = [RateLimiter(5, per=60, shared=sys.argv[1]) for _ in range(50)]
+os._exit(0)
+"""
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", program, str(place)], timeout=30, check=True)
+    assert RateLimiter(5, per=MINUTE, shared=place).try_acquire()
+    other = RateLimiter(5, per=MINUTE, shared=place)
+    assert len(limiter.stats().holders) == 2
+    del other

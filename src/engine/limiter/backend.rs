@@ -232,6 +232,8 @@ pub enum OpenError {
     Value(String),
     /// The system refused.
     System(String),
+    /// Another process has it locked for a moment: to be tried again, with nothing locked here.
+    Busy(String),
 }
 
 /// Where a limit is shared, for every process that has it.

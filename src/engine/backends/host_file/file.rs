@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::layout::{LARGEST_LIMIT, MAGIC, Numbers, SLOTS, VERSION, Word};
 use super::map::{Map, WORD};
-use super::place::{is_own, refuse, refuse_network, system};
+use super::place::{is_own, refuse, refuse_network, remake_folder, system};
 use super::{holders, host, ring};
 use crate::engine::limiter::OpenError;
 
@@ -74,6 +74,7 @@ impl LimitFile {
     /// The file that has taken the place of this one, with what was counted here. Where this one was
     /// deleted, that is a new one.
     pub(super) fn successor(&self, now: u64) -> Result<Self, OpenError> {
+        remake_folder(&self.path)?;
         let _lock = Lock::of(&self.path, LITTLE_PATIENCE)?;
         let generation = self.map.get(Word::Generation);
         let found = match Self::find(&self.path)? {
@@ -84,8 +85,9 @@ impl LimitFile {
         let heir_of = found.map.get(Word::Heir);
         let is_other = found.map.get(Word::Generation) != generation;
         if is_other && heir_of != generation && !self.has_moved() {
+            let mut seen = ring::Seen::default();
             for leaves in ring::stay(&self.map, now) {
-                ring::take(&found.map, 1, u64::MAX, (now, leaves));
+                ring::take(&found.map, &mut seen, 1, u64::MAX, (now, leaves));
             }
             let paused = self.map.get(Word::PausedUntil);
             found.map.at(Word::PausedUntil).fetch_max(paused, SeqCst);
@@ -99,7 +101,7 @@ impl LimitFile {
     /// The same limit with other numbers, for everybody. What counts stays so much longer as `per` is
     /// longer.
     pub(super) fn change(&self, numbers: &Numbers, now: u64) -> Result<Self, OpenError> {
-        let _lock = Lock::of(&self.path, PATIENCE)?;
+        let _lock = Lock::of(&self.path, Duration::ZERO)?;
         let Some(found) = Self::find(&self.path)? else {
             return Self::make(self.path.clone(), numbers);
         };
@@ -174,7 +176,8 @@ impl LimitFile {
             .map_err(|error| system("cannot map the shared limit", path, &error))?;
         let numbers = Numbers::of_file(&map);
         let ours = map.get(Word::Magic) == MAGIC && map.get(Word::Version) == VERSION;
-        if !ours || numbers.limit > LARGEST_LIMIT || numbers.words() != map.words() {
+        if !ours || !(1..=LARGEST_LIMIT).contains(&numbers.limit) || numbers.words() != map.words()
+        {
             return foreign();
         }
         // Who was to replace it has ended before: nobody has the lock but us.
@@ -194,9 +197,20 @@ impl LimitFile {
     }
 
     fn prepare(path: PathBuf, numbers: &Numbers) -> Result<(Self, PathBuf), OpenError> {
-        let temporary = beside(&path, "new");
+        let temporary = beside(&path, "paceline-new");
+        let new = Self::write(path, numbers, &temporary);
+        if new.is_err() {
+            // What was written may have filled the file system.
+            let _ = fs::remove_file(&temporary);
+        }
+        Ok((new?, temporary))
+    }
+
+    fn write(path: PathBuf, numbers: &Numbers, temporary: &Path) -> Result<Self, OpenError> {
         let cannot = |error: &std::io::Error| system("cannot make the shared limit", &path, error);
-        let mut file = create(&temporary).map_err(|error| cannot(&error))?;
+        // Left by one that was killed. The name is nobody else's, and no link is followed.
+        let _ = fs::remove_file(temporary);
+        let mut file = create(temporary).map_err(|error| cannot(&error))?;
         refuse_network(&path, &file)?;
         // Written, not only made longer: where there is no room it is to be said now.
         let words = numbers.words();
@@ -215,7 +229,7 @@ impl LimitFile {
         map.set(Word::Generation, fastrand::u64(1..));
         map.set(Word::Boot, host::boot());
         map.set(Word::TimeSpace, host::time_space());
-        Ok((Self { path, file, map }, temporary))
+        Ok(Self { path, file, map })
     }
 
     fn put_in_place(&self, temporary: &Path) -> Result<(), OpenError> {
@@ -315,11 +329,10 @@ impl Lock {
                     thread::sleep(Duration::from_millis(1));
                 }
                 Err(TryLockError::WouldBlock) => {
-                    return Err(OpenError::System(format!(
-                        "another process has opened the limit shared as {} for more than {} s: it may \
-                         have been stopped",
+                    return Err(OpenError::Busy(format!(
+                        "another process has been opening the limit shared as {} for long: it may have \
+                         been stopped",
                         path.display(),
-                        patience.as_secs()
                     )));
                 }
                 Err(TryLockError::Error(error)) => {
@@ -353,7 +366,7 @@ fn open_lock(path: &Path) -> std::io::Result<File> {
 
 fn create(path: &Path) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(true);
+    options.read(true).write(true).create_new(true);
     own_alone(&mut options);
     options.open(path)
 }

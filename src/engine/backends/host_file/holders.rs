@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed, SeqCst};
 use std::time::{Duration, SystemTime};
 
+use super::host;
 use super::layout::{HOLDER_WORDS, HOLDERS, MOST_HOLDERS, Word};
 use super::map::Map;
 use crate::engine::limiter::Holder;
@@ -16,7 +17,7 @@ use crate::engine::process;
 
 /// After so long without a sign one who waits is not waited for: five times what it sleeps at most.
 const SILENT: u64 = 100_000_000;
-/// After so long without a sign the entry of a process that is not there is another's.
+/// After so long without a sign the entry of a process of another container is another's.
 const GONE: u64 = 60_000_000_000;
 /// One who waits may be overtaken by one part in this many of the limit,
 const OVERTAKEN_SHARE: u64 = 8;
@@ -39,6 +40,8 @@ enum Field {
     GrantedBefore = 4,
     /// When it last showed that it lives.
     Seen = 5,
+    /// The namespace that its number is of.
+    Space = 6,
 }
 
 fn field(map: &Map, entry: usize, field: Field) -> &AtomicU64 {
@@ -62,8 +65,10 @@ pub(super) struct Seat {
 impl Seat {
     /// Takes an entry that is nobody's, or that of a process which is not there any more.
     pub(super) fn take(map: &Map, now: u64) -> Self {
-        let entry = (0..MOST_HOLDERS).find(|entry| claim(map, *entry, now));
+        let space = host::process_space();
+        let entry = (0..MOST_HOLDERS).find(|entry| claim(map, *entry, space, now));
         if let Some(entry) = entry {
+            field(map, entry, Field::Space).store(space, SeqCst);
             field(map, entry, Field::Turn).store(0, SeqCst);
             field(map, entry, Field::Since).store(nanos_since_1970(), Relaxed);
             field(map, entry, Field::Seen).store(now, Relaxed);
@@ -161,13 +166,13 @@ pub(super) fn holders(map: &Map) -> Vec<Holder> {
     entries.collect()
 }
 
-fn claim(map: &Map, entry: usize, now: u64) -> bool {
+fn claim(map: &Map, entry: usize, space: u64, now: u64) -> bool {
     let word = field(map, entry, Field::Process);
     let held_by = word.load(SeqCst);
     let silent = now.saturating_sub(field(map, entry, Field::Seen).load(Relaxed)) > GONE;
-    let there = u32::try_from(held_by).is_ok_and(is_there);
-    // Of a process in a container nothing can be known but what it shows.
-    let free = held_by == 0 || !there && silent;
+    // Of a process in another container nothing can be known but what it shows.
+    let known = field(map, entry, Field::Space).load(Relaxed) == space;
+    let free = held_by == 0 || (known || silent) && !u32::try_from(held_by).is_ok_and(is_there);
     let mine = u64::from(std::process::id());
     free && word.compare_exchange(held_by, mine, SeqCst, SeqCst).is_ok()
 }

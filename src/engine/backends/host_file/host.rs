@@ -32,6 +32,18 @@ pub(super) fn time_space() -> u64 {
     0
 }
 
+/// The namespace that the numbers of processes are of, for this one. 0 where there are none.
+#[cfg(target_os = "linux")]
+pub(super) fn process_space() -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self/ns/pid").map_or(0, |space| space.ino())
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn process_space() -> u64 {
+    0
+}
+
 /// How far the wall clock is ahead of the host's, which shows `now`.
 pub(super) fn wall_ahead(now: u64) -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH);

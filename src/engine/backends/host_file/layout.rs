@@ -60,6 +60,10 @@ pub(super) enum Word {
     Entries = 22,
     /// Where to look for a free slot first.
     Head = 32,
+    /// Where to look for one that is not near `Head`.
+    Far = 33,
+    /// How often permits were given back.
+    Freed = 34,
     /// Permits given so far.
     Granted = 40,
     /// Turns given so far.

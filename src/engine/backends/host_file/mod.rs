@@ -12,9 +12,10 @@ mod layout;
 mod map;
 mod place;
 mod ring;
+mod standing;
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use self::clock::HostClock;
@@ -23,10 +24,13 @@ use self::holders::Seat;
 use self::layout::{Numbers, Word};
 use self::map::Map;
 pub use self::place::Place;
+use self::standing::SharedStanding;
 use crate::engine::limiter::{
-    Adaptive, Arrival, Backend, Counted, Due, LOOK_AGAIN, Limiter, News, OpenError, Pacing, Permit,
-    Rate, Request, Shared, Sharing, Slots, Stamp, Why,
+    Adaptive, Arrival, Backend, Counted, Due, Event, LOOK_AGAIN, Limiter, News, OpenError, Pacing,
+    Permit, Rate, Request, Shared, Sharing, Slots, Stamp, Trouble, Why,
 };
+use crate::engine::lock::lock;
+use crate::engine::process::PerProcess;
 use crate::engine::time::Time;
 
 /// How often it is seen to that the file is still there.
@@ -42,6 +46,7 @@ pub struct HostFile {
     file: Arc<LimitFile>,
     clock: HostClock,
     rate: Rate,
+    standing: SharedStanding,
 }
 
 impl HostFile {
@@ -58,6 +63,7 @@ impl HostFile {
             file: Arc::new(file),
             clock,
             rate,
+            standing: Arc::new(PerProcess::new(Mutex::default())),
         })
     }
 
@@ -77,8 +83,20 @@ impl Sharing for HostFile {
             clock: self.clock,
             rate: self.rate,
             check_at: now + CHECK_EVERY,
+            seen: ring::Seen::default(),
+            standing: Arc::clone(&self.standing),
             closed: false,
         })
+    }
+
+    fn trouble(&self) -> Option<Trouble> {
+        let standing = self.standing.get(Mutex::default);
+        lock(&standing).trouble()
+    }
+
+    fn take_events(&self) -> Vec<Event> {
+        let standing = self.standing.get(Mutex::default);
+        lock(&standing).take_events()
     }
 }
 
@@ -90,6 +108,8 @@ struct HostBackend {
     clock: HostClock,
     rate: Rate,
     check_at: u64,
+    seen: ring::Seen,
+    standing: SharedStanding,
     /// The file has gone, and cannot be opened anew: nothing is given.
     closed: bool,
 }
@@ -209,9 +229,19 @@ impl Backend for HostBackend {
         }
         let next = self.file.successor(host);
         self.closed = next.is_err();
+        let standing = self.standing.get(Mutex::default);
+        match &next {
+            Ok(_) => lock(&standing).found(self.file.path(), host),
+            // It is opened by another process: that takes a moment.
+            Err(OpenError::Busy(_)) => {}
+            Err(OpenError::Value(why) | OpenError::System(why)) => {
+                lock(&standing).lost(self.file.path(), why, host);
+            }
+        }
         let next = next.ok()?;
         self.seat.leave(self.map());
         self.file = Arc::new(next);
+        self.seen = ring::Seen::default();
         self.seat = Seat::take(self.map(), host);
         let numbers = Numbers::of_file(self.map());
         if numbers == Numbers::of_rate(&self.rate) {
@@ -229,12 +259,8 @@ impl Backend for HostBackend {
         if self.closed {
             return Due::At(at.here + LOOK_AGAIN);
         }
-        let slot = ring::due(
-            self.map(),
-            request.weight,
-            self.capacity(request, at),
-            at.host,
-        );
+        let sought = (request.weight, self.capacity(request, at));
+        let slot = ring::due(self.file.map(), &mut self.seen, sought, at.host);
         let grows = self.adaptive(request.adaptive, at).map(|it| it.next_step());
         let mut due = at.to_here(slot);
         if let Some(grows) = grows
@@ -263,7 +289,8 @@ impl Backend for HostBackend {
         }
         let capacity = self.capacity(request, at);
         let times = (at.host, at.host + request.stays);
-        let slots = ring::take(self.map(), request.weight, capacity, times)?;
+        let (map, seen) = (self.file.map(), &mut self.seen);
+        let slots = ring::take(map, seen, request.weight, capacity, times)?;
         let Ok(pace) = self.book(request, at) else {
             ring::give_back(self.map(), &slots);
             return None;
@@ -298,7 +325,7 @@ impl Backend for HostBackend {
     fn settle(&mut self, permit: Permit, leaves: Time, now: Time) {
         if let Some((slots, _)) = of_file(permit) {
             let leaves = self.instant(now).to_host(leaves);
-            ring::settle(self.map(), &slots, leaves);
+            ring::settle(self.file.map(), &mut self.seen, &slots, leaves);
         }
     }
 
@@ -356,14 +383,14 @@ impl Backend for HostBackend {
         now: Time,
     ) -> Counted {
         let at = self.instant(now);
-        let (used, leaves) = ring::first_to_leave(self.map(), at.host);
-        let stamp = |leaves| Stamp {
-            leaves: at.to_here(leaves),
-            weight: 1,
+        let (used, leaving) = ring::leaving(self.map(), at.host);
+        let stamp = |it: ring::Stays| Stamp {
+            leaves: at.to_here(it.leaves),
+            weight: it.weight,
         };
         Counted {
             used,
-            first: leaves.into_iter().map(stamp).collect(),
+            first: leaving.into_iter().map(stamp).collect(),
             pacing: self.pacing(pacing, at),
             adaptive: self.adaptive(adaptive, at),
         }
@@ -374,6 +401,7 @@ impl Backend for HostBackend {
         let changed = self.file.change(&Numbers::of_rate(&rate), host)?;
         self.seat.leave(self.map());
         self.file = Arc::new(changed);
+        self.seen = ring::Seen::default();
         self.seat = Seat::take(self.map(), host);
         self.rate = rate;
         Ok(())

@@ -37,6 +37,14 @@ impl Place {
                     }
                     _ => return refuse(format!("shared={} is in no folder", path.display())),
                 }
+                // A link is followed here, once: a file that takes the place of another is to be found by
+                // all names of it.
+                let path = if fs::symlink_metadata(&path).is_ok_and(|file| file.is_symlink()) {
+                    fs::canonicalize(&path)
+                        .map_err(|error| system("cannot follow the link", &path, &error))?
+                } else {
+                    path
+                };
                 if fs::metadata(&path).is_ok_and(|file| file.is_dir()) {
                     return refuse(format!(
                         "shared={} is a folder: give a file in it",
@@ -47,6 +55,16 @@ impl Place {
             }
         }
     }
+}
+
+/// Makes the folder of names anew, if that is where the file was: who empties a file system in memory
+/// takes the folder too.
+pub(super) fn remake_folder(path: &Path) -> Result<(), OpenError> {
+    let folder = folder()?;
+    if path.parent() == Some(&folder) {
+        make_folder(&folder)?;
+    }
+    Ok(())
 }
 
 fn check_name(name: &str) -> Result<(), OpenError> {
