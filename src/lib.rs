@@ -35,6 +35,8 @@ mod _core {
     #[pymodule_export]
     use crate::python::records::Records;
     #[pymodule_export]
+    use crate::python::tasks::TaskSlot;
+    #[pymodule_export]
     use crate::python::worker::WorkerThread;
 
     use pyo3::prelude::*;

@@ -19,11 +19,15 @@ from paceline._permits import SupportsAcquire
 from paceline._report import BatchReport
 
 if _typing.TYPE_CHECKING:
+    from paceline._async_executor import AsyncBatchExecutor
+    from paceline._async_outcomes import AsyncOutcomes
     from paceline._stats import LimiterHolder, LimiterStats
     from paceline.retry.policy import Retry, Verdict
     from paceline.retry.results import RefusedResponseError
 
 __all__ = [
+    "AsyncBatchExecutor",
+    "AsyncOutcomes",
     "BatchExecutor",
     "BatchRefusedError",
     "BatchReport",
@@ -50,8 +54,16 @@ if not _typing.TYPE_CHECKING:
     _RETRY = ("RefusedResponseError", "Retry", "Verdict", "retry")
 
     _STATS = ("LimiterHolder", "LimiterStats")
+    # With it comes asyncio, which takes longer to import than all the rest.
+    _ASYNC = ("AsyncBatchExecutor", "AsyncOutcomes")
 
     def __getattr__(name: str) -> object:
+        if name in _ASYNC:
+            from paceline._async_executor import AsyncBatchExecutor  # noqa: PLC0415
+            from paceline._async_outcomes import AsyncOutcomes  # noqa: PLC0415
+
+            globals().update(AsyncBatchExecutor=AsyncBatchExecutor, AsyncOutcomes=AsyncOutcomes)
+            return globals()[name]
         if name in _STATS:
             from paceline._stats import LimiterHolder, LimiterStats  # noqa: PLC0415
 
@@ -65,4 +77,4 @@ if not _typing.TYPE_CHECKING:
         return globals()[name]
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *_RETRY, *_STATS})
+        return sorted({*globals(), *_RETRY, *_STATS, *_ASYNC})

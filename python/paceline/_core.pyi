@@ -39,6 +39,7 @@ __all__ = [
     "ReadyOutcomes",
     "Records",
     "Step",
+    "TaskSlot",
     "Worker",
     "__version__",
     "at_exit",
@@ -543,7 +544,12 @@ class BatchExecutor:
 
     def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
     def _configure(
-        self, max_workers: int, limiter: RateLimiter | None, foreign: bool, retry: Retry | None
+        self,
+        max_workers: int,
+        limiter: RateLimiter | None,
+        foreign: bool,
+        retry: Retry | None,
+        awaits: bool = False,
     ) -> None:
         """Sets it up, once.
 
@@ -552,6 +558,7 @@ class BatchExecutor:
             limiter: A limiter of ours.
             foreign: Whether there is one that is not ours, whose permits come from Python.
             retry: When failed operations are called again.
+            awaits: Whether what operations return is awaited.
 
         Raises:
             RuntimeError: If it was set up before.
@@ -631,7 +638,12 @@ class Handle:
         """
 
     def begin(
-        self, caller: Context, pool: object, logged: bool, options: BatchOptions
+        self,
+        caller: Context,
+        pool: object,
+        logged: bool,
+        options: BatchOptions,
+        wake: tuple[Inbox, int] | None = None,
     ) -> Batch[Any]:
         """Opens a batch, owned by the calling thread.
 
@@ -640,6 +652,8 @@ class Handle:
             pool: Lives as long as the batch has operations, whoever else forgets it.
             logged: Whether failures are logged, because they are only recorded.
             options: How the batch is to be treated.
+            wake: The inbox of an event loop that owns it, and the number that comes there where a
+                thread would be woken.
 
         Raises:
             RuntimeError: After shutdown, or when the interpreter is exiting.
@@ -697,6 +711,12 @@ class Handle:
 
     def reserve_thread(self) -> Worker | None:
         """A worker thread to start, if there is work for a further one."""
+
+    def reserve_slot(self, inbox: Inbox, number: int) -> TaskSlot | None:
+        """A slot for a task, if there is work for a further one.
+
+        ``number`` comes into the inbox when the slot is to look for something to start.
+        """
 
     def is_stranded(self) -> bool:
         """Whether there is something to start now, and no thread to do it."""
@@ -855,6 +875,18 @@ class Batch(Generic[_T]):
             What to do, and for how many operations.
         """
 
+    def look(self) -> tuple[Step, int]:
+        """What the owner is to do next, and for how many operations.
+
+        It does not wait: where that is ``REST``, the owner will be woken.
+        """
+
+    def expects(self) -> bool:
+        """Whether an outcome may become ready that is not; if so the owner will be woken."""
+
+    def runs(self) -> bool:
+        """Whether something of it runs; if so the owner will be woken."""
+
     def room(self) -> int:
         """How many more operations are wanted at once."""
 
@@ -993,6 +1025,7 @@ class Step:
 
     FEED: ClassVar[Step]
     HAND_OVER: ClassVar[Step]
+    REST: ClassVar[Step]
     GROW: ClassVar[Step]
     SETTLED: ClassVar[Step]
 
@@ -1001,6 +1034,30 @@ class Step:
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __int__(self) -> int: ...
+
+@final
+class TaskSlot:
+    """A place for one operation at a time in an event loop."""
+
+    def next(self) -> tuple[Any, Context] | Literal[True] | None:
+        """Takes the next operation, if one may start.
+
+        Returns:
+            The ``pool`` that its batch was opened with, and the context that its task is to have;
+            True if there will never be one, so that the slot is to be forgotten; None if there may
+            be one later.
+        """
+
+    def call(self) -> Any:
+        """Calls the operation, in its task."""
+
+    def done(self, value: Any, error: BaseException | None = None) -> None:
+        """Books how the operation ended.
+
+        Args:
+            value: What was awaited of it.
+            error: What it raised instead.
+        """
 
 @final
 class Worker:
@@ -1058,11 +1115,12 @@ def check_operation(name: str, operation: object) -> None:
         TypeError: If it is not callable, or is a coroutine or generator function.
     """
 
-def check_operations(operations: list[Callable[[], Any]]) -> None:
+def check_operations(operations: list[Callable[[], Any]], awaits: bool = False) -> None:
     """Checks a batch before anything of it is read.
 
     Args:
         operations: All of them.
+        awaits: Whether what they return is awaited.
 
     Raises:
         TypeError: If one is not callable, or is a coroutine or generator function.

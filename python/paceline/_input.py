@@ -27,9 +27,16 @@ class Input(Generic[T]):
     """The operations of one batch, which its owner reads for the workers."""
 
     def __init__(
-        self, operations: Iterable[Callable[[], T]], options: BatchOptions, *, told: bool
+        self,
+        operations: Iterable[Callable[[], T]],
+        options: BatchOptions,
+        *,
+        told: bool,
+        awaits: bool = False,
     ) -> None:
         self._operations = operations
+        # Whether what operations return is awaited.
+        self._awaits = awaits
         self._options = options
         # Whether outcomes are to know their operations, also where they are handed over on the way.
         self._told = told
@@ -61,7 +68,7 @@ class Input(Generic[T]):
         elif not options.attended and options.ahead[1] < _core.UNBOUNDED:
             whole = list(operations)
             self._unread = self._known = iter(whole)
-            _core.check_operations(whole)
+            _core.check_operations(whole, self._awaits)
             batch.know(whole)
         else:
             if options.attended:

@@ -332,12 +332,10 @@ class BatchReport(Sequence[Outcome[T_co]], Generic[T_co]):
         self.raise_for_failures()
         if earlier := sum(self.counts.values()) - len(self):
             raise RuntimeError(f"{earlier} values are not here: they were handed over before")
-        # None of them failed.
-        values = cast("list[T_co]", self._records.values(None))
-        if missing := len(self) - len(values):
+        if missing := len(self) - self.counts["done"]:
             message = f"{missing} operations have no value: {describe(self.counts)}"
             raise RuntimeError(message)
-        return values
+        return cast("list[T_co]", self._records.values(None))
 
     @property
     def failures(self) -> tuple[_AnyOutcome[T_co], ...]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import timedelta
 from itertools import count
 from weakref import WeakKeyDictionary, ref
 
 from paceline._core import Inbox, Place, RateLimiter
 
-__all__ = ["acquire", "enter", "leave"]
+__all__ = ["acquire", "enter", "leave", "waiting_in"]
 
 # Where a loop cannot be woken by a socket, it looks every so many seconds.
 _LOOK_EVERY = 0.005
@@ -20,8 +21,8 @@ class _Waiting:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.inbox = Inbox()
-        self.numbers = count(1)
-        self.woken: dict[int, asyncio.Future[None]] = {}
+        self._numbers = count(1)
+        self._called: dict[int, tuple[Callable[..., object], tuple[object, ...]]] = {}
         try:
             loop.add_reader(self.inbox.fileno(), self.wake)
         except (NotImplementedError, ValueError):  # the loop of Windows that is the default there
@@ -35,9 +36,21 @@ class _Waiting:
     def wake(self) -> None:
         """Have those look whose turn may have come."""
         for number in self.inbox.empty():
-            future = self.woken.get(number)
-            if future is not None and not future.done():
-                future.set_result(None)
+            if (called := self._called.get(number)) is not None:
+                function, arguments = called
+                function(*arguments)
+
+    def next_number(self) -> int:
+        """Return a number that nobody has."""
+        return next(self._numbers)
+
+    def call(self, number: int, function: Callable[..., object], *arguments: object) -> None:
+        """Have a function called whenever the number comes into the inbox."""
+        self._called[number] = function, arguments
+
+    def forget(self, number: int) -> None:
+        """Have nothing called any more."""
+        self._called.pop(number, None)
 
 
 # A loop holds what waits in it, until it is closed; here nothing is held.
@@ -54,7 +67,8 @@ def _running_loop() -> asyncio.AbstractEventLoop:
         ) from None
 
 
-def _waiting_in(loop: asyncio.AbstractEventLoop) -> _Waiting:
+def waiting_in(loop: asyncio.AbstractEventLoop) -> _Waiting:
+    """Return what wakes those who wait in a loop."""
     known = _WAITING.get(loop)
     waiting = None if known is None else known()
     if waiting is None:
@@ -73,22 +87,28 @@ async def acquire(
     loop = _running_loop()
     if timeout is None and limiter.try_acquire(weight):
         return True
-    waiting = _waiting_in(loop)
-    number = next(waiting.numbers)
+    waiting = waiting_in(loop)
+    number = waiting.next_number()
     place = Place.stand(limiter, weight, timeout, waiting.inbox, number)
     if isinstance(place, bool):
         return place
     try:
         while True:
             # Before it looks: a letter may come at any moment after that.
-            future = waiting.woken[number] = loop.create_future()
+            future = loop.create_future()
+            waiting.call(number, _wake, future)
             had = place.look()
             if had is not None:
                 return had
             await future
     finally:
-        waiting.woken.pop(number, None)
+        waiting.forget(number)
         place.leave()
+
+
+def _wake(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)
 
 
 async def enter(limiter: RateLimiter) -> None:

@@ -163,6 +163,8 @@ pub struct Running {
     pub attempt: u32,
     /// It was refused its permit, and is not called.
     pub refused: bool,
+    /// It was cancelled while it ran.
+    pub cancelled: bool,
     /// When it started.
     pub started: Time,
     /// Nanoseconds it waited for this permit.
@@ -183,6 +185,7 @@ impl Running {
             worker,
             attempt: 1,
             refused: false,
+            cancelled: false,
             started,
             permit_wait: 0,
             waited_before: 0,
@@ -233,6 +236,8 @@ pub struct Record<V, E> {
     pub permit_wait: u64,
     /// How often it was called.
     pub attempts: u32,
+    /// It was cancelled while it ran.
+    pub cancelled: bool,
 }
 
 impl<V, E> Record<V, E> {
@@ -244,6 +249,7 @@ impl<V, E> Record<V, E> {
             duration: ended.nanos_since(running.started),
             permit_wait: running.waited_before + running.permit_wait,
             attempts: running.attempt,
+            cancelled: running.cancelled,
         }
     }
 }
@@ -264,6 +270,8 @@ pub struct Finished<W: Work> {
 pub enum Ending<W: Work> {
     /// It returned, or failed for good; a fatal failure ends its batch.
     Result(CallResult<W>, bool),
+    /// It was cancelled while it ran, which is no failure.
+    Cancelled(W::Error),
     /// It failed and is to be called again, not before the time given.
     Again(W::Error, Time, W::Job),
     /// Its result has gone elsewhere; whether it failed.

@@ -49,6 +49,8 @@ use crate::engine::time::Time;
 pub(crate) enum OwnerStep {
     Feed,
     HandOver,
+    /// There is nothing: it will be woken.
+    Rest,
     Grow,
     Settled,
 }
@@ -310,7 +312,7 @@ impl BatchHandle {
     /// Adds all operations that there will be, after checking each.
     fn feed(&self, operations: &Bound<'_, PyList>) -> PyResult<()> {
         let open = self.open()?;
-        match operations::take(operations) {
+        match operations::take(operations, open.runtime.config.awaits) {
             Ok(operations) => {
                 let scheduler = &open.runtime.scheduler;
                 let now = scheduler.now();
@@ -418,6 +420,41 @@ impl BatchHandle {
             let worker = open.runtime.scheduler.nested_worker(owner, open.id, None);
             open.step(py, Some(worker), may_grow)
         })
+    }
+
+    /// What the owner is to do next, without waiting: if that is nothing, it will be woken.
+    fn look(&self) -> PyResult<(OwnerStep, usize)> {
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
+        Ok(match scheduler.step(open.id, false, scheduler.now()) {
+            EngineStep::Feed(count) => (OwnerStep::Feed, count),
+            EngineStep::HandOver => (OwnerStep::HandOver, 0),
+            EngineStep::Settled => (OwnerStep::Settled, 0),
+            EngineStep::Rest(until) => {
+                scheduler.catch_up(scheduler.now());
+                if until != Time::NEVER {
+                    scheduler.clock().give_at(&open.owner, until);
+                }
+                (OwnerStep::Rest, 0)
+            }
+        })
+    }
+
+    /// Whether an outcome may become ready that is not; if so its owner will be woken.
+    fn expects(&self) -> PyResult<bool> {
+        let open = self.open()?;
+        let scheduler = &open.runtime.scheduler;
+        let until = scheduler.expects(open.id);
+        if let Some(until) = until.filter(|until| *until != Time::NEVER) {
+            scheduler.clock().give_at(&open.owner, until);
+        }
+        Ok(until.is_some())
+    }
+
+    /// Whether something of it runs; if so its owner will be woken.
+    fn runs(&self) -> PyResult<bool> {
+        let open = self.open()?;
+        Ok(open.runtime.scheduler.runs(open.id))
     }
 
     /// Says whether what was read is to run when nobody holds the batch any more.

@@ -42,6 +42,7 @@ impl BatchExecutor {
         }
     }
 
+    #[pyo3(signature = (max_workers, limiter, foreign, retry, awaits=false))]
     fn _configure(
         &self,
         py: Python<'_>,
@@ -49,6 +50,7 @@ impl BatchExecutor {
         limiter: Option<Bound<'_, RateLimiter>>,
         foreign: bool,
         retry: Option<Bound<'_, PyAny>>,
+        awaits: bool,
     ) -> PyResult<()> {
         let retrying = retry.map(|retry| Retrying::new(&retry)).transpose()?;
         let raises_when_lost = limiter.as_ref().is_some_and(|it| it.get().raises(py));
@@ -61,6 +63,7 @@ impl BatchExecutor {
             retrying,
             clock: Clock::default(),
             one_at_a_time: lifecycle::gil_enabled(py)?,
+            awaits,
             shut: AtomicBool::new(false),
         });
         let state = PerProcess::new(Runtime::new(Arc::clone(&config)));

@@ -19,8 +19,10 @@ use super::lifecycle;
 use super::logging;
 use super::nesting;
 use super::options;
+use super::places::Inbox;
 use super::runtime::Runtime;
 use super::seconds;
+use super::tasks::TaskSlot;
 use super::work::{BatchContext, PyBatch, SUBMITTED};
 use super::worker::{WorkerThread, make_entry};
 use crate::engine::lock::Guarded;
@@ -133,7 +135,9 @@ impl Handle {
 
     /// Opens a batch; refused after shutdown.
     ///
-    /// `pool` lives as long as the batch has operations, whoever else forgets it.
+    /// `pool` lives as long as the batch has operations, whoever else forgets it. Its owner may be an
+    /// event loop: then that number comes into its inbox where a thread would be woken.
+    #[pyo3(signature = (caller, pool, logged, options, wake=None))]
     fn begin(
         &self,
         py: Python<'_>,
@@ -141,6 +145,7 @@ impl Handle {
         pool: Py<PyAny>,
         logged: bool,
         options: &Bound<'_, PyAny>,
+        wake: Option<(Bound<'_, Inbox>, u64)>,
     ) -> PyResult<BatchHandle> {
         let runtime = self.runtime()?;
         if lifecycle::is_exiting(py) {
@@ -148,8 +153,10 @@ impl Handle {
         }
         logging::refresh_levels(py);
         let options = options::read(options, runtime.scheduler.now())?;
-        let owner = Arc::<Signal>::default();
-        let input = Arc::<InputBuffer>::default();
+        let owner = Arc::new(wake.map_or_else(Signal::default, |(inbox, number)| {
+            inbox.get().signal(number)
+        }));
+        let input = Arc::new(InputBuffer::of(runtime.config.awaits));
         let context = Arc::new(BatchContext::Batch {
             caller: Caller::new(&caller)?,
             owner: lifecycle::thread_ident(py)?,
@@ -250,6 +257,15 @@ impl Handle {
                 )))
             }
         }
+    }
+
+    /// A slot for a task, if there is work for a further one. Its number comes into the inbox when it is
+    /// to look for something.
+    fn reserve_slot(&self, inbox: &Bound<'_, Inbox>, number: u64) -> PyResult<Option<TaskSlot>> {
+        let runtime = self.runtime()?;
+        let scheduler = &runtime.scheduler;
+        let reserved = scheduler.reserve_thread(scheduler.now());
+        Ok(reserved.then(|| TaskSlot::new(runtime, inbox.get(), number)))
     }
 
     /// Whether there is something to start now, and no thread to do it.

@@ -118,6 +118,13 @@ impl Buffered {
 }
 
 impl InputBuffer {
+    /// For operations whose returned values are awaited, or are not.
+    pub(crate) fn of(awaits: bool) -> Self {
+        let buffer = Self::default();
+        buffer.0.with(|state| state.seen = Seen::of(awaits));
+        buffer
+    }
+
     /// The owner begins to read `count` operations, each to be added at once or all in one go.
     pub(crate) fn begin(&self, count: usize, in_one_go: bool, now: Time) {
         self.0.with(|state| {

@@ -37,6 +37,7 @@ pub(crate) mod runtime;
 pub(crate) mod seconds;
 mod shared;
 pub(crate) mod status;
+pub(crate) mod tasks;
 pub(crate) mod work;
 pub(crate) mod worker;
 

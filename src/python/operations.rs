@@ -28,9 +28,18 @@ pub(crate) struct Seen {
     function: Option<Py<PyAny>>,
     /// The code of the last function that is written in Python.
     code: Option<Py<PyAny>>,
+    /// What operations return is awaited: coroutine functions are operations.
+    awaits: bool,
 }
 
 impl Seen {
+    pub(crate) fn of(awaits: bool) -> Self {
+        Self {
+            awaits,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.function)?;
         visit.call(&self.code)
@@ -77,8 +86,8 @@ fn function_of<'py>(operation: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> 
 }
 
 /// Takes the operations of a list that is a whole batch.
-pub(crate) fn take(operations: &Bound<'_, PyList>) -> PyResult<Vec<Py<PyAny>>> {
-    let mut seen = Seen::default();
+pub(crate) fn take(operations: &Bound<'_, PyList>, awaits: bool) -> PyResult<Vec<Py<PyAny>>> {
+    let mut seen = Seen::of(awaits);
     let mut taken = Vec::with_capacity(operations.len());
     for (place, operation) in operations.iter().enumerate() {
         check_one(&operation, &mut seen, || place)?;
@@ -89,8 +98,9 @@ pub(crate) fn take(operations: &Bound<'_, PyList>) -> PyResult<Vec<Py<PyAny>>> {
 
 /// Refuses a list that holds what is no operation.
 #[pyfunction]
-pub(crate) fn check_operations(operations: &Bound<'_, PyList>) -> PyResult<()> {
-    take(operations).map(drop)
+#[pyo3(signature = (operations, awaits=false))]
+pub(crate) fn check_operations(operations: &Bound<'_, PyList>, awaits: bool) -> PyResult<()> {
+    take(operations, awaits).map(drop)
 }
 
 /// Refuses an operation that is none.
@@ -154,9 +164,18 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
              function that runs it to its end, such as lambda: list(...)",
             describe(&function)?
         ))),
+        Ok(true) if seen.awaits && is_async_generator_function(&function)? => Ok(Some(format!(
+            "is an asynchronous generator function, which returns nothing to await: {}; pass an \
+             async function that runs it to its end",
+            describe(&function)?
+        ))),
+        Ok(true) if seen.awaits => {
+            seen.function = Some(function.unbind());
+            Ok(None)
+        }
         Ok(true) => Ok(Some(format!(
             "is a coroutine function, which a thread cannot run: {}; wrap it in a function that \
-             runs it, such as lambda: asyncio.run(...)",
+             runs it, such as lambda: asyncio.run(...), or give it to an AsyncBatchExecutor",
             describe(&function)?
         ))),
         Ok(false) => {
@@ -195,6 +214,12 @@ fn is_suspended_function(function: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResu
 fn is_generator_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
     let checks = function.py().import("paceline._checks")?;
     let is_one = checks.getattr("is_generator_function")?;
+    is_one.call1((function,))?.extract()
+}
+
+fn is_async_generator_function(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let inspect = function.py().import("inspect")?;
+    let is_one = inspect.getattr("isasyncgenfunction")?;
     is_one.call1((function,))?.extract()
 }
 

@@ -90,10 +90,10 @@ impl Outcome {
         } = handed_over;
         Self {
             index,
-            status: if record.result.is_ok() {
-                Status::Done
-            } else {
-                Status::Failed
+            status: match record.result {
+                Ok(_) => Status::Done,
+                Err(_) if record.cancelled => Status::Cancelled,
+                Err(_) => Status::Failed,
             },
             result: Some(record.result),
             attempts: record.attempts,

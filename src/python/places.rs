@@ -42,6 +42,14 @@ impl Letters {
     }
 }
 
+impl Inbox {
+    /// A signal that puts `number` into the inbox.
+    pub(super) fn signal(&self, number: u64) -> Signal {
+        let letters = Arc::clone(&self.0);
+        Signal::calling(move || letters.put(number))
+    }
+}
+
 #[pymethods]
 impl Inbox {
     #[new]
@@ -89,8 +97,7 @@ impl Place {
         (inbox, number): (&Inbox, u64),
     ) -> Self {
         let engine = limiter.get().limiter();
-        let letters = Arc::clone(&inbox.0);
-        let signal = Arc::new(Signal::calling(move || letters.put(number)));
+        let signal = Arc::new(inbox.signal(number));
         Self {
             ticket: Guarded::new(engine.enqueue(weight, Arc::clone(&signal))),
             signal,

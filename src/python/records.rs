@@ -338,11 +338,11 @@ impl Taken {
         Some((&last.error, last.duration))
     }
 
-    /// The failed records, with their places.
-    fn failed_records(&self) -> impl Iterator<Item = (usize, &Py<PyBaseException>)> {
-        let any = self.totals.failed > 0 || self.late.is_some();
+    /// The records that have an exception, with their places: of those that failed, or were cancelled.
+    fn raised_records(&self) -> impl Iterator<Item = (usize, &PyRecord)> {
+        let any = self.totals.failed + self.totals.cancelled > 0 || self.late.is_some();
         let finished = any.then(|| self.finished()).into_iter().flatten();
-        finished.filter_map(|(place, record)| Some((place, record.result.as_ref().err()?)))
+        finished.filter(|(_, record)| record.result.is_err())
     }
 
     /// The records of those that have ended since the batch was taken out.
@@ -398,7 +398,10 @@ impl Records {
 
     /// The places of the operations that failed, in input order.
     fn failed(&self) -> Vec<usize> {
-        let mut places: Vec<_> = self.failed_records().map(|(place, _)| place).collect();
+        let failed = self
+            .raised_records()
+            .filter(|(_, record)| !record.cancelled);
+        let mut places: Vec<_> = failed.map(|(place, _)| place).collect();
         let unfinished = self.unfinished.iter();
         let given_up = unfinished.filter(|(_, each)| matches!(each, Unfinished::GivenUp));
         places.extend(given_up.filter_map(|(index, _)| self.place_of(*index)));
@@ -416,7 +419,10 @@ impl Records {
         // Only this runs code of Python's, which may be interrupted.
         let mut entries = Vec::new();
         if let Some(failed) = failed {
-            for (place, error) in self.failed_records() {
+            for (place, record) in self.raised_records() {
+                let Err(error) = &record.result else {
+                    continue;
+                };
                 let text = logging::describe(error.bind(py))?;
                 entries.push(failed.call1((text, error, self.index_at(place)))?);
             }
@@ -443,12 +449,15 @@ impl Records {
         let late_done = self.late().filter(|record| record.result.is_ok()).count();
         let counts = PyDict::new(py);
         for status in Status::ALL {
+            let cancelled = self.totals.cancelled;
             let count = match status {
                 Status::Done => self.totals.done + late_done,
                 Status::Failed => self.totals.failed + self.given_up + late - late_done,
                 Status::Running => self.unfinished.len() - self.given_up - late,
+                Status::Cancelled if status == self.unstarted_are => self.unstarted + cancelled,
+                Status::Cancelled => cancelled,
                 _ if status == self.unstarted_are => self.unstarted,
-                Status::NotStarted | Status::Cancelled => 0,
+                Status::NotStarted => 0,
             };
             counts.set_item(status.name(), count)?;
         }

@@ -16,6 +16,7 @@ use crate::engine::scheduler::Scheduler;
 
 /// What an executor was made with; it never changes.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools)] // each is an answer of its own
 pub(crate) struct Config {
     pub(crate) max_workers: usize,
     pub(crate) limiter: Option<Limiter>,
@@ -28,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) clock: Clock,
     /// Threads take turns at Python.
     pub(crate) one_at_a_time: bool,
+    /// What operations return is awaited.
+    pub(crate) awaits: bool,
     /// Whether it was shut down, in this process or before it was forked.
     pub(crate) shut: AtomicBool,
 }

@@ -258,7 +258,7 @@ fn log_events(runtime: &Runtime) {
 }
 
 /// Adds what owners have read who wait for more.
-fn collect(runtime: &Arc<Runtime>) {
+pub(super) fn collect(runtime: &Arc<Runtime>) {
     while let Some((batch, context)) = runtime.scheduler.take_reading() {
         if let BatchContext::Batch { input, .. } = &*context {
             input.cut_short();

@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 INSTALLED = Path(paceline.__file__).parent
 
 PUBLIC = [
+    "AsyncBatchExecutor",
+    "AsyncOutcomes",
     "BatchExecutor",
     "BatchRefusedError",
     "BatchReport",

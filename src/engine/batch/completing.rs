@@ -51,6 +51,14 @@ impl<W: Work> Batch<W> {
                 }
                 (unkept, None)
             }
+            Ending::Cancelled(error) => {
+                let running = Running {
+                    cancelled: true,
+                    ..*running
+                };
+                self.totals.cancelled += 1;
+                (self.results.keep(&running, Err(error), ended), None)
+            }
             Ending::Delivered(failed) => {
                 self.totals.count_end(failed);
                 let attempts = self.results.history_of(running.index);
@@ -126,6 +134,7 @@ impl<W: Work> Batch<W> {
                 worker: Running::NOBODY,
                 attempt: retry.attempts,
                 refused: false,
+                cancelled: false,
                 started: last.started,
                 permit_wait: last.permit_wait,
                 waited_before: retry.waited.saturating_sub(last.permit_wait),

@@ -54,6 +54,7 @@ impl<W: Work> From<Ending<W>> for Unkept<W> {
     fn from(ending: Ending<W>) -> Self {
         let (result, job) = match ending {
             Ending::Result(result, _) => (Some(result), None),
+            Ending::Cancelled(error) => (Some(Err(error)), None),
             Ending::Again(error, _, job) => (Some(Err(error)), Some(job)),
             Ending::Delivered(_) => (None, None),
         };

@@ -121,6 +121,7 @@ impl<W: Work> Batch<W> {
         let running = Running {
             attempt: next.attempts,
             refused: true,
+            cancelled: false,
             ..running(&next, Running::NOBODY, now, 0)
         };
         self.running.push(running);
@@ -195,6 +196,7 @@ fn running<J>(next: &Retry<J>, worker: u64, started: Time, permit_wait: u64) -> 
         worker,
         attempt: next.attempts + 1,
         refused: false,
+        cancelled: false,
         started,
         permit_wait,
         waited_before: next.waited,

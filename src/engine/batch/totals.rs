@@ -15,6 +15,8 @@ pub struct Totals {
     pub done: usize,
     /// Operations that failed for good.
     pub failed: usize,
+    /// Operations that were cancelled while they ran.
+    pub cancelled: usize,
     /// Permits taken.
     pub permits: usize,
     /// Calls made.

@@ -103,6 +103,14 @@ impl<W: Work> Scheduler<W> {
         self.make_worker(Arc::default(), None)
     }
 
+    /// A worker that gives a signal of its own: for what is no thread.
+    #[must_use]
+    pub fn worker_on(&self, signal: Arc<Signal>) -> Worker {
+        let mut worker = self.make_worker(signal, None);
+        worker.spare = true;
+        worker
+    }
+
     /// A further worker for a thread that waits inside an operation: it starts what is waited for, only.
     #[must_use]
     pub fn nested_worker(
