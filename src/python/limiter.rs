@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pyo3::exceptions::{PyAttributeError, PyConnectionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -22,7 +23,7 @@ use crate::engine::limiter::{
     LOOK_AGAIN, Limiter, OpenError, Rate, RateError, Shared, Trouble, Turn,
 };
 use crate::engine::lock::Guarded;
-use crate::engine::process;
+use crate::engine::process::{self, PerProcess};
 use crate::engine::scheduler::LONG_WAIT;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -104,8 +105,10 @@ enum Makeup {
 
 /// A rate in the numbers that the user gave.
 struct Spec {
-    /// With its `per` in seconds.
-    rate: Guarded<(Rate, f64)>,
+    /// With its `per` in seconds. Without a lock, which a forked child might find held for ever.
+    rate: ArcSwap<(Rate, f64)>,
+    /// Locked by who changes it.
+    changes: PerProcess<Guarded<()>>,
     margin: Option<f64>,
     /// Where other processes share it.
     shared: Option<Where>,
@@ -116,7 +119,7 @@ struct Spec {
 impl Spec {
     /// The rate in force, with its `per` in seconds: another process may have changed it.
     fn rate(&self, limiter: &RateLimiter) -> (Rate, f64) {
-        let known = self.rate.with(|known| *known);
+        let known = **self.rate.load();
         if self.shared.is_none() {
             return known;
         }
@@ -343,7 +346,8 @@ impl RateLimiter {
             limiter,
             clock,
             makeup: Makeup::Single(Spec {
-                rate: Guarded::new((rate, per.number)),
+                rate: ArcSwap::from_pointee((rate, per.number)),
+                changes: PerProcess::new(Guarded::default()),
                 margin: margin.map(|margin| margin.number),
                 shared,
                 raises,
@@ -558,14 +562,18 @@ impl RateLimiter {
         py.detach(|| {
             let began = Time::now();
             loop {
-                let (rate, _) = spec.rate(self);
-                let changed = rate.changed(limit, per.duration);
-                let changed = changed.map_err(refused)?;
-                let done = spec.rate.with(|known| {
-                    self.limiter.change(changed, &self.clock)?;
-                    *known = (changed, per.number);
-                    Ok(())
-                });
+                let change = || {
+                    let (rate, _) = spec.rate(self);
+                    let changed = rate.changed(limit, per.duration).map_err(refused)?;
+                    let done = self.limiter.change(changed, &self.clock);
+                    if done.is_ok() {
+                        spec.rate.store(Arc::new((changed, per.number)));
+                    }
+                    Ok::<_, PyErr>(done)
+                };
+                let done = spec
+                    .changes
+                    .with(Guarded::default, |changes| changes.with(|()| change()))?;
                 match done {
                     Err(OpenError::Busy(_)) if Time::now().since(began) < PATIENCE => {
                         thread::sleep(Duration::from_millis(1));

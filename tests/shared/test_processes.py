@@ -293,3 +293,38 @@ os._exit(0)
     other = RateLimiter(5, per=MINUTE, shared=place)
     assert len(limiter.stats().holders) == 2
     del other
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system cannot fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("is_shared", [False, True])
+def test_a_child_forked_during_an_update_can_update_too(place: Path, is_shared: bool) -> None:
+    program = """
+import os, signal, sys, threading
+from paceline import RateLimiter
+limiter = RateLimiter(5, per=60, shared=sys.argv[1] or None)
+done = threading.Event()
+def update():
+    while not done.is_set():
+        limiter.update(5, 60)
+threads = [threading.Thread(target=update) for _ in range(3)]
+for thread in threads:
+    thread.start()
+codes = set()
+for _ in range(30):
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        assert limiter.limit == 5
+        limiter.update(6, 60)
+        limiter.update(5, 60)
+        os._exit(0)
+    codes.add(os.waitpid(child, 0)[1])
+    if codes != {0}:
+        break
+done.set()
+print(codes)
+"""
+    command = [sys.executable, "-W", "ignore", "-c", program, str(place) if is_shared else ""]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("{0}\n", "")

@@ -132,17 +132,17 @@ impl Ticket {
         self.limiter.has_to_be_watched()
     }
 
-    /// The same for one that was told to do this: one behind another that waits for the same rate alone
-    /// is told by that one, so that of many who wait only the first looks again and again.
+    /// The same for one that was told to do this: one behind another that waits for the same rate is told
+    /// by that one, so that of many who wait only the first looks again and again.
     #[must_use]
     pub fn has_to_watch(&self, turn: Turn) -> bool {
         self.has_to_be_watched() && !(turn == Turn::Behind && self.is_told())
     }
 
     fn is_told(&self) -> bool {
-        self.limiter.locked(|states| match states {
-            [state] => state.queue.reserved_before(self.number).is_none(),
-            _ => false,
+        self.limiter.locked(|states| {
+            let mut queues = states.iter().map(|state| &state.queue);
+            queues.any(|queue| queue.reserved_before(self.number).is_none())
         })
     }
 
