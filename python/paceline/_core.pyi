@@ -587,6 +587,10 @@ class Place:
     """A place in the line of a limiter, for an event loop."""
 
     @staticmethod
+    def try_take(limiter: RateLimiter, weight: int) -> bool:
+        """Takes permits if they are known to be free, without asking a server."""
+
+    @staticmethod
     def stand(
         limiter: RateLimiter,
         weight: int,
@@ -608,6 +612,8 @@ class Place:
 
         Raises:
             RuntimeError: In a forked child.
+            ValueError: If the wait would never end, as the limit was lowered meanwhile.
+            ConnectionError: If contact was lost, and that is to raise.
         """
 
     def leave(self) -> None:

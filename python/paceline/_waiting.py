@@ -85,7 +85,7 @@ async def acquire(
     A task that is cancelled leaves the line, and takes nothing.
     """
     loop = _running_loop()
-    if timeout is None and limiter.try_acquire(weight):
+    if timeout is None and Place.try_take(limiter, weight):
         return True
     waiting = waiting_in(loop)
     number = waiting.next_number()

@@ -112,6 +112,13 @@ impl Place {
 
 #[pymethods]
 impl Place {
+    /// Takes permits if they are known to be free here: no server is asked, which would hold up the loop.
+    #[staticmethod]
+    fn try_take(limiter: &Bound<'_, RateLimiter>, weight: u64) -> bool {
+        let this = limiter.get();
+        this.limiter().try_acquire(weight, this.clock())
+    }
+
     /// A place at the end of the line; whether the permits were had, if that is known at once.
     #[staticmethod]
     fn stand<'py>(

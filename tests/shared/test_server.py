@@ -1,5 +1,6 @@
 """A limit that processes share by a Redis or Valkey server."""
 
+import asyncio
 import logging
 import os
 import pickle
@@ -268,3 +269,20 @@ print("done")
     command = [sys.executable, "-c", program, server.address("x")]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "done\n", "")
+
+
+def test_a_loop_goes_on_while_the_server_is_asked(server: Server) -> None:
+    async def main() -> float:
+        limiter = RateLimiter(50, per=60, shared=server.address("loop"))
+        assert await limiter.acquire_async()
+        server.tell("CLIENT PAUSE 700 ALL")
+        waiting = asyncio.create_task(limiter.acquire_async(weight=20))
+        longest = 0.0
+        while not waiting.done():
+            before = time.monotonic()
+            await asyncio.sleep(0.001)
+            longest = max(longest, time.monotonic() - before)
+        assert await waiting
+        return longest
+
+    assert asyncio.run(main()) < 0.4
