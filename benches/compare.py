@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 
 import arrivals
+import asynchronous
 import batches
 import futures
 import limiters
@@ -45,6 +46,8 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "shared-acquire": sharing.shared_acquire,
     "shared-contended": sharing.shared_contended,
     "paced": limiters.paced,
+    "async-batch": asynchronous.async_batch,
+    "async-permits": asynchronous.async_permits,
     "loopback": loopback.loopback,
     "arrivals": arrivals.arrivals,
     "outage": refusals.outage,

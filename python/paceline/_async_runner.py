@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from collections.abc import (
     AsyncIterable,
@@ -122,7 +121,8 @@ class AsyncRunner(BatchRunner[T]):
             self._input = _AsyncInput(cast("AsyncIterable[Callable[[], T]]", operations))
         else:
             self._input = Input(plain, options, told=logged, awaits=True)
-        self.tasks: set[asyncio.Task[None]] = set()
+        # Those that run, by the number of their slot.
+        self.tasks: dict[int, asyncio.Task[None]] = {}
         self._number = pool.waiting.next_number()
         self._woken: asyncio.Future[None] | None = None
         self._is_woken = False
@@ -132,7 +132,7 @@ class AsyncRunner(BatchRunner[T]):
         waiting, options = self._pool.waiting, self._options
         wake = waiting.inbox, self._number
         waiting.call(self._number, self._wake)
-        context = contextvars.copy_context()
+        context = self._pool.context()
         begin = self._pool.runtime.begin
         batch = self._batch = begin(context, self, self._logs_failures, options, wake)
         self._is_open = True
@@ -263,12 +263,12 @@ class AsyncRunner(BatchRunner[T]):
         """Cancel what runs and wait for it. Returns what this task was cancelled by meanwhile."""
         interrupted = None
         asked: set[asyncio.Task[None]] = set()
-        while self.tasks:
-            for task in self.tasks - asked:
+        while running := set(self.tasks.values()):
+            for task in running - asked:
                 task.cancel()
-            asked |= self.tasks
+            asked |= running
             try:
-                await asyncio.wait(self.tasks)
+                await asyncio.wait(running)
             except asyncio.CancelledError as error:
                 # Whoever cancels again means those as well that have not listened.
                 interrupted = error
@@ -287,7 +287,7 @@ class AsyncRunner(BatchRunner[T]):
         """End a stream that nobody holds any more, from wherever that is noticed."""
         if self._is_open and not self.has_ended:
             self._batch.leave()
-            for task in self.tasks:
+            for task in self.tasks.copy().values():
                 loop = task.get_loop()
                 if not loop.is_closed():
                     loop.call_soon_threadsafe(task.cancel)

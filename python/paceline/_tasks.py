@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar
-from typing import Any, Protocol
+from contextvars import Context, ContextVar, copy_context
+from typing import Any, cast
 
 from paceline import _core
 from paceline._waiting import waiting_in
@@ -26,14 +27,29 @@ _INSIDE: ContextVar[TaskPool | None] = ContextVar("paceline_inside", default=Non
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
-class _Owner(Protocol):
-    """Whose operations they are: what keeps their tasks while they run."""
+class _LaterTask(asyncio.Task[None]):
+    """A task that begins in the next turn of the loop, and is not cancelled before.
 
-    tasks: set[asyncio.Task[None]]
+    What has not begun ends without a step, and nothing would be told of the operation.
+    """
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        coroutine = cast("Coroutine[Any, Any, None]", self.get_coro())
+        if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED:
+            self.get_loop().call_soon(super().cancel, msg)
+            return True
+        return super().cancel(msg)
+
+
+_Task = asyncio.Task if _EAGER else _LaterTask
 
 
 class TaskPool:
-    """The slots of an executor in one loop, each for one operation at a time."""
+    """The slots of an executor in one loop, each for one operation at a time.
+
+    A batch is opened with its owner, which has the tasks of its operations as ``tasks``, by the
+    numbers of their slots.
+    """
 
     def __init__(self, core: _core.BatchExecutor, loop: asyncio.AbstractEventLoop) -> None:
         # It closes the scheduler when nobody holds it any more.
@@ -62,40 +78,32 @@ class TaskPool:
 
     def _take_turn(self) -> None:
         """Start what can start, for as long as the loop is not held up by it."""
+        loop, slots, ready = asyncio.get_running_loop(), self._slots, self._ready
         until = time.monotonic() + _TURN
-        while self._ready:
-            self._start(self._ready.popleft())
+        while ready:
+            number = ready.popleft()
+            slot = slots.get(number)
+            started = None if slot is None else slot.next()
+            if started is True:
+                del slots[number]
+                self.waiting.forget(number)
+            elif slot is not None and started is not None:
+                owner, context = started
+                tasks: dict[int, asyncio.Task[None]] = owner.tasks
+                run = self._run(number, slot, tasks)
+                task = _Task(run, loop=loop, context=context, **_EAGER)
+                if not task.done():
+                    tasks[number] = task
             if time.monotonic() > until:
-                asyncio.get_running_loop().call_soon(self._take_turn)
+                loop.call_soon(self._take_turn)
                 return
         self._has_turn = False
 
-    def _start(self, number: int) -> None:
-        slot = self._slots.get(number)
-        if slot is None:
-            return
-        started = slot.next()
-        if started is True:
-            del self._slots[number]
-            self.waiting.forget(number)
-        elif started is not None:
-            owner, context = started
-            self._make_task(number, slot, owner, context)
-
-    def _make_task(
-        self, number: int, slot: _core.TaskSlot, owner: _Owner, context: Context
+    async def _run(
+        self, number: int, slot: _core.TaskSlot, tasks: dict[int, asyncio.Task[None]]
     ) -> None:
-        run = self._run(number, slot)
-        loop = asyncio.get_running_loop()
-        task = asyncio.Task(run, loop=loop, context=context, **_EAGER)
-        if not task.done():
-            owner.tasks.add(task)
-            task.add_done_callback(owner.tasks.discard)
-
-    async def _run(self, number: int, slot: _core.TaskSlot) -> None:
         value = error = None
         try:
-            _INSIDE.set(self)
             awaitable = slot.call()
             try:
                 value = await awaitable
@@ -113,7 +121,14 @@ class TaskPool:
         finally:
             # Its traceback holds this frame.
             del error, value
+            tasks.pop(number, None)
             self._look(number)
+
+    def context(self) -> Context:
+        """Return a copy of the caller's context, in which it is known whose operations run."""
+        context = copy_context()
+        context.run(_INSIDE.set, self)
+        return context
 
     @contextmanager
     def stepped_aside(self) -> Generator[None]:
