@@ -41,6 +41,10 @@ demo: $(STAMPS)/package $(STAMPS)/demo ## Create 200 tenants at a stand-in for t
 demo-shared: $(STAMPS)/package $(STAMPS)/demo ## The same by three processes, one of which is killed
 	$(PY) examples/shared_limit.py
 
+.PHONY: demo-async
+demo-async: $(STAMPS)/package $(STAMPS)/demo ## The same by an asynchronous client
+	$(PY) examples/async_tenants.py
+
 .PHONY: test
 test: $(STAMPS)/venv ## Run the Rust tests and the Python tests
 	@# The package is compiled while the tools are downloaded.

@@ -150,3 +150,22 @@ runpy.run_path(sys.argv[0], run_name="__main__")
             script = alone.format(folder=str(DEMO.parent))
             run("-c", script, str(SHARED), "--work", settings)
         assert server.stats().refused > 0
+
+
+def test_an_asynchronous_client_is_limited_too() -> None:
+    script = str(DEMO.with_name("async_tenants.py"))
+    result = run(script, "--tenants", "25", "--limit", "10", "--per", "1")
+    assert result.returncode == 0, result.stdout + result.stderr
+    rows = table(result.stdout)
+    assert rows["created, as the server counted"] == 25
+    assert rows["429s seen by the server"] == 0
+    assert 2.0 <= rows["seconds taken"] < 30
+    assert result.stderr == ""
+
+
+@pytest.mark.long
+def test_two_limits_hold_for_the_client_of_a_model() -> None:
+    pytest.importorskip("openai")
+    result = run(str(DEMO.with_name("async_prompts.py")), "--prompts", "70")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert table(result.stdout)["429s seen by the stub"] == 0
