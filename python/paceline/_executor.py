@@ -41,6 +41,7 @@ from paceline._settings import (
     check_sizes,
     check_thread_setup,
     check_workers,
+    warn_in_event_loop,
 )
 from paceline._values import ValueRunner
 
@@ -462,6 +463,8 @@ class BatchExecutor(_core.BatchExecutor, Executor):
         attended: bool = True,
         ahead: tuple[int, int, int] | None = None,
     ) -> R:
+        if attended:
+            warn_in_event_loop()
         operations = as_input(operations)
         options = BatchOptions(
             delivery=delivery,

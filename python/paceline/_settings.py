@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, SupportsIndex, TypeVar, cast
 
@@ -27,6 +28,7 @@ __all__ = [
     "check_sizes",
     "check_thread_setup",
     "check_workers",
+    "warn_in_event_loop",
 ]
 
 T = TypeVar("T")
@@ -107,6 +109,19 @@ def as_input(operations: Iterable[Callable[[], T]]) -> Iterable[Callable[[], T]]
             f"operations must be an iterable of callables, not {show(operations)}"
             f"{operations_instead(operations)}"
         ) from error
+
+
+def warn_in_event_loop() -> None:
+    """Warn where a verb that waits is called in a running event loop, which it holds up."""
+    # Where it was never imported, no loop can run.
+    events = sys.modules.get("asyncio.events")
+    if events is not None and events._get_running_loop() is not None:  # noqa: SLF001 - it is public
+        warnings.warn(
+            "this holds up the event loop that runs here until the batch has ended: use an "
+            "AsyncBatchExecutor, or await asyncio.to_thread(...) of it",
+            RuntimeWarning,
+            stacklevel=4,
+        )
 
 
 def check_sizes(chunksize: object, buffersize: object) -> None:

@@ -569,3 +569,24 @@ except KeyboardInterrupt:
     assert done.stderr == ""
     name = "CancelledError" if how == "interrupt" else "KeyboardInterrupt"
     assert done.stdout.split() == ["ended", name, "0", "interrupted"]
+
+
+@pytest.mark.parametrize("verb", ["execute", "execute_batch", "run"])
+def test_a_verb_of_threads_that_holds_up_a_loop_warns(verb: str) -> None:
+    with BatchExecutor(max_workers=2) as executor:
+        operations = int if verb == "execute" else [int]
+
+        async def main() -> None:
+            with pytest.warns(RuntimeWarning, match="use an AsyncBatchExecutor") as caught:
+                getattr(executor, verb)(operations)
+            assert caught[0].filename == __file__
+            # Nothing is said of what does not wait, nor where it waits elsewhere.
+            assert await asyncio.wrap_future(executor.submit(int)) == 0
+            assert await asyncio.to_thread(executor.execute, int) == 0
+
+        asyncio.run(main())
+
+
+def test_coroutine_functions_are_pointed_to_the_asynchronous_twin() -> None:
+    with BatchExecutor() as executor, pytest.raises(TypeError, match="an AsyncBatchExecutor"):
+        executor.run([partial(double, 1)])
