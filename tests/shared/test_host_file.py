@@ -21,7 +21,9 @@ MINUTE = 60.0
 
 
 def in_another_process(program: str, *arguments: object) -> str:
-    command = [sys.executable, "-c", program, *map(str, arguments)]
+    # Python 3.12 and newer warn of forks in processes with threads.
+    quiet = ["-W", "ignore::DeprecationWarning"]
+    command = [sys.executable, *quiet, "-c", program, *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     assert done.stderr == ""
     assert done.returncode == 0
