@@ -419,3 +419,24 @@ def test_of_many_who_wait_for_a_shared_limit_only_the_first_looks_again(tmp_path
         await asyncio.gather(*waiting, return_exceptions=True)
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("timeout", [100_000, 2000])
+def test_many_come_at_once_with_a_timeout(timeout: float) -> None:
+    """Each learns whether its turn comes in time without looking at all who wait before it."""
+
+    async def waiting(timeout: float | None) -> float:
+        limiter = RateLimiter(200, per=MINUTE)
+        assert limiter.try_acquire(200)
+        began = time.process_time()
+        tasks = [asyncio.create_task(limiter.acquire_async(timeout=timeout)) for _ in range(10_000)]
+        for _ in range(5):
+            await asyncio.sleep(0)
+        took = time.process_time() - began
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        return took
+
+    alone = min(asyncio.run(waiting(None)) for _ in range(3))
+    assert min(asyncio.run(waiting(timeout)) for _ in range(3)) < 6 * alone

@@ -15,6 +15,17 @@ pub(super) struct Reservation {
     pub(super) start: Time,
 }
 
+/// What is given until somebody has its permits, its own among it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ahead {
+    /// So many permits at least,
+    pub(super) least: u64,
+    /// and so many at most,
+    pub(super) most: u64,
+    /// of which so many at once at most.
+    pub(super) heaviest: u64,
+}
+
 /// A future in which permits are given one after the other, each as early as it may be.
 #[derive(Clone)]
 pub(super) struct Forecast<'a> {
@@ -25,6 +36,8 @@ pub(super) struct Forecast<'a> {
     foreseen: VecDeque<Stamp>,
     /// Nanoseconds that what is foreseen to be given stays.
     span: u64,
+    /// When all that was given has left.
+    empty: Time,
 }
 
 impl<'a> Forecast<'a> {
@@ -40,6 +53,7 @@ impl<'a> Forecast<'a> {
             now,
             speed,
             used,
+            empty: given.last_leaves(),
             given: given.peekable(),
             foreseen: VecDeque::new(),
             span,
@@ -72,6 +86,88 @@ impl<'a> Forecast<'a> {
             }
             self.advance_to(due.min(self.speed.next_step()));
         }
+    }
+
+    /// Whether all that is ahead is given after `deadline`, if bounds tell; nothing was foreseen yet.
+    pub(super) fn bounds(&self, ahead: &Ahead, deadline: Time) -> Option<bool> {
+        if self.surely_not_before(ahead) > deadline {
+            return Some(true);
+        }
+        (self.all_given_by(ahead)? <= deadline).then_some(false)
+    }
+
+    /// All that is ahead is given then or later.
+    fn surely_not_before(&self, ahead: &Ahead) -> Time {
+        if let Some(due) = self.due_one_by_one(ahead, ahead.least) {
+            return due;
+        }
+        // No more than the limit is given in each span, of which the first begins now.
+        let spans = ahead.least.saturating_sub(1) / self.speed.rate().limit();
+        let by_window = self.now.plus_nanos(spans.saturating_mul(self.span));
+        match self.speed.pacing() {
+            // What is cut may be given faster when it has grown.
+            Some(pacing) if !self.is_cut() => by_window.max(pacing.due_in_all(ahead.least)),
+            _ => by_window,
+        }
+    }
+
+    /// When the last of so many is due, where all are single permits and nothing but the window holds
+    /// them up. Each is given when another leaves, and that stays as long as all others: so they are
+    /// given round by round, and every round like the one before.
+    fn due_one_by_one(&self, ahead: &Ahead, permits: u64) -> Option<Time> {
+        let limit = self.speed.rate().limit();
+        let free = limit.checked_sub(self.used)?;
+        let only_window = self.speed.pacing().is_none()
+            && !self.is_cut()
+            && !self.speed.waits_for_server(self.now);
+        let one_round = self.empty <= self.now.plus_nanos(self.span);
+        if ahead.heaviest > 1 || !only_window || !one_round {
+            return None;
+        }
+        let before = permits.saturating_sub(1);
+        let (rounds, rest) = (before / limit, before % limit + 1);
+        let first = if rest <= free {
+            self.now
+        } else {
+            let mut to_leave = rest - free;
+            let mut given = self.given.clone();
+            let last = given.find(|it| {
+                to_leave = to_leave.saturating_sub(it.weight);
+                to_leave == 0
+            })?;
+            self.now.max(last.leaves)
+        };
+        Some(first.plus_nanos(rounds.saturating_mul(self.span)))
+    }
+
+    fn is_cut(&self) -> bool {
+        self.speed.effective_limit() < self.speed.rate().limit()
+    }
+
+    /// When all that is ahead is given at the latest: in portions which each fit into the window when
+    /// the one before has left it.
+    fn all_given_by(&self, ahead: &Ahead) -> Option<Time> {
+        if let Some(due) = self.due_one_by_one(ahead, ahead.most) {
+            return Some(due);
+        }
+        if ahead.heaviest > self.speed.largest_weight() || self.speed.waits_for_server(self.now) {
+            return None;
+        }
+        let portions = ahead.most.div_ceil(self.speed.effective_limit().max(1));
+        // Of two portions that follow each other, both are more than one alone can be.
+        let portions = if ahead.heaviest > 1 {
+            portions.checked_mul(2)?
+        } else {
+            portions
+        };
+        let begins = self.now.max(self.empty);
+        let (begins, interval) = self.speed.pacing().map_or((begins, 0), |pacing| {
+            let interval = u64::try_from(pacing.interval().as_nanos()).unwrap_or(u64::MAX);
+            (begins.max(pacing.earned()), interval)
+        });
+        let takes = portions.saturating_sub(1).checked_mul(self.span)?;
+        let paced = ahead.most.checked_mul(interval)?;
+        Some(begins.plus_nanos(takes.checked_add(paced)?))
     }
 
     /// Gives `weight` permits at [`Forecast::due`], so that the next are forecast after them.

@@ -156,11 +156,11 @@ impl PartState {
         })
     }
 
-    /// When `weight` permits are due at the earliest behind those alone who are sure to go before
-    /// `number`.
-    fn earliest(&mut self, number: u64, weight: u64, now: Time) -> Time {
+    /// Whether `weight` permits are due after `deadline` even if those alone go before `number` who are
+    /// sure to, each at the earliest.
+    fn comes_after(&mut self, number: u64, weight: u64, deadline: Time, now: Time) -> bool {
         let forecast = self.gate.earliest_forecast(now);
-        self.queue.earliest(forecast, number, weight)
+        self.queue.comes_after(forecast, (number, weight), deadline)
     }
 
     /// Takes note of the end of a call. Returns the signal of whoever may have its turn by it.
@@ -425,10 +425,10 @@ impl Limiter {
     pub fn takes_longer(&self, weight: u64, timeout: Duration, clock: impl TimeSource) -> bool {
         self.locked(|states| {
             let now = clock.now();
-            let earliest = states
+            let deadline = now + timeout;
+            states
                 .iter_mut()
-                .map(|state| state.earliest(Queue::LAST, weight, now));
-            earliest.max().unwrap_or(now).since(now) > timeout
+                .any(|state| state.comes_after(Queue::LAST, weight, deadline, now))
         })
     }
 

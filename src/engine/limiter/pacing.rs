@@ -60,9 +60,16 @@ impl Pacing {
     }
 
     /// Between permits.
-    #[cfg_attr(not(feature = "redis"), allow(dead_code))]
     pub(in crate::engine) const fn interval(&self) -> Duration {
         self.interval
+    }
+
+    /// When the last of so many may start at the earliest, at this interval.
+    pub(in crate::engine) fn due_in_all(&self, permits: u64) -> Time {
+        let interval = u64::try_from(self.interval.as_nanos()).unwrap_or(u64::MAX);
+        let takes = permits.saturating_mul(interval);
+        let at_once = self.interval.saturating_mul(self.burst.get());
+        self.earned.plus_nanos(takes) - at_once
     }
 
     /// When `weight` permits may start, not before `now`.

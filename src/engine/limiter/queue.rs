@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use super::forecast::{Forecast, Reservation};
+use super::forecast::{Ahead, Forecast, Reservation};
 use super::pacing::Arrival;
 use crate::engine::signal::Signal;
 use crate::engine::time::Time;
@@ -24,6 +24,8 @@ pub(super) enum Hold {
 struct Waiter {
     number: u64,
     weight: u64,
+    /// The weights of all who came before it for this rate alone, whether they wait yet or not.
+    before: u64,
     /// It waits for other rates too.
     combined: bool,
     hold: Hold,
@@ -33,6 +35,11 @@ struct Waiter {
 }
 
 impl Waiter {
+    /// Whether it is sure to go before those behind it.
+    fn goes_first(&self) -> bool {
+        !self.combined && self.hold == Hold::Firm
+    }
+
     fn reservation(&self) -> Option<Reservation> {
         match self.hold {
             Hold::Reserved(start) => Some(Reservation {
@@ -48,6 +55,12 @@ impl Waiter {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiters: VecDeque<Waiter>,
+    /// The weights of all who ever came for this rate alone,
+    came: u64,
+    /// and the largest weight of those who came since the queue was last empty.
+    heaviest: u64,
+    /// How many wait who are not sure to go before those behind them.
+    let_pass: usize,
 }
 
 impl Queue {
@@ -59,9 +72,20 @@ impl Queue {
     }
 
     pub(super) fn push(&mut self, number: u64, weight: u64, combined: bool, signal: Arc<Signal>) {
+        if self.waiters.is_empty() {
+            (self.came, self.heaviest) = (0, 0);
+        }
+        let before = self.came;
+        if combined {
+            self.let_pass += 1;
+        } else {
+            self.came = before.saturating_add(weight);
+        }
+        self.heaviest = self.heaviest.max(weight);
         self.waiters.push_back(Waiter {
             number,
             weight,
+            before,
             combined,
             hold: Hold::Firm,
             until: Time::NEVER,
@@ -141,14 +165,40 @@ impl Queue {
         forecast.due_among(&mut reserved, weight, Arrival::Direct, now)
     }
 
-    /// When `weight` permits are due behind those before `number` who wait for this rate alone.
-    pub(super) fn earliest(&self, mut forecast: Forecast<'_>, number: u64, weight: u64) -> Time {
-        let before = self.waiters.iter().take_while(|it| it.number < number);
-        let alone = |waiter: &&Waiter| !waiter.combined && waiter.hold == Hold::Firm;
-        for waiter in before.filter(alone) {
-            forecast.give(waiter.weight, Arrival::Queued);
+    /// Whether `weight` permits are due after `deadline` behind those before `number` who wait for this
+    /// rate alone.
+    ///
+    /// Of many who wait each asks this when it comes, so bounds decide where they can, and the walk ends
+    /// where the deadline is missed.
+    pub(super) fn comes_after(
+        &self,
+        mut forecast: Forecast<'_>,
+        (number, weight): (u64, u64),
+        deadline: Time,
+    ) -> bool {
+        if let Some(comes_after) = forecast.bounds(&self.ahead(number, weight), deadline) {
+            return comes_after;
         }
-        forecast.due(weight)
+        let before = self.waiters.iter().take_while(|it| it.number < number);
+        for waiter in before.filter(|waiter| waiter.goes_first()) {
+            if forecast.give(waiter.weight, Arrival::Queued) > deadline {
+                return true;
+            }
+        }
+        forecast.due(weight) > deadline
+    }
+
+    /// How much is given until `weight` permits are that wait with this number.
+    fn ahead(&self, number: u64, weight: u64) -> Ahead {
+        let place = self.waiters.partition_point(|it| it.number < number);
+        let came = self.waiters.get(place).map_or(self.came, |it| it.before);
+        let left = self.waiters.front().map_or(came, |first| first.before);
+        let others = place.saturating_sub(self.let_pass) as u64;
+        Ahead {
+            least: others.saturating_add(weight),
+            most: (came - left).saturating_add(weight),
+            heaviest: self.heaviest.max(weight),
+        }
     }
 
     /// Changes how a waiter holds the rate until it looks again. Returns the signal of whoever may
@@ -156,7 +206,14 @@ impl Queue {
     pub(super) fn hold(&mut self, number: u64, hold: Hold, until: Time) -> Option<Arc<Signal>> {
         let place = self.place(number)?;
         self.waiters[place].until = until;
-        let before = std::mem::replace(&mut self.waiters[place].hold, hold);
+        let waiter = &mut self.waiters[place];
+        let went_first = waiter.goes_first();
+        let before = std::mem::replace(&mut waiter.hold, hold);
+        match (went_first, waiter.goes_first()) {
+            (true, false) => self.let_pass += 1,
+            (false, true) => self.let_pass -= 1,
+            _ => {}
+        }
         self.next_from(place).filter(|_| hold > before)
     }
 
@@ -164,6 +221,7 @@ impl Queue {
     pub(super) fn leave(&mut self, number: u64) -> Option<Arc<Signal>> {
         let place = self.place(number)?;
         let waiter = self.waiters.remove(place)?;
+        self.let_pass -= usize::from(!waiter.goes_first());
         self.next_from(place)
             .filter(|_| waiter.hold != Hold::Released)
     }
@@ -180,5 +238,106 @@ impl Queue {
         let mut firm = self.waiters.iter().enumerate();
         let (next, waiter) = firm.find(|(_, waiter)| waiter.hold == Hold::Firm)?;
         (next >= place).then(|| Arc::clone(&waiter.signal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::gate::{Gate, Taker};
+    use super::super::rate::{Rate, RateError};
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// What [`Queue::comes_after`] is to tell from: everybody's permits, one after the other.
+    fn earliest(queue: &Queue, mut forecast: Forecast<'_>, number: u64, weight: u64) -> Time {
+        let before = queue.waiters.iter().take_while(|it| it.number < number);
+        for waiter in before.filter(|it| it.goes_first()) {
+            forecast.give(waiter.weight, Arrival::Queued);
+        }
+        forecast.due(weight)
+    }
+
+    fn some_gate(chance: &mut fastrand::Rng, limit: u64) -> Result<Gate, RateError> {
+        let burst = chance.bool().then(|| chance.u64(1..=limit));
+        let margin = chance.bool().then(|| Duration::from_millis(5));
+        let rate = Rate::new(limit, Duration::from_millis(100), burst, margin)?;
+        let mut gate = Gate::new(if chance.bool() {
+            rate.adaptive()?
+        } else {
+            rate
+        });
+        for _ in 0..chance.u64(0..8) {
+            let now = Time::from_nanos(chance.u64(100 * MS..190 * MS));
+            let taker = chance.choice([Taker::Call, Taker::Anybody]);
+            gate.try_take(1, now, taker.unwrap_or(Taker::Anybody));
+        }
+        if chance.u8(0..4) == 0 {
+            gate.slow_down(Time::from_nanos(190 * MS));
+        }
+        if chance.u8(0..4) == 0 {
+            gate.pause_until(Time::from_nanos(300 * MS), Time::from_nanos(190 * MS));
+        }
+        Ok(gate)
+    }
+
+    fn some_queue(chance: &mut fastrand::Rng, limit: u64) -> Queue {
+        let (mut queue, signal) = (Queue::default(), Arc::new(Signal::default()));
+        let largest = if chance.bool() {
+            chance.u64(1..=limit)
+        } else {
+            1
+        };
+        for number in 1..chance.u64(2..60) {
+            let (weight, combined) = (chance.u64(1..=largest), chance.u8(0..8) == 0);
+            queue.push(number, weight, combined, Arc::clone(&signal));
+            match chance.u8(0..8) {
+                0 => drop(queue.leave(chance.u64(1..=number))),
+                1 => {
+                    let hold = chance.choice([Hold::Firm, Hold::Released]);
+                    let hold = hold.unwrap_or(Hold::Firm);
+                    queue.hold(chance.u64(1..=number), hold, Time::NEVER);
+                }
+                _ => {}
+            }
+        }
+        queue
+    }
+
+    #[test]
+    fn bounds_tell_what_a_walk_tells() -> Result<(), RateError> {
+        let mut chance = fastrand::Rng::with_seed(7);
+        let now = Time::from_nanos(195 * MS);
+        let mut bounded = 0;
+        for _ in 0..20_000 {
+            let limit = chance.u64(1..12);
+            let (mut gate, queue) = (
+                some_gate(&mut chance, limit)?,
+                some_queue(&mut chance, limit),
+            );
+            let number = chance
+                .choice([Queue::LAST, 1, 7, 20])
+                .unwrap_or(Queue::LAST);
+            // More than the limit is never given.
+            let any = chance.u64(1..=limit + 1);
+            let weight = chance.choice([1, any]).unwrap_or(1);
+            let due = earliest(&queue, gate.earliest_forecast(now), number, weight);
+            let some = now.plus_nanos(chance.u64(0..2_000 * MS));
+            let just_before = Time::from_nanos(due.as_nanos() - 1);
+            for deadline in [due, just_before, some, now, Time::NEVER] {
+                let forecast = gate.earliest_forecast(now);
+                let ahead = queue.ahead(number, weight);
+                bounded += u64::from(forecast.bounds(&ahead, deadline).is_some());
+                assert_eq!(
+                    queue.comes_after(forecast, (number, weight), deadline),
+                    due > deadline,
+                    "{weight} due at {due:?} behind {queue:?} of {gate:?}, by {deadline:?}"
+                );
+            }
+        }
+        assert!(bounded > 30_000, "bounds have told {bounded} times");
+        Ok(())
     }
 }

@@ -63,6 +63,11 @@ impl Speed {
         self.quota.due(weight, now)
     }
 
+    /// Whether permits may have to wait for what the server has told.
+    pub(super) fn waits_for_server(&self, now: Time) -> bool {
+        self.quota.due(u64::MAX, now) > now
+    }
+
     /// Notes permits that were given, where others count them.
     pub(super) fn charge_quota(&mut self, weight: u64) {
         self.quota.charge(weight);

@@ -152,7 +152,7 @@ impl Ticket {
             let now = clock.now();
             states
                 .iter_mut()
-                .any(|state| state.earliest(self.number, self.weight, now) > deadline)
+                .any(|state| state.comes_after(self.number, self.weight, deadline, now))
         })
     }
 

@@ -267,6 +267,16 @@ pub(super) struct InOrder<'a> {
     stays: u64,
 }
 
+impl InOrder<'_> {
+    /// When the last of them leaves.
+    pub(super) fn last_leaves(&self) -> Time {
+        let known = self.leaving.clone().next_back().map(|it| it.leaves);
+        let running = self.running.clone().next_back();
+        let running = running.map(|call| call.started.plus_nanos(self.stays));
+        known.max(running).unwrap_or_default()
+    }
+}
+
 impl Iterator for InOrder<'_> {
     type Item = Stamp;
 
