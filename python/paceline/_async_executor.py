@@ -210,8 +210,13 @@ class AsyncBatchExecutor:
         task = asyncio.get_running_loop().create_task(self.execute(operation))
         self._submitted.add(task)
         task.add_done_callback(self._submitted.discard)
-        # It stands in line when this returns.
-        await asyncio.sleep(0)
+        try:
+            # It stands in line when this returns.
+            await asyncio.sleep(0)
+        except BaseException:
+            # Nobody gets its future.
+            task.cancel()
+            raise
         return task
 
     async def aclose(self) -> None:

@@ -37,7 +37,7 @@ class AsyncOutcomes(Generic[T]):
 
     Best used in ``async with``: leaving the block ends the batch, if it has not ended, cancels what
     runs of it, and waits for that; :meth:`report` then tells what became of what was not handed
-    over. It belongs to one task at a time.
+    over. Several tasks may take from it, and any of them may close it, which is its end for all.
     """
 
     def __init__(self, runner: _Runner[T]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import time
 from collections.abc import (
     AsyncIterable,
-    AsyncIterator,
     Awaitable,
     Callable,
     Iterable,
     Iterator,
 )
-from typing import Any, Generic, TypeVar, cast
+from contextlib import suppress
+from typing import Any, TypeVar, cast
 
 from paceline import _core
+from paceline._async_input import AsyncInput
 from paceline._async_outcomes import AsyncOutcomes
 from paceline._core import Step
 from paceline._duck import is_a
@@ -34,70 +36,15 @@ R = TypeVar("R")
 # How many operations are read of an input before the loop goes on.
 _READ_AT_ONCE = 64
 
-
-class _AsyncInput(Generic[T]):
-    """An input that is awaited: it is asked for one operation at a time, by a task."""
-
-    is_sized = False
-    is_reading = False
-
-    def __init__(self, operations: AsyncIterable[Callable[[], T]]) -> None:
-        self._operations = operations
-        self._iterator: AsyncIterator[Callable[[], T]] | None = None
-        self.reading: asyncio.Task[Callable[[], T]] | None = None
-
-    def open(self, batch: _core.Batch[T]) -> None:
-        batch.know(None)
-
-    async def _next(self) -> Callable[[], T]:
-        if self._iterator is None:
-            self._iterator = aiter(self._operations)
-        return await anext(self._iterator)
-
-    def ask(self, wake: Callable[[object], None]) -> bool:
-        """Whether it has answered; if not, it will."""
-        if self.reading is None:
-            self.reading = asyncio.get_running_loop().create_task(self._next())
-            self.reading.add_done_callback(wake)
-        return self.reading.done()
-
-    def take(self, batch: _core.Batch[T]) -> None:
-        """Feed the batch what it has answered."""
-        reading, self.reading = self.reading, None
-        assert reading is not None  # noqa: S101 - it was asked
-        try:
-            operation = reading.result()
-        except StopAsyncIteration:
-            batch.finish_input()
-            return
-        batch.begin_reading(1)
-        try:
-            batch.read(operation)
-        finally:
-            batch.end_reading()
-
-    async def end(self) -> None:
-        """Let go of it: what it was asked for is cancelled, and its generator closed."""
-        if self.reading is not None:
-            self.reading.cancel()
-            await asyncio.wait([self.reading])
-            if not self.reading.cancelled():
-                self.reading.exception()
-        if (close := getattr(self._iterator, "aclose", None)) is not None:
-            await close()
-
-    def rest(self) -> list[Callable[[], T]]:
-        return []
-
-    def unread(self) -> None:
-        """Nobody knows."""
+# What ends streams that were left.
+_ENDING: set[asyncio.Task[None]] = set()
 
 
 class AsyncRunner(BatchRunner[T]):
     """One batch of coroutines. It belongs to one task, and leaves none of its own behind."""
 
     _pool: TaskPool  # type: ignore[assignment]
-    _input: Input[T] | _AsyncInput[T]  # type: ignore[assignment]
+    _input: Input[T] | AsyncInput[T]  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -118,21 +65,24 @@ class AsyncRunner(BatchRunner[T]):
             max_workers=max_workers,
         )
         if is_async:
-            self._input = _AsyncInput(cast("AsyncIterable[Callable[[], T]]", operations))
+            self._input = AsyncInput(cast("AsyncIterable[Callable[[], T]]", operations))
         else:
             self._input = Input(plain, options, told=logged, awaits=True)
         # Those that run, by the number of their slot.
         self.tasks: dict[int, asyncio.Task[None]] = {}
         self._number = pool.waiting.next_number()
-        self._woken: asyncio.Future[None] | None = None
+        self._waiting: set[asyncio.Future[None]] = set()
         self._is_woken = False
+        # Who ends it, where several tasks take from a stream.
+        self._ender: asyncio.Task[Any] | None = None
 
     def _open(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._computed_before = time.process_time()
         waiting, options = self._pool.waiting, self._options
         wake = waiting.inbox, self._number
         waiting.call(self._number, self._wake)
-        context = self._pool.context()
+        context = contextvars.copy_context()
         begin = self._pool.runtime.begin
         batch = self._batch = begin(context, self, self._logs_failures, options, wake)
         self._is_open = True
@@ -144,18 +94,23 @@ class AsyncRunner(BatchRunner[T]):
             batch.discard()
             raise
 
-    def _wake(self, _: object = None) -> None:
+    def _wake(self) -> None:
         self._is_woken = True
-        if self._woken is not None and not self._woken.done():
-            self._woken.set_result(None)
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(None)
 
     async def _rest(self) -> None:
         """Wait until somebody has something to tell."""
-        with self._pool.stepped_aside():
-            while not self._is_woken:
-                self._woken = asyncio.get_running_loop().create_future()
-                await self._woken
-            self._woken = None
+        if self._is_woken:
+            return
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.add(future)
+        try:
+            with self._pool.stepped_aside():
+                await future
+        finally:
+            self._waiting.discard(future)
 
     async def run_to_end(self, finish: Callable[[_core.Records[T]], R]) -> R:
         """Run the batch to its end, and return what ``finish`` makes of its records."""
@@ -163,13 +118,19 @@ class AsyncRunner(BatchRunner[T]):
             self._open()
             while await self._proceed():
                 pass
-            self._raise_early_end()
-            return self._completed(finish)
+            await self._raise_early_end()
+            result = self._completed(finish)
         except BaseException as error:
-            await self._stop(error)
+            if self._is_destroyed(error):
+                self.abandon()
+                raise
+            try:
+                await self._stop(error)
+            finally:
+                self._release()
             raise
-        finally:
-            await self._release()
+        self._release()
+        return result
 
     def stream(self) -> AsyncOutcomes[T]:
         """Open the batch, and return what hands its outcomes over."""
@@ -186,25 +147,33 @@ class AsyncRunner(BatchRunner[T]):
 
     async def next_round(self) -> bool:
         """Wait until an outcome is ready; False at the end of the batch."""
+        while self._ender and not self.has_ended:
+            # Another task sees to that.
+            self._is_woken = False
+            await self._rest()
         if self.has_ended:
             return False
         try:
             if await self._proceed():
                 # What is raised while the consumer is away is the consumer's.
                 return True
-            self._raise_early_end()
+            if self._ender or self.has_ended:
+                return await self.next_round()
+            await self._raise_early_end()
             self._keep_report(self.report(self._records()))
             self._log_end(Ending.COMPLETED)
         except BaseException as error:
+            if self._is_destroyed(error):
+                raise
             await self._stop(error)
-            await self._release()
+            self._release()
             raise
-        await self._release()
+        self._release()
         return False
 
     async def _proceed(self) -> bool:
         """Feed the batch, and wait; True when an outcome is ready, False at the end."""
-        while True:
+        while not (self._ender or self.has_ended):
             self._is_woken = False
             self._cause = Ending.INTERRUPT
             step, count = self._batch.look()
@@ -217,6 +186,7 @@ class AsyncRunner(BatchRunner[T]):
             if step == Step.HAND_OVER:
                 return True
             await self._rest()
+        return False
 
     async def _read(self, count: int) -> None:
         source = self._input
@@ -232,26 +202,60 @@ class AsyncRunner(BatchRunner[T]):
             # What becomes ready meanwhile is told as well.
             self._batch.expects()
             await self._rest()
-        if source.reading is not None and source.reading.done():
+        if not self._ender and source.ask(self._wake):
             self._cause = Ending.INPUT
             source.take(self._batch)
             self._cause = Ending.INTERRUPT
 
-    def _raise_early_end(self) -> None:
+    async def _raise_early_end(self) -> None:
         ending = self._ending()
         if ending is not Ending.COMPLETED:
+            self._ender = asyncio.current_task()
             self._cause = ending
-            raise self._error(ending)
+            # What is raised may tell what became of all.
+            interrupted = await self._cancel_all()
+            if interrupted is None:
+                raise self._error(ending)
+            raise interrupted from self._error(ending)
+        if self._options.stop_on_failure:
+            self._raise_cancelled()
+
+    def _raise_cancelled(self) -> None:
+        """Raise what cancelled the first of the operations, if one was: it has no value."""
+        records = self._records()
+        if not records.counts()["cancelled"]:
+            return
+        outcomes = map(records.__getitem__, range(len(records)))
+        cancelled = (outcome for outcome in outcomes if outcome.status == "cancelled")
+        self._cause = Ending.OPERATION
+        error = cast("BaseException", next(cancelled).exception)
+        try:
+            raise error
+        finally:
+            # Its traceback holds this frame.
+            del error, records, outcomes, cancelled
 
     async def _stop(self, error: BaseException) -> None:
         """End the batch: cancel what runs of it, wait for that, and give the error its report."""
         if not self._is_open or self.has_ended:
             return
+        if self._is_ending_elsewhere():
+            while not self.has_ended:
+                self._is_woken = False
+                await self._rest()
+            return
+        self._ender = asyncio.current_task()
         cause = self._cause
-        self._batch.end(False)
-        interrupted = await self._cancel_all()
-        report = self.report(self._records(error), cause)
-        self._keep_report(report)
+        self._wake()
+        try:
+            self._batch.end(False)
+            interrupted = await self._cancel_all()
+            report = self.report(self._records(error), cause)
+            self._keep_report(report)
+        finally:
+            self.has_ended = True
+            self._ender = None
+            self._wake()
         if self.is_batch or cause is not Ending.OPERATION:
             self._log_end(cause)
             attach_report(error, report)
@@ -259,11 +263,18 @@ class AsyncRunner(BatchRunner[T]):
             attach_report(interrupted, report)
             raise interrupted from error
 
+    def _is_ending_elsewhere(self) -> bool:
+        return self._ender not in {None, asyncio.current_task()}
+
+    def _is_destroyed(self, error: BaseException) -> bool:
+        """Whether the coroutine is closed while it waits, so that nothing may be awaited."""
+        return is_a(error, GeneratorExit) and self._cause is Ending.INTERRUPT
+
     async def _cancel_all(self) -> asyncio.CancelledError | None:
         """Cancel what runs and wait for it. Returns what this task was cancelled by meanwhile."""
         interrupted = None
         asked: set[asyncio.Task[None]] = set()
-        while running := set(self.tasks.values()):
+        while running := set(self.tasks.values()) | self._input_tasks():
             for task in running - asked:
                 task.cancel()
             asked |= running
@@ -275,33 +286,45 @@ class AsyncRunner(BatchRunner[T]):
                 asked.clear()
         return interrupted
 
+    def _input_tasks(self) -> set[asyncio.Task[None]]:
+        return self._input.running() if isinstance(self._input, AsyncInput) else set()
+
     async def leave_stream(self, error: BaseException | None = None) -> None:
         """End a stream whose consumer is done with it."""
         if not self.has_ended and self._is_open:
             self._cause = Ending.CONSUMER
             self._batch.leave()
             await self._stop(GeneratorExit() if error is None else error)
-        await self._release()
+        self._release()
 
     def abandon(self) -> None:
         """End a stream that nobody holds any more, from wherever that is noticed."""
-        if self._is_open and not self.has_ended:
-            self._batch.leave()
-            for task in self.tasks.copy().values():
-                loop = task.get_loop()
-                if not loop.is_closed():
-                    loop.call_soon_threadsafe(task.cancel)
+        if not self._is_open or self.has_ended:
+            return
+        self._batch.leave()
+        with suppress(RuntimeError):  # its loop is closed
+            self._loop.call_soon_threadsafe(self._leave_behind)
+            return
+        self._release()
+
+    def _leave_behind(self) -> None:
+        """End it in a task of its own."""
+        ending = self._loop.create_task(self.leave_stream())
+        # A loop holds none.
+        _ENDING.add(ending)
+        ending.add_done_callback(_ENDING.discard)
 
     def _keep_report(self, report: BatchReport[T]) -> None:
-        self.kept = report
+        if not self._options.attended:
+            # Others have it raised or returned, and what is raised would hold itself by it.
+            self.kept = report
         self.has_ended = True
+        self._wake()
 
     kept: BatchReport[T] | None = None
 
-    async def _release(self) -> None:
+    def _release(self) -> None:
         self._pool.waiting.forget(self._number)
-        try:
-            if isinstance(self._input, _AsyncInput):
-                await self._input.end()
-        finally:
-            self._discard()
+        self._discard()
+        if isinstance(self._input, AsyncInput):
+            self._input.check()

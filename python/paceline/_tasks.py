@@ -9,7 +9,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Generator
 from contextlib import contextmanager
-from contextvars import Context, ContextVar, copy_context
+from contextvars import ContextVar
 from typing import Any, cast
 
 from paceline import _core
@@ -20,11 +20,55 @@ __all__ = ["TaskPool"]
 # How long operations are started in one go before the loop goes on, in seconds.
 _TURN = 0.0005
 
-# In whose operation a coroutine runs.
-_INSIDE: ContextVar[TaskPool | None] = ContextVar("paceline_inside", default=None)
+# In which operation a coroutine runs.
+_INSIDE: ContextVar[_Operation | None] = ContextVar("paceline_inside", default=None)
 
 # Since Python 3.12 a task may begin at once, right after its permit was taken.
 _EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
+
+
+class _Operation:
+    """An operation that runs, and may wait for others of its own executor.
+
+    Whatever it began knows it by its context, also after its end, and much of that may wait at the
+    same time: it makes room for one, as it is one itself.
+    """
+
+    __slots__ = ("_has_ended", "_outer", "_pool", "_waits")
+
+    def __init__(self, pool: TaskPool, outer: _Operation | None) -> None:
+        self._pool = pool
+        # In which operation its batch was begun.
+        self._outer = outer
+        self._waits = 0
+        self._has_ended = False
+
+    def of(self, pool: TaskPool) -> _Operation | None:
+        """Return the innermost one that holds a slot of a pool."""
+        operation: _Operation | None = self
+        while operation is not None and (
+            operation._pool is not pool or operation._has_ended  # noqa: SLF001 - its own
+        ):
+            operation = operation._outer  # noqa: SLF001 - its own
+        return operation
+
+    def wait(self) -> None:
+        """Let another run in its place."""
+        self._waits += 1
+        if self._waits == 1:
+            self._pool.runtime.block()
+
+    def go_on(self) -> None:
+        """Say that it waits no more."""
+        self._waits -= 1
+        if not self._waits and not self._has_ended:
+            self._pool.runtime.unblock()
+
+    def end(self) -> None:
+        """Its slot is free, whatever it began and left behind."""
+        self._has_ended = True
+        if self._waits:
+            self._pool.runtime.unblock()
 
 
 class _LaterTask(asyncio.Task[None]):
@@ -73,37 +117,43 @@ class TaskPool:
     def _look(self, number: int) -> None:
         self._ready.append(number)
         if not self._has_turn:
-            self._has_turn = True
             asyncio.get_running_loop().call_soon(self._take_turn)
+            self._has_turn = True
 
     def _take_turn(self) -> None:
         """Start what can start, for as long as the loop is not held up by it."""
         loop, slots, ready = asyncio.get_running_loop(), self._slots, self._ready
         until = time.monotonic() + _TURN
-        while ready:
-            number = ready.popleft()
-            slot = slots.get(number)
-            started = None if slot is None else slot.next()
-            if started is True:
-                del slots[number]
-                self.waiting.forget(number)
-            elif slot is not None and started is not None:
-                owner, context = started
-                tasks: dict[int, asyncio.Task[None]] = owner.tasks
-                run = self._run(number, slot, tasks)
-                task = _Task(run, loop=loop, context=context, **_EAGER)
-                if not task.done():
-                    tasks[number] = task
-            if time.monotonic() > until:
+        try:
+            while ready:
+                number = ready.popleft()
+                slot = slots.get(number)
+                started = None if slot is None else slot.next()
+                if started is True:
+                    del slots[number]
+                    self.waiting.forget(number)
+                elif slot is not None and started is not None:
+                    owner, context = started
+                    tasks: dict[int, asyncio.Task[None]] = owner.tasks
+                    run = self._run(number, slot, tasks)
+                    task = _Task(run, loop=loop, context=context, **_EAGER)
+                    if not task.done():
+                        tasks[number] = task
+                if time.monotonic() > until:
+                    break
+        finally:
+            # Ctrl-C may come in between.
+            self._has_turn = bool(ready)
+            if ready:
                 loop.call_soon(self._take_turn)
-                return
-        self._has_turn = False
 
     async def _run(
         self, number: int, slot: _core.TaskSlot, tasks: dict[int, asyncio.Task[None]]
     ) -> None:
         value = error = None
+        operation = _Operation(self, _INSIDE.get())
         try:
+            _INSIDE.set(operation)
             awaitable = slot.call()
             try:
                 value = await awaitable
@@ -116,6 +166,7 @@ class TaskPool:
                 ) from raised
         except BaseException as raised:  # noqa: BLE001 - it is the operation's outcome
             error = raised
+        operation.end()
         try:
             slot.done(value, error)
         finally:
@@ -124,21 +175,17 @@ class TaskPool:
             tasks.pop(number, None)
             self._look(number)
 
-    def context(self) -> Context:
-        """Return a copy of the caller's context, in which it is known whose operations run."""
-        context = copy_context()
-        context.run(_INSIDE.set, self)
-        return context
-
     @contextmanager
     def stepped_aside(self) -> Generator[None]:
         """Where an operation of this executor waits for others: let another run in its place."""
-        if _INSIDE.get() is not self:
+        inside = _INSIDE.get()
+        operation = None if inside is None else inside.of(self)
+        if operation is None:
             yield
             return
-        self.runtime.block()
+        operation.wait()
         try:
             self.grow()
             yield
         finally:
-            self.runtime.unblock()
+            operation.go_on()
