@@ -16,7 +16,7 @@
 //! Everything here only computes; waiting is the caller's, on its [`Signal`]. Locks are held for
 //! a computation, never while waiting, and those of several rates in the order of their numbers.
 //!
-//! Long, as a limiter is one type whose every method locks all of its parts.
+//! Long, as a limiter is one type whose every method locks all of its parts, which are in `part.rs`.
 
 mod adaptive;
 mod admission;
@@ -25,6 +25,7 @@ mod forecast;
 mod gate;
 mod margin;
 mod pacing;
+mod part;
 mod queue;
 mod quota;
 mod rate;
@@ -33,14 +34,11 @@ mod speed;
 mod ticket;
 mod window;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
-
 pub(in crate::engine) use self::adaptive::Adaptive;
-use self::admission::Admission;
 use self::backend::SharedBy;
 pub(in crate::engine) use self::backend::{
     Backend, Counted, Due, Fetch, News, Permit, Request, Sharing, Slot, Slots,
@@ -49,6 +47,7 @@ pub use self::backend::{Event, Holder, LOOK_AGAIN, OpenError, Shared, Trouble, W
 use self::gate::Taker;
 pub use self::margin::Ended;
 pub(in crate::engine) use self::pacing::{Arrival, Pacing};
+use self::part::{Part, PartState, all_who_wait, are_free, charge, next_number};
 use self::queue::Queue;
 pub use self::quota::Told;
 pub use self::rate::{Rate, RateError};
@@ -56,126 +55,10 @@ use self::ticket::wake;
 pub use self::ticket::{Ticket, Turn};
 pub(in crate::engine) use self::window::Stamp;
 use super::lock::lock;
-use super::process::PerProcess;
 use super::recovery::Refusal;
 use super::retry::{GiveUp, Hopeless, Pause};
 use super::signal::Signal;
 use super::time::{Time, TimeSource};
-
-/// Numbers rates in the order of their locks, and waiters in the order of their coming.
-static NUMBERS: AtomicU64 = AtomicU64::new(1);
-
-fn next_number() -> u64 {
-    NUMBERS.fetch_add(1, Ordering::Relaxed)
-}
-
-/// One rate, shared by every limiter that it is a part of.
-#[derive(Debug)]
-struct Part {
-    number: u64,
-    /// What a forked child begins with.
-    rate: ArcSwap<Rate>,
-    /// The largest weight that is ever granted, to be read without the lock.
-    largest_weight: AtomicU64,
-    /// It matters what calls come to: one is the probe, or its answer ends an episode of refusals.
-    recovers: AtomicBool,
-    /// Where it is counted, if other processes take of it too.
-    shared_by: Option<SharedBy>,
-    /// For those who have news.
-    this: Weak<Self>,
-    state: PerProcess<Mutex<PartState>>,
-}
-
-#[derive(Debug)]
-struct PartState {
-    gate: Admission,
-    queue: Queue,
-}
-
-impl Part {
-    /// Calls `act` with the state, locked.
-    #[inline(always)]
-    fn with<R>(&self, act: impl FnOnce(&mut PartState) -> R) -> R {
-        let make = || self.fresh_state();
-        self.state.with(make, |state| act(&mut lock(state)))
-    }
-
-    /// The rate in force, which is noted.
-    fn rate(&self, now: Time) -> Rate {
-        let rate = self.with(|state| state.gate.rate(now));
-        self.note_rate(rate);
-        rate
-    }
-
-    fn note_rate(&self, rate: Rate) {
-        if **self.rate.load() != rate {
-            self.rate.store(Arc::new(rate));
-            self.largest_weight
-                .store(rate.largest_weight(), Ordering::Relaxed);
-        }
-    }
-
-    fn fresh_state(&self) -> Mutex<PartState> {
-        PartState::new(
-            **self.rate.load(),
-            self.shared_by.as_ref(),
-            self.this.clone(),
-        )
-    }
-
-    /// Those who may have their turn by news look again.
-    fn hear_news(&self) {
-        if let Some(state) = self.state.current() {
-            let told = lock(&state).queue.by_news();
-            wake(&told);
-        }
-    }
-}
-
-impl PartState {
-    fn new(rate: Rate, shared_by: Option<&SharedBy>, part: Weak<Part>) -> Mutex<Self> {
-        let news: News = Arc::new(move || {
-            if let Some(part) = part.upgrade() {
-                part.hear_news();
-            }
-        });
-        Mutex::new(Self {
-            gate: Admission::new(rate, shared_by.map(|shared_by| (shared_by, news))),
-            queue: Queue::default(),
-        })
-    }
-
-    /// Whether those who came before `number` let it have `weight` permits at that time.
-    fn lets_in(&mut self, number: u64, weight: u64, start: (Time, Arrival), now: Time) -> bool {
-        self.queue.reserved_before(number).is_some_and(|reserved| {
-            reserved.is_empty()
-                || self
-                    .gate
-                    .forecast(now)
-                    .lets_in(&reserved, weight, start, now)
-        })
-    }
-
-    /// Whether `weight` permits are due after `deadline` even if those alone go before `number` who are
-    /// sure to, each at the earliest.
-    fn comes_after(&mut self, number: u64, weight: u64, deadline: Time, now: Time) -> bool {
-        let forecast = self.gate.earliest_forecast(now);
-        self.queue.comes_after(forecast, (number, weight), deadline)
-    }
-
-    /// Takes note of the end of a call. Returns the signal of whoever may have its turn by it.
-    #[inline(always)]
-    fn end(&mut self, call: &Ended, now: Time) -> Option<Arc<Signal>> {
-        let (leaves, latest) = self.gate.end(call, now)?;
-        self.queue.sooner(leaves, latest)
-    }
-
-    /// When `weight` permits are due behind all who wait.
-    fn due_behind(&mut self, weight: u64, now: Time) -> Time {
-        let forecast = self.gate.forecast(now);
-        self.queue.due_behind(forecast, weight, now)
-    }
-}
 
 /// Gives permits at a rate, or at several rates at once. Clones are the same limiter.
 #[derive(Debug, Clone)]
@@ -200,15 +83,7 @@ impl Limiter {
     }
 
     fn counted_by(rate: Rate, shared_by: Option<SharedBy>) -> Self {
-        let part = Arc::new_cyclic(|this: &Weak<Part>| Part {
-            number: next_number(),
-            rate: ArcSwap::from_pointee(rate),
-            largest_weight: AtomicU64::new(rate.largest_weight()),
-            recovers: AtomicBool::new(false),
-            state: PerProcess::new(PartState::new(rate, shared_by.as_ref(), this.clone())),
-            shared_by,
-            this: this.clone(),
-        });
+        let part = Part::new(rate, shared_by);
         Self {
             parts: Arc::new([part]),
             learns: rate.bound().is_some(),
@@ -587,43 +462,4 @@ impl Limiter {
         let mut guards: Vec<_> = states.iter().map(|state| lock(state)).collect();
         act(&mut guards)
     }
-}
-
-/// The signals of all who wait.
-fn all_who_wait(states: &[MutexGuard<'_, PartState>]) -> Vec<Arc<Signal>> {
-    let waiting = states.iter().flat_map(|state| state.queue.signals());
-    waiting.cloned().collect()
-}
-
-/// Whether one who comes now may have `weight` permits at once.
-fn are_free(states: &mut [MutexGuard<'_, PartState>], weight: u64, now: Time) -> bool {
-    let start = (now, Arrival::Direct);
-    states.iter_mut().all(|state| {
-        state.gate.due(weight, now, now).is_none() && state.lets_in(Queue::LAST, weight, start, now)
-    })
-}
-
-/// Takes `weight` permits of every rate, or none: another process may be first at a shared one.
-fn charge(
-    states: &mut [MutexGuard<'_, PartState>],
-    weight: u64,
-    now: Time,
-    arrival: Arrival,
-    taker: Taker,
-) -> bool {
-    let mut reserved = Vec::with_capacity(states.len());
-    for place in 0..states.len() {
-        if let Some(permit) = states[place].gate.reserve(weight, now, arrival, taker) {
-            reserved.push(permit);
-        } else {
-            for (state, permit) in states.iter_mut().zip(reserved) {
-                state.gate.give_back(permit);
-            }
-            return false;
-        }
-    }
-    for (state, permit) in states.iter_mut().zip(reserved) {
-        state.gate.charge(permit, (weight, now), arrival, taker);
-    }
-    true
 }

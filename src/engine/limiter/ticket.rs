@@ -3,10 +3,11 @@
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
+use super::Limiter;
 use super::gate::Taker;
 use super::pacing::Arrival;
+use super::part::{PartState, charge};
 use super::queue::{Hold, Queue};
-use super::{Limiter, PartState, charge};
 use crate::engine::process;
 use crate::engine::signal::Signal;
 use crate::engine::time::{Time, TimeSource};
