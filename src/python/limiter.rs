@@ -211,6 +211,29 @@ impl RateLimiter {
         }
     }
 
+    /// Whether both are one limit, shared at one place.
+    fn is_one_with(&self, other: &Self) -> bool {
+        self.limiter.shares_with(&other.limiter)
+    }
+
+    /// One limit is charged once, so it is to be clear how.
+    fn check_same_options(&self, other: &Self) -> PyResult<()> {
+        let options = |limiter: &Self| {
+            let spec = limiter.spec("when_lost")?;
+            let is_adaptive = spec.rate.load().0.is_adaptive();
+            PyResult::Ok((spec.margin, is_adaptive, spec.raises))
+        };
+        if options(self)? == options(other)? {
+            return Ok(());
+        }
+        Err(PyValueError::new_err(format!(
+            "{} and {} are one limit, of which a permit is taken once: give both the same margin, \
+             adaptive and when_lost",
+            self.__repr__(),
+            other.__repr__(),
+        )))
+    }
+
     fn checked(&self, weight: Given<'_>) -> PyResult<u64> {
         let weight = weight
             .0
@@ -659,8 +682,11 @@ impl RateLimiter {
     fn __and__(slf: &Bound<'_, Self>, other: &Bound<'_, Self>) -> PyResult<Py<Self>> {
         let mut parts = Self::parts_of(slf);
         for part in Self::parts_of(other) {
-            if !parts.iter().any(|known| known.is(&part)) {
-                parts.push(part);
+            let new = part.bind(slf.py());
+            let mut others = parts.iter().map(|part| part.bind(slf.py()));
+            match others.find(|it| it.is(new) || it.get().is_one_with(new.get())) {
+                Some(same) => same.get().check_same_options(new.get())?,
+                None => parts.push(part),
             }
         }
         if let [only] = &parts[..] {

@@ -92,7 +92,8 @@ def test_it_can_be_pickled_and_copied_and_goes_on_sharing(place: Path) -> None:
         assert again.try_acquire()
     assert limiter.stats().permits == 6
     private = RateLimiter(10, per=1)
-    both = pickle.loads(pickle.dumps(limiter & copy.copy(limiter)))
+    neighbour = RateLimiter(10, per=MINUTE, shared=place.with_name("neighbour"))
+    both = pickle.loads(pickle.dumps(limiter & neighbour))
     assert len(both.parts) == 2
     with pytest.raises(TypeError, match="cannot pickle 'RateLimiter' object"):
         pickle.dumps(limiter & private)
@@ -259,6 +260,22 @@ def test_a_combination_charges_all_or_none(place: Path) -> None:
     assert not private.try_acquire()
     assert not all_three.acquire(timeout=0.05)
     assert (shared.stats().permits, other.stats().permits) == (2, 2)
+
+
+def test_one_limit_twice_in_a_combination_is_charged_once(place: Path) -> None:
+    one = RateLimiter(2, per=MINUTE, shared=place)
+    link = place.with_name("link")
+    link.symlink_to(place)
+    other = RateLimiter(2, per=MINUTE, shared=link)
+    private = RateLimiter(9, per=MINUTE)
+    assert one & other is one
+    assert (private & one & other).parts == (private, one)
+    assert ((private & one) & (private & other)).acquire(timeout=20)
+    assert (one & other).acquire(timeout=20)
+    assert not (one & other).try_acquire()
+    strict = RateLimiter(2, per=MINUTE, shared=place, margin=0)
+    with pytest.raises(ValueError, match="give both the same margin"):
+        one & private & strict
 
 
 def test_statistics_tell_who_shares_it(place: Path) -> None:

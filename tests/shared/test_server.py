@@ -257,6 +257,16 @@ def test_a_combination_takes_of_both_or_none(server: Server) -> None:
     assert private.try_acquire(2), "nothing was taken of it"
 
 
+def test_one_limit_twice_in_a_combination_is_charged_once(server: Server) -> None:
+    one, other = (RateLimiter(1, per=MINUTE, shared=server.address("x")) for _ in range(2))
+    third = RateLimiter(1, per=MINUTE, shared=server.address("y"))
+    assert (one & other & third).parts == (one, third)
+    assert (one & other & third).acquire(timeout=20)
+    raises = RateLimiter(1, per=MINUTE, shared=server.address("x"), when_lost="raise")
+    with pytest.raises(ValueError, match="are one limit"):
+        one & raises
+
+
 def test_nothing_is_left_of_a_process_that_ends(server: Server) -> None:
     program = """
 import sys

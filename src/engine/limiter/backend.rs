@@ -134,6 +134,9 @@ pub(in crate::engine) trait Sharing: fmt::Debug + Send + Sync {
     /// with nothing locked.
     fn backend(&self, news: News) -> Box<dyn Backend>;
 
+    /// Which limit it is, in the same words for all of this process who share it.
+    fn place(&self) -> String;
+
     /// Whether those who wait are to look again by themselves every [`LOOK_AGAIN`].
     fn has_to_be_watched(&self) -> bool {
         true

@@ -34,6 +34,7 @@ mod speed;
 mod ticket;
 mod window;
 
+use std::collections::HashSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
@@ -90,7 +91,8 @@ impl Limiter {
         }
     }
 
-    /// A limiter that permits what all of `limiters` permit, and charges all of them or none.
+    /// A limiter that permits what all of `limiters` permit, and charges all of them or none. What is
+    /// shared at one place is one rate, and charged once.
     #[must_use]
     pub fn all_of<'a>(limiters: impl IntoIterator<Item = &'a Self>) -> Self {
         let mut learns = false;
@@ -101,9 +103,22 @@ impl Limiter {
             .collect();
         parts.sort_by_key(|part| part.number);
         parts.dedup_by_key(|part| part.number);
+        let mut places = HashSet::new();
+        parts.retain(|part| part.place().is_none_or(|place| places.insert(place)));
         Self {
             parts: parts.into(),
             learns,
+        }
+    }
+
+    /// Whether both are one rate, shared at one place.
+    #[must_use]
+    pub fn shares_with(&self, other: &Self) -> bool {
+        match (&*self.parts, &*other.parts) {
+            ([this], [other]) => this
+                .place()
+                .is_some_and(|place| other.place() == Some(place)),
+            _ => false,
         }
     }
 

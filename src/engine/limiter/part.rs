@@ -62,6 +62,11 @@ impl Part {
         })
     }
 
+    /// Where it is counted, if other processes take of it too.
+    pub(super) fn place(&self) -> Option<String> {
+        self.shared_by.as_ref().map(|shared_by| shared_by.place())
+    }
+
     /// Calls `act` with the state, locked.
     #[inline(always)]
     pub(super) fn with<R>(&self, act: impl FnOnce(&mut PartState) -> R) -> R {

@@ -34,6 +34,12 @@ pub(super) struct LimitFile {
 }
 
 impl LimitFile {
+    /// Its path without links, as far as it can be found now.
+    pub(super) fn place(&self) -> String {
+        let path = fs::canonicalize(&self.path);
+        path.as_ref().unwrap_or(&self.path).display().to_string()
+    }
+
     /// Opens the file, or makes it. `longest` is how long a permit of this process stays at most.
     pub(super) fn open(
         path: PathBuf,

@@ -89,6 +89,10 @@ impl Sharing for HostFile {
         })
     }
 
+    fn place(&self) -> String {
+        self.file.place()
+    }
+
     fn trouble(&self) -> Option<Trouble> {
         let standing = self.standing.get(Mutex::default);
         lock(&standing).trouble()

@@ -55,6 +55,14 @@ impl Address {
         &self.shown
     }
 
+    /// The server, the database and the limit, whoever logs in.
+    pub(super) fn place(&self) -> String {
+        let database = self.server.redis_settings().db();
+        let server = self.server.addr().to_string().to_lowercase();
+        let server = server.replace("localhost:", "127.0.0.1:");
+        format!("{server}/{database}#{}", self.name)
+    }
+
     pub(super) fn name(&self) -> &str {
         &self.name
     }

@@ -76,6 +76,10 @@ impl Sharing for RedisLimit {
         })
     }
 
+    fn place(&self) -> String {
+        self.address.place()
+    }
+
     fn has_to_be_watched(&self) -> bool {
         false
     }
