@@ -73,7 +73,7 @@ class BatchRunner(Generic[T]):
         # on a worker, operations run beneath frames that know the runner, and the traceback of one
         # that failed holds these.
         self.has_ended = False
-        self.consumer: Callable[[], Outcomes[T] | None] = _nobody
+        self.consumer: Callable[[], Outcomes[T] | None] = lambda: None
 
     def _open(self) -> None:
         """Open the batch, and feed it what is known of its input."""
@@ -385,10 +385,6 @@ class BatchRunner(Generic[T]):
             records = self._records()
             elapsed = records.totals()["elapsed"]
             _core.log_batch(list(records.counts().items()), elapsed, ending.value)
-
-
-def _nobody() -> None:
-    """Stand for the consumer of a batch that has none."""
 
 
 def _processors() -> int:

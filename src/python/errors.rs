@@ -3,7 +3,7 @@
 //! Of what may hold a caller's data nothing is shown but its type: a message goes into logs and
 //! reports of errors, and an argument may be a password.
 
-use pyo3::exceptions::PyException;
+use pyo3::exceptions::{PyException, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDelta, PyFloat, PyInt, PyNone, PyString, PyTuple, PyType,
@@ -80,4 +80,17 @@ pub(crate) fn describe(value: &Bound<'_, PyAny>) -> PyResult<String> {
 /// Whether an error is an `Exception`: what is not, such as Ctrl-C, is to reach the caller.
 pub(crate) fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PyException>(py)
+}
+
+/// What a verb of an executor raises that takes no more work.
+pub(super) fn closed() -> PyErr {
+    PyRuntimeError::new_err(
+        "cannot schedule new futures after shutdown: leaving the executor's with block, or \
+         shutdown(), has ended it; make another one, or call its verbs before that",
+    )
+}
+
+/// What every verb raises when the interpreter ends.
+pub(super) fn after_exit() -> PyErr {
+    PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
 }

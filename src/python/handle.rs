@@ -11,6 +11,7 @@ use super::apart::apart;
 use super::batch_handle::BatchHandle;
 use super::calls::{CallNames, exit_process, last_error, run_submitted, settle};
 use super::contexts::Caller;
+use super::errors::{after_exit, closed};
 use super::foreign::ask_inside;
 use super::giving_up::give_up;
 use super::input_buffer::InputBuffer;
@@ -389,15 +390,4 @@ impl From<Inherited> for PyErr {
              the executor can be used as before",
         )
     }
-}
-
-fn closed() -> PyErr {
-    PyRuntimeError::new_err(
-        "cannot schedule new futures after shutdown: leaving the executor's with block, or \
-         shutdown(), has ended it; make another one, or call its verbs before that",
-    )
-}
-
-fn after_exit() -> PyErr {
-    PyRuntimeError::new_err("cannot schedule new futures after interpreter shutdown")
 }

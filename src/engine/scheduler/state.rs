@@ -276,11 +276,8 @@ impl<W: Work> State<W> {
         // What has expired is not to keep a place in the limiter's queue, though its owner may be
         // away and not end it.
         let mut until = self.next_expiry(now).unwrap_or(until).min(until);
-        if worker
-            .ticket
-            .as_ref()
-            .is_some_and(Ticket::has_to_be_watched)
-        {
+        let ticket = worker.ticket.as_ref();
+        if ticket.is_some_and(Ticket::has_to_be_watched) {
             until = until.min(now + LOOK_AGAIN);
         }
         if worker.only.is_none() {
