@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from contextvars import ContextVar
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, Self, TypeAlias, TypeVar, cast
@@ -29,6 +30,11 @@ P = ParamSpec("P")
 
 Operations: TypeAlias = (
     Iterable[Callable[[], Awaitable[T]]] | AsyncIterable[Callable[[], Awaitable[T]]]
+)
+
+# Which submitted calls a coroutine runs in.
+_WITHIN: ContextVar[frozenset[asyncio.Task[Any]]] = ContextVar(
+    "paceline_within", default=frozenset()
 )
 
 _MOST_AT_ONCE = 2**15
@@ -207,7 +213,7 @@ class AsyncBatchExecutor:
         """
         self._check_open()
         operation = functools.partial(fn, *args, **kwargs)
-        task = asyncio.get_running_loop().create_task(self.execute(operation))
+        task = asyncio.get_running_loop().create_task(self._execute_submitted(operation))
         self._submitted.add(task)
         task.add_done_callback(self._submitted.discard)
         try:
@@ -219,12 +225,28 @@ class AsyncBatchExecutor:
             raise
         return task
 
+    async def _execute_submitted(self, operation: Callable[[], Awaitable[T]]) -> T:
+        current = cast("asyncio.Task[Any]", asyncio.current_task())
+        _WITHIN.set(_WITHIN.get() | {current})
+        return await self.execute(operation)
+
     async def aclose(self) -> None:
-        """Take no more work, and wait for what was submitted in this loop."""
+        """Take no more work, and wait for what was submitted in this loop.
+
+        Being cancelled cancels that, and waits for it. A submitted call that closes its executor
+        waits for the others.
+        """
         self._is_closed = True
-        loop = asyncio.get_running_loop()
-        while own := [task for task in self._submitted if task.get_loop() is loop]:
-            await asyncio.wait(own)
+        interrupted = None
+        while own := self._submitted_here() - _WITHIN.get():
+            try:
+                await asyncio.wait(own)
+            except asyncio.CancelledError as error:
+                interrupted = error
+                for task in own:
+                    task.cancel()
+        if interrupted is not None:
+            raise interrupted
 
     async def __aenter__(self) -> Self:
         return self
@@ -237,9 +259,13 @@ class AsyncBatchExecutor:
     ) -> None:
         if error is not None:
             # Structured: what was submitted does not outlive a block that has failed.
-            for task in self._submitted:
+            for task in self._submitted_here():
                 task.cancel()
         await self.aclose()
+
+    def _submitted_here(self) -> frozenset[asyncio.Task[Any]]:
+        loop = asyncio.get_running_loop()
+        return frozenset(task for task in self._submitted.copy() if task.get_loop() is loop)
 
     def _check_open(self) -> None:
         if self._is_closed:

@@ -167,6 +167,14 @@ class AsyncRunner(BatchRunner[T]):
                 raise
             await self._stop(error)
             self._release()
+            if is_a(error, StopAsyncIteration):
+                # It would be taken for the end.
+                replaced = RuntimeError(f"the input raised {error!r}")
+                try:
+                    raise replaced from error
+                finally:
+                    # Its traceback holds this frame.
+                    del replaced
             raise
         self._release()
         return False
@@ -274,7 +282,7 @@ class AsyncRunner(BatchRunner[T]):
         """Cancel what runs and wait for it. Returns what this task was cancelled by meanwhile."""
         interrupted = None
         asked: set[asyncio.Task[None]] = set()
-        while running := set(self.tasks.values()) | self._input_tasks():
+        while running := self._running():
             for task in running - asked:
                 task.cancel()
             asked |= running
@@ -286,8 +294,11 @@ class AsyncRunner(BatchRunner[T]):
                 asked.clear()
         return interrupted
 
-    def _input_tasks(self) -> set[asyncio.Task[None]]:
-        return self._input.running() if isinstance(self._input, AsyncInput) else set()
+    def _running(self) -> set[asyncio.Task[None]]:
+        """Return its tasks, and that of its input, of which nothing more is asked."""
+        self._pool.revive(self.tasks)
+        running = set(self.tasks.values())
+        return running | self._input.running() if isinstance(self._input, AsyncInput) else running
 
     async def leave_stream(self, error: BaseException | None = None) -> None:
         """End a stream whose consumer is done with it."""

@@ -124,6 +124,7 @@ class TaskPool:
         """Start what can start, for as long as the loop is not held up by it."""
         loop, slots, ready = asyncio.get_running_loop(), self._slots, self._ready
         until = time.monotonic() + _TURN
+        slot = None
         try:
             while ready:
                 number = ready.popleft()
@@ -139,10 +140,16 @@ class TaskPool:
                     task = _Task(run, loop=loop, context=context, **_EAGER)
                     if not task.done():
                         tasks[number] = task
+                slot = None
                 if time.monotonic() > until:
                     break
+        except BaseException:
+            # Ctrl-C, where nobody sees to it: what was to begin has no task.
+            if slot is not None:
+                slot.done(None, asyncio.CancelledError())
+                ready.append(number)
+            raise
         finally:
-            # Ctrl-C may come in between.
             self._has_turn = bool(ready)
             if ready:
                 loop.call_soon(self._take_turn)
@@ -172,8 +179,16 @@ class TaskPool:
         finally:
             # Its traceback holds this frame.
             del error, value
-            tasks.pop(number, None)
             self._look(number)
+            tasks.pop(number, None)
+
+    def revive(self, tasks: dict[int, asyncio.Task[None]]) -> None:
+        """Free the slots of tasks that Ctrl-C has ended outside of their operations."""
+        for number in [number for number, task in tasks.items() if task.done()]:
+            if (slot := self._slots.get(number)) is not None:
+                slot.done(None, asyncio.CancelledError())
+            self._look(number)
+            del tasks[number]
 
     @contextmanager
     def stepped_aside(self) -> Generator[None]:

@@ -5,14 +5,14 @@ import contextlib
 import contextvars
 import gc
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from itertools import chain
 from typing import Any
 
 import pytest
 
-from paceline import AsyncBatchExecutor, report_of
+from paceline import AsyncBatchExecutor, _tasks, report_of
 from paceline._waiting import waiting_in
 
 Operation = Callable[[], Awaitable[Any]]
@@ -310,3 +310,92 @@ def test_a_call_that_was_cancelled_is_let_go_without_the_collector() -> None:
         asyncio.run(main())
     finally:
         gc.enable()
+
+
+def test_leaving_an_executor_by_cancellation_cancels_what_was_submitted() -> None:
+    async def main() -> None:
+        ended = []
+
+        async def slow() -> None:
+            try:
+                await asyncio.sleep(30)
+            finally:
+                await asyncio.sleep(0.01)
+                ended.append(1)
+
+        for leaves in (True, False):
+            executor = AsyncBatchExecutor()
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    if leaves:
+                        async with executor:
+                            await executor.submit(slow)
+                    else:
+                        await executor.submit(slow)
+                        await executor.aclose()
+            assert len(ended) == 2 - leaves
+            assert len(asyncio.all_tasks()) == 1
+
+    run(main)
+
+
+def test_a_submitted_call_may_close_its_executor() -> None:
+    async def main() -> None:
+        executor = AsyncBatchExecutor()
+        other = await executor.submit(sleep, 0.05)
+
+        async def closes() -> bool:
+            await executor.aclose()
+            return other.done()
+
+        future = await executor.submit(closes)
+        assert await asyncio.wait_for(future, 10)
+
+    run(main)
+
+
+def test_a_stream_does_not_take_what_its_input_raises_for_the_end() -> None:
+    class Input:
+        def __aiter__(self) -> AsyncIterator[Operation]:
+            raise StopAsyncIteration
+
+    def plain() -> Iterator[Operation]:
+        yield sleep
+        raise StopAsyncIteration
+
+    async def main() -> None:
+        for source in (Input(), plain()):
+            with pytest.raises(RuntimeError, match="the input raised StopAsyncIteration") as caught:
+                async for _ in AsyncBatchExecutor().stream(source):
+                    pass
+            assert report_of(caught.value) is not None
+
+    run(main)
+
+
+def test_ctrl_c_between_two_operations_loses_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    make = _tasks._Task
+    left = [2]
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        left[0] -= 1
+        if left[0]:
+            return make(*arguments, **options)
+        arguments[0].close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(_tasks, "_Task", interrupted)
+    loop = asyncio.new_event_loop()
+    executor = AsyncBatchExecutor(max_at_once=3)
+    batch = loop.create_task(executor.run([partial(sleep, 30)] * 5))
+    with pytest.raises(KeyboardInterrupt):
+        loop.run_until_complete(batch)
+    batch.cancel()
+    with pytest.raises(asyncio.CancelledError) as caught:
+        loop.run_until_complete(asyncio.wait_for(batch, 20))
+    report = report_of(caught.value)
+    assert report is not None
+    assert report.counts["running"] == 0
+    after = asyncio.wait_for(executor.execute_batch([sleep] * 9), 20)
+    assert len(loop.run_until_complete(after)) == 9
+    loop.close()
