@@ -22,6 +22,7 @@ import futures
 import limiters
 import loopback
 import refusals
+import servers
 import sharing
 import startup
 import streams
@@ -45,6 +46,7 @@ ROWS: dict[str, Callable[[int], list[Target]]] = {
     "acquire-contended": limiters.acquire_contended,
     "shared-acquire": sharing.shared_acquire,
     "shared-contended": sharing.shared_contended,
+    "shared-server": servers.shared_server,
     "paced": limiters.paced,
     "async-batch": asynchronous.async_batch,
     "async-permits": asynchronous.async_permits,
