@@ -1,5 +1,7 @@
 //! The clock that all processes of a host read alike.
 
+use std::time::Duration;
+
 use crate::engine::time::Time;
 
 /// Where the file's times come from.
@@ -18,6 +20,31 @@ impl HostClock {
         match self {
             Self::System => system(),
             Self::Engine => now.as_nanos(),
+        }
+    }
+}
+
+/// One instant on both clocks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Instant {
+    pub(super) here: Time,
+    pub(super) host: u64,
+}
+
+impl Instant {
+    pub(super) fn to_here(self, host: u64) -> Time {
+        if host >= self.host {
+            self.here.plus_nanos(host - self.host)
+        } else {
+            self.here - Duration::from_nanos(self.host - host)
+        }
+    }
+
+    pub(super) fn to_host(self, here: Time) -> u64 {
+        if here >= self.here {
+            self.host.saturating_add(here.nanos_since(self.here))
+        } else {
+            self.host.saturating_sub(self.here.nanos_since(here))
         }
     }
 }

@@ -5,20 +5,23 @@
 //! pace, and takes the second only when it has the first, which it can give back.
 
 mod clock;
+mod cut;
 mod file;
 mod holders;
 mod host;
 mod layout;
 mod map;
+mod pace;
 mod place;
 mod ring;
 mod standing;
 
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use self::clock::HostClock;
+use self::clock::Instant;
 use self::file::LimitFile;
 use self::holders::Seat;
 use self::layout::{Numbers, Word};
@@ -37,9 +40,6 @@ use crate::engine::time::Time;
 const CHECK_EVERY: u64 = 1_000_000_000;
 /// When one looks again who lets another process go first.
 const YIELD: Duration = Duration::from_micros(500);
-/// The limit in effect is kept in so many bits, and the time since when, in milliseconds, in the rest.
-const TIME_BITS: u32 = 40;
-
 /// A limit in a file, opened by this process or by the one that it was forked from.
 #[derive(Debug)]
 pub struct HostFile {
@@ -118,31 +118,6 @@ struct HostBackend {
     closed: bool,
 }
 
-/// One instant on both clocks.
-#[derive(Debug, Clone, Copy)]
-struct Instant {
-    here: Time,
-    host: u64,
-}
-
-impl Instant {
-    fn to_here(self, host: u64) -> Time {
-        if host >= self.host {
-            self.here.plus_nanos(host - self.host)
-        } else {
-            self.here - Duration::from_nanos(self.host - host)
-        }
-    }
-
-    fn to_host(self, here: Time) -> u64 {
-        if here >= self.here {
-            self.host.saturating_add(here.nanos_since(self.here))
-        } else {
-            self.host.saturating_sub(self.here.nanos_since(here))
-        }
-    }
-}
-
 impl HostBackend {
     #[inline(always)]
     fn map(&self) -> &Map {
@@ -165,8 +140,7 @@ impl HostBackend {
 
     /// The limit in effect as everybody has it.
     fn adaptive(&self, adaptive: Option<Adaptive>, at: Instant) -> Option<Adaptive> {
-        let word = self.map().at(Word::Cut).load(Acquire);
-        adaptive.map(|adaptive| grown(adaptive, word, at))
+        adaptive.map(|adaptive| cut::in_effect(self.map(), adaptive, at))
     }
 
     /// How many permits may be in the window once `weight` are.
@@ -178,46 +152,7 @@ impl HostBackend {
     fn is_closed(&self, at: Instant) -> bool {
         self.closed || self.map().at(Word::PausedUntil).load(Acquire) > at.host
     }
-
-    /// Books the start at the pace. Returns what stood there, and what does now.
-    fn book(&self, request: &Request, at: Instant) -> Result<Option<(u64, u64)>, NotDue> {
-        let Some(pacing) = request.pacing else {
-            return Ok(None);
-        };
-        let word = self.map().at(Word::Earned);
-        let mut before = word.load(Acquire);
-        loop {
-            let mut pacing = pacing.owing(at.to_here(before));
-            if pacing.due(request.weight, at.here) > at.here {
-                return Err(NotDue);
-            }
-            pacing.charge(request.weight, at.here, request.arrival);
-            let after = at.to_host(pacing.earned());
-            match word.compare_exchange(before, after, AcqRel, Acquire) {
-                Ok(_) => return Ok(Some((before, after))),
-                Err(other) => before = other,
-            }
-        }
-    }
-
-    /// Changes the word of the limit in effect.
-    fn change_cut(&self, at: Instant, adaptive: Adaptive, change: impl Fn(&mut Adaptive)) {
-        let word = self.map().at(Word::Cut);
-        let mut before = word.load(Acquire);
-        loop {
-            let mut changed = grown(adaptive, before, at);
-            change(&mut changed);
-            let after = written(changed, at);
-            match word.compare_exchange(before, after, AcqRel, Acquire) {
-                Ok(_) => return,
-                Err(other) => before = other,
-            }
-        }
-    }
 }
-
-/// The pace is behind: somebody else was first.
-struct NotDue;
 
 impl Backend for HostBackend {
     #[inline]
@@ -295,7 +230,7 @@ impl Backend for HostBackend {
         let times = (at.host, at.host + request.stays);
         let (map, seen) = (self.file.map(), &mut self.seen);
         let slots = ring::take(map, seen, request.weight, capacity, times)?;
-        let Ok(pace) = self.book(request, at) else {
+        let Ok(pace) = pace::book(self.map(), request, at) else {
             ring::give_back(self.map(), &slots);
             return None;
         };
@@ -319,9 +254,8 @@ impl Backend for HostBackend {
         let Some((slots, pace)) = of_file(permit) else {
             return;
         };
-        if let Some((before, after)) = pace {
-            let word = self.map().at(Word::Earned);
-            let _ = word.compare_exchange(after, before, AcqRel, Relaxed);
+        if let Some(pace) = pace {
+            pace::take_back(self.map(), pace);
         }
         ring::give_back(self.map(), &slots);
     }
@@ -360,24 +294,12 @@ impl Backend for HostBackend {
 
     fn hold(&mut self, adaptive: Adaptive, longer: Duration, now: Time) {
         let at = self.instant(now);
-        self.change_cut(at, adaptive, |adaptive| adaptive.hold(longer));
+        cut::change(self.map(), at, adaptive, |adaptive| adaptive.hold(longer));
     }
 
     fn cut(&mut self, adaptive: Adaptive, now: Time) -> bool {
         let at = self.instant(now);
-        let word = self.map().at(Word::LastCut);
-        let last = word.load(Acquire);
-        let every = nanos(adaptive.every());
-        let same_episode = last > 0 && at.host < last.saturating_add(every);
-        if same_episode
-            || word
-                .compare_exchange(last, at.host, AcqRel, Relaxed)
-                .is_err()
-        {
-            return false;
-        }
-        self.change_cut(at, adaptive, |adaptive| adaptive.halve(at.here));
-        true
+        cut::halve(self.map(), at, adaptive, nanos(adaptive.every()))
     }
 
     fn counted(
@@ -444,26 +366,6 @@ fn of_file(permit: Permit) -> Option<(Slots, Option<(u64, u64)>)> {
         #[cfg(feature = "redis")]
         Permit::Numbered(..) => None,
     }
-}
-
-/// The limit in effect that the word stands for, grown until now.
-fn grown(adaptive: Adaptive, word: u64, at: Instant) -> Adaptive {
-    if word == 0 {
-        return adaptive;
-    }
-    let since = (word & ((1 << TIME_BITS) - 1)) * 1_000_000;
-    let mut adaptive = adaptive.cut_to(word >> TIME_BITS, at.to_here(since));
-    while adaptive.step(at.here).is_some() {}
-    adaptive
-}
-
-fn written(adaptive: Adaptive, at: Instant) -> u64 {
-    if adaptive.is_whole() {
-        return 0;
-    }
-    // Later rather than sooner: it grows by what was rounded.
-    let since = at.to_host(adaptive.since()).div_ceil(1_000_000);
-    adaptive.effective() << TIME_BITS | since & ((1 << TIME_BITS) - 1)
 }
 
 fn nanos(duration: Duration) -> u64 {
