@@ -317,7 +317,8 @@ for _ in range(30):
     child = os.fork()
     if child == 0:
         signal.alarm(10)
-        assert limiter.limit == 5
+        # Of a shared one it may be what the child before has changed it to for a moment.
+        assert limiter.limit in (5, 6)
         limiter.update(6, 60)
         limiter.update(5, 60)
         os._exit(0)
