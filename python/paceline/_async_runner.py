@@ -26,7 +26,7 @@ from paceline._input import Input
 from paceline._options import BatchOptions
 from paceline._report import BatchReport
 from paceline._runner import BatchRunner
-from paceline._tasks import TaskPool
+from paceline._tasks import TURN, TaskPool
 
 __all__ = ["AsyncRunner"]
 
@@ -283,11 +283,12 @@ class AsyncRunner(BatchRunner[T]):
         interrupted = None
         asked: set[asyncio.Task[None]] = set()
         while running := self._running():
-            for task in running - asked:
-                task.cancel()
-            asked |= running
             try:
-                await asyncio.wait(running)
+                await _cancel(running - asked)
+                asked |= running
+                for task in running:
+                    if not task.done():
+                        await asyncio.wait([task])
             except asyncio.CancelledError as error:
                 # Whoever cancels again means those as well that have not listened.
                 interrupted = error
@@ -339,3 +340,13 @@ class AsyncRunner(BatchRunner[T]):
         self._discard()
         if isinstance(self._input, AsyncInput):
             self._input.check()
+
+
+async def _cancel(tasks: set[asyncio.Task[None]]) -> None:
+    """Cancel them, and let the loop go on in between."""
+    until = time.monotonic() + TURN
+    for task in tasks:
+        task.cancel()
+        if time.monotonic() > until:
+            await asyncio.sleep(0)
+            until = time.monotonic() + TURN

@@ -15,10 +15,10 @@ from typing import Any, cast
 from paceline import _core
 from paceline._waiting import waiting_in
 
-__all__ = ["TaskPool"]
+__all__ = ["TURN", "TaskPool"]
 
-# How long operations are started in one go before the loop goes on, in seconds.
-_TURN = 0.0005
+# How long operations are started, or cancelled, in one go before the loop goes on, in seconds.
+TURN = 0.0005
 
 # In which operation a coroutine runs.
 _INSIDE: ContextVar[_Operation | None] = ContextVar("paceline_inside", default=None)
@@ -104,15 +104,27 @@ class TaskPool:
         # Slots that are to look for something to start.
         self._ready: deque[int] = deque()
         self._has_turn = False
+        self._grows = False
 
     def grow(self) -> None:
-        """Have as many slots as there is work for, up to the executor's."""
+        """Have as many slots as there is work for, up to the executor's; many of them by and by."""
+        if self._grows:
+            return
+        until = time.monotonic() + TURN
         number = self.waiting.next_number()
         while slot := self.runtime.reserve_slot(self.waiting.inbox, number):
             self._slots[number] = slot
             self.waiting.call(number, self._look, number)
             self._look(number)
             number = self.waiting.next_number()
+            if time.monotonic() > until:
+                asyncio.get_running_loop().call_soon(self._grow_on)
+                self._grows = True
+                return
+
+    def _grow_on(self) -> None:
+        self._grows = False
+        self.grow()
 
     def _look(self, number: int) -> None:
         self._ready.append(number)
@@ -123,7 +135,7 @@ class TaskPool:
     def _take_turn(self) -> None:
         """Start what can start, for as long as the loop is not held up by it."""
         loop, slots, ready = asyncio.get_running_loop(), self._slots, self._ready
-        until = time.monotonic() + _TURN
+        until = time.monotonic() + TURN
         slot = None
         try:
             while ready:

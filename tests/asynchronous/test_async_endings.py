@@ -399,3 +399,29 @@ def test_ctrl_c_between_two_operations_loses_none(monkeypatch: pytest.MonkeyPatc
     after = asyncio.wait_for(executor.execute_batch([sleep] * 9), 20)
     assert len(loop.run_until_complete(after)) == 9
     loop.close()
+
+
+def test_thousands_are_begun_and_cancelled_by_and_by() -> None:
+    async def main() -> None:
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await asyncio.sleep(0)
+                turns += 1
+
+        counting = asyncio.create_task(count())
+        batch = asyncio.create_task(
+            AsyncBatchExecutor(max_at_once=20_000).run([partial(sleep, 30)] * 20_000)
+        )
+        while len(asyncio.all_tasks()) < 20_000:
+            await asyncio.sleep(0.05)
+        batch.cancel()
+        turns = 0
+        with pytest.raises(asyncio.CancelledError):
+            await batch
+        assert turns > 10
+        counting.cancel()
+
+    asyncio.run(main())
