@@ -243,6 +243,30 @@ def test_a_pause_holds_for_other_processes(server: Server) -> None:
         assert stats.shared == server.address("x")
 
 
+@pytest.mark.parametrize("pauses", [20, pytest.param(200, marks=pytest.mark.long)])
+def test_a_pause_stops_starts_of_another_process_in_time(server: Server, pauses: int) -> None:
+    settings = {"limit": 1_000_000, "per": 1.0, "shared": server.address("x")}
+    limiter = RateLimiter(1_000_000, per=1.0, shared=server.address("x"))
+    # It takes permits until it waits for one, and tells when it had the last before that.
+    acquire = "(time.monotonic(), limiter.acquire(), time.monotonic())"
+    starts = f"iter(lambda: (lambda it: it[2] - it[0] < 0.1 and it[2])({acquire}), False)"
+    program = f"max({starts}, default=0)"
+    late = []
+    with Other(**settings) as other:
+        for _ in range(pauses):
+            other.ask(program)
+            time.sleep(0.02)
+            paused = time.monotonic()
+            limiter.pause(0.2)
+            late.append(float(other.answer()) - paused)
+            assert limiter.acquire(timeout=20)
+    late.sort()
+    # One that is held up until after the pause gets none.
+    assert sum(it > -1 for it in late) > pauses / 2, late
+    # A round trip and 10 ms are promised; the rest is for processes that wait for a processor.
+    assert late[len(late) * 99 // 100 - 1] < 0.05, late
+
+
 def test_a_combination_takes_of_both_or_none(server: Server) -> None:
     shared = RateLimiter(4, per=MINUTE, shared=server.address("x"))
     private = RateLimiter(2, per=0.3, margin=0)
