@@ -146,7 +146,7 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
         return Ok(Some(format!(
             "must be callable, not {}; {}",
             describe(operation)?,
-            instead_of(operation)
+            instead_of(operation, seen.awaits)
         )));
     }
     let Some(function) = function_of(operation) else {
@@ -186,9 +186,12 @@ fn problem_with(operation: &Bound<'_, PyAny>, seen: &mut Seen) -> PyResult<Optio
 }
 
 /// What to write in the place of what cannot be called.
-fn instead_of(operation: &Bound<'_, PyAny>) -> &'static str {
+fn instead_of(operation: &Bound<'_, PyAny>, awaits: bool) -> &'static str {
     let py = operation.py();
-    if coroutine(py).is_ok_and(|class| operation.is_exact_instance(class)) {
+    if awaits && coroutine(py).is_ok_and(|class| operation.is_exact_instance(class)) {
+        "pass a function that makes it, such as functools.partial(function, ...), in the place of \
+         function(...)"
+    } else if coroutine(py).is_ok_and(|class| operation.is_exact_instance(class)) {
         "pass a function that makes and runs it, such as lambda: asyncio.run(...)"
     } else if operation.is_instance_of::<PyTuple>() {
         "for a function with its arguments, pass functools.partial(function, ...)"

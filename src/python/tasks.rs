@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::calls::conclude_call;
+use super::foreign::hand_on;
 use super::giving_up::give_up;
 use super::job::Job;
 use super::logging;
@@ -17,7 +18,7 @@ use super::operations::{is_plain, is_suspended, refuse_suspended};
 use super::places::Inbox;
 use super::runtime::Runtime;
 use super::work::{BatchContext, Operations};
-use super::worker::collect;
+use super::worker::{collect, log_events, missed_permit, take_events};
 use crate::engine::lock::Guarded;
 use crate::engine::model::{Ending, Finished};
 use crate::engine::process::Owned;
@@ -81,7 +82,15 @@ impl Slot {
             }
             match claim {
                 Claim::Start(start) => return Next::Start(start),
-                Claim::Rest(until) => return Next::Rest(until),
+                Claim::Rest(until) => {
+                    log_events(py, &take_events(runtime));
+                    match missed_permit(runtime, worker) {
+                        Some((batch, error)) => {
+                            hand_on(py, runtime, batch, Err(error.into_value(py)));
+                        }
+                        None => return Next::Rest(until),
+                    }
+                }
                 Claim::Exit => return Next::Exit,
                 Claim::GiveUp => give_up(py, runtime),
                 Claim::Collect => collect(runtime),

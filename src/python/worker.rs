@@ -15,8 +15,9 @@ use super::pool::ThreadEntry;
 use super::run_loop::run_ready;
 use super::runtime::Runtime;
 use super::work::{BatchContext, Operations};
-use crate::engine::limiter::Trouble;
+use crate::engine::limiter::{Event, Limiter, Trouble};
 use crate::engine::lock::Guarded;
+use crate::engine::model::BatchId;
 use crate::engine::process::Owned;
 use crate::engine::scheduler::{Ask, Claim, Worker};
 use crate::engine::time::Time;
@@ -183,7 +184,10 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
                             logging::waiting_for_limit(py, granted.since(runtime.scheduler.now()));
                         });
                     }
-                    log_events(runtime);
+                    let events = take_events(runtime);
+                    if !events.is_empty() {
+                        attach_worker(|py| log_events(py, &events));
+                    }
                     if fail_without_contact(runtime, &mut worker) {
                         continue;
                     }
@@ -220,40 +224,45 @@ fn work(runtime: &Arc<Runtime>, mut worker: Worker) -> Option<Suspended> {
     })
 }
 
-/// Ends what the worker waits for, if no permit is to be had: the limiter has lost contact with its
-/// server and is to raise then, or others use it with other numbers. Called detached.
+/// Ends what the worker waits for, if no permit is to be had. Called detached.
 pub(super) fn fail_without_contact(runtime: &Arc<Runtime>, worker: &mut Worker) -> bool {
-    let waits_for = worker.take_waits_for();
-    let shared = runtime.config.limiter.as_ref();
-    let (Some(batch), Some(limiter)) = (waits_for, shared.filter(|it| it.is_shared())) else {
+    let Some((batch, error)) = missed_permit(runtime, worker) else {
         return false;
-    };
-    let error = match limiter.trouble() {
-        Some(Trouble::Refused(why)) => PyValueError::new_err(why),
-        Some(Trouble::Lost(why)) if runtime.config.raises_when_lost => {
-            PyConnectionError::new_err(why)
-        }
-        _ => return false,
     };
     attach_worker(|py| hand_on(py, runtime, batch, Err(error.into_value(py))));
     true
 }
 
-/// Logs what has happened to those who count for the limiter, if others share it.
-fn log_events(runtime: &Runtime) {
-    let shared = runtime.config.limiter.as_ref();
-    let Some(limiter) = shared.filter(|limiter| limiter.is_shared()) else {
-        return;
-    };
-    let events = limiter.take_events();
-    if !events.is_empty() {
-        attach_worker(|py| {
-            for event in &events {
-                if let Err(error) = logging::limiter_event(py, event) {
-                    error.write_unraisable(py, None);
-                }
-            }
-        });
+/// What the worker waits for in vain: the limiter has lost contact with its server and is to raise
+/// then, or others use it with other numbers.
+pub(super) fn missed_permit(runtime: &Runtime, worker: &mut Worker) -> Option<(BatchId, PyErr)> {
+    let batch = worker.take_waits_for()?;
+    let shared = runtime
+        .config
+        .limiter
+        .as_ref()
+        .filter(|it| it.is_shared())?;
+    match shared.trouble()? {
+        Trouble::Refused(why) => Some((batch, PyValueError::new_err(why))),
+        Trouble::Lost(why) if runtime.config.raises_when_lost => {
+            Some((batch, PyConnectionError::new_err(why)))
+        }
+        Trouble::Lost(_) => None,
+    }
+}
+
+/// Takes what has happened to those who count for the limiter, if others share it.
+pub(super) fn take_events(runtime: &Runtime) -> Vec<Event> {
+    let shared = runtime.config.limiter.as_ref().filter(|it| it.is_shared());
+    shared.map_or_else(Vec::new, Limiter::take_events)
+}
+
+/// Logs what has happened.
+pub(super) fn log_events(py: Python<'_>, events: &[Event]) {
+    for event in events {
+        if let Err(error) = logging::limiter_event(py, event) {
+            error.write_unraisable(py, None);
+        }
     }
 }
 

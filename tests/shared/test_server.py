@@ -18,7 +18,7 @@ import redis_server
 from redis_server import Server
 from sharing import Other, fullest_window, rate_reached, sharing
 
-from paceline import BatchExecutor, RateLimiter, Retry
+from paceline import AsyncBatchExecutor, BatchExecutor, RateLimiter, Retry, report_of
 
 MINUTE = 60.0
 
@@ -117,6 +117,36 @@ def test_a_batch_goes_on_when_the_server_is_back(
         restarting.start()
         assert executor.execute_batch([lambda: 1] * 40) == [1] * 40
         restarting.join()
+    told = [record.getMessage().split()[0] for record in caplog.records]
+    assert "limiter_lost" in told
+    assert "limiter_found" in told
+
+
+def test_a_batch_of_coroutines_goes_on_or_ends_without_contact(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def one() -> int:
+        return 1
+
+    async def main() -> None:
+        waits = RateLimiter(5, per=0.2, shared=server.address("x"))
+        restarting = threading.Timer(0.5, server.restart)
+        restarting.start()
+        assert await AsyncBatchExecutor(waits).execute_batch([one] * 40) == [1] * 40
+        await asyncio.to_thread(restarting.join)
+        raises = RateLimiter(5, per=1, shared=server.address("y"), when_lost="raise")
+        stopping = threading.Timer(0.5, server.stop)
+        stopping.start()
+        with pytest.raises(ConnectionError, match="no contact") as caught:
+            async with asyncio.timeout(20):
+                await AsyncBatchExecutor(raises).run([one] * 100)
+        report = report_of(caught.value)
+        assert report is not None
+        assert (report.ended_by, report.counts["not_started"] > 0) == ("limiter", True)
+        stopping.join()
+
+    with caplog.at_level(logging.WARNING, "paceline"):
+        asyncio.run(main())
     told = [record.getMessage().split()[0] for record in caplog.records]
     assert "limiter_lost" in told
     assert "limiter_found" in told
@@ -294,7 +324,7 @@ def test_one_limit_twice_in_a_combination_is_charged_once(server: Server) -> Non
 def test_nothing_is_left_of_a_process_that_ends(server: Server) -> None:
     program = """
 import sys
-from paceline import BatchExecutor, RateLimiter, Retry
+from paceline import AsyncBatchExecutor, BatchExecutor, RateLimiter, Retry, report_of
 limiter = RateLimiter(3, per=0.1, shared=sys.argv[1])
 with BatchExecutor(limiter, 2) as executor:
     executor.execute_batch([int] * 9)
