@@ -117,7 +117,10 @@ def _watch_main_thread() -> None:
 
 
 def _finish_after_main() -> None:
-    threading.main_thread().join()
+    main = threading.main_thread()
+    # Not by `Thread.join`, which from Python 3.14 on does not return in such a child.
+    while main.ident in sys._current_frames():  # noqa: SLF001
+        time.sleep(0.02)
     if _ends_threads:
         return
     _finish()

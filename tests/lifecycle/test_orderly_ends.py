@@ -251,9 +251,6 @@ def test_a_child_forked_on_another_thread_than_the_main_one(
     end: str, python: str, place: Path
 ) -> None:
     """Its end is no end of the interpreter: nobody but us waits for our calls and our threads."""
-    newer = subprocess.run([python, "-c", "import sys; sys.exit(sys.version_info < (3, 14))"])
-    if newer.returncode == 0:
-        pytest.skip("from Python 3.14 on such a child goes on: see docs/processes.md")
     run(
         place,
         f"""
